@@ -1,0 +1,3 @@
+module virtpod/localcluster/pause
+
+go 1.25.0

@@ -1,0 +1,5 @@
+module virtpod/localcluster/registry
+
+go 1.25.0
+
+require github.com/google/go-containerregistry v0.20.6
