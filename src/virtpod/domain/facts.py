@@ -1,0 +1,87 @@
+"""What is known before anything is rendered: frozen data, no services, no clocks.
+
+Each process collects its facts once, by one `probe()`, and hands them to the renderers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from virtpod.api.kubevirt import KubeVirtConfiguration
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What virt-api and virt-controller know: the KubeVirt CR and what was installed."""
+
+    config: KubeVirtConfiguration = field(default_factory=KubeVirtConfiguration)
+    gates: frozenset[str] = frozenset()
+    """The feature gates that are on (`features.gates.resolve`)."""
+    namespace: str = "kubevirt"
+    launcher_image: str = ""
+    image_pull_policy: str = "IfNotPresent"
+    architecture: str = "amd64"
+    image_volumes: bool = False
+    """Pods may mount images as volumes (Kubernetes 1.33+ with the gate, a runtime that can)."""
+
+
+@dataclass(frozen=True)
+class PodLink:
+    """The pod's own network interface, as the CNI made it."""
+
+    name: str = "eth0"
+    mac: str = ""
+    mtu: int = 1500
+    addresses: tuple[str, ...] = ()
+    """CIDR notation, IPv4 first."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What virt-handler knows of a pod on its node."""
+
+    node: str = ""
+    links: Mapping[str, PodLink] = field(default_factory=dict)
+    """By the name of the VMI's network."""
+
+
+@dataclass(frozen=True)
+class DiskImage:
+    """A file or block device that can back a disk."""
+
+    path: str
+    format: str = "raw"
+    size: int = 0
+    """Virtual size in bytes."""
+    block: bool = False
+
+
+@dataclass(frozen=True)
+class GuestLink:
+    """The host side of a guest's interface (see `wire.messages.Link`)."""
+
+    tap: str
+    bridge: str = ""
+    mtu: int = 1500
+    mac: str = ""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What virt-launcher knows where it is about to start the guest."""
+
+    emulation: bool = False
+    """TCG instead of KVM."""
+    images: Mapping[str, DiskImage] = field(default_factory=dict)
+    """Container disks and other given images, by volume name."""
+    links: Mapping[str, GuestLink] = field(default_factory=dict)
+    """By interface name."""
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    secrets: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """Content of mounted secrets, by volume name."""
+    direct_io: bool = False
+    """The file system of the ephemeral disks can O_DIRECT."""
+    resolved: Mapping[str, str] = field(default_factory=dict)
+    """Firmware and other files of this image, by purpose."""

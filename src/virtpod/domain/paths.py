@@ -1,0 +1,51 @@
+"""Where things are inside a launcher's container, and their names on the node.
+
+Clients and other people's tools know these places (people look for disks, sockets and logs
+there), so they are KubeVirt's.
+"""
+
+SHARE = "/var/run/kubevirt"
+SOCKETS = f"{SHARE}/sockets"
+LAUNCHER_SOCKET = "launcher-sock"
+"""File name in `SOCKETS`; on the node below the pod's emptyDir volume `sockets`."""
+PRIVATE = "/var/run/kubevirt-private"
+"""The emptyDir volume `private`; holds <vmi uid>/virt-serial0 and virt-vnc."""
+EPHEMERAL = "/var/run/kubevirt-ephemeral-disks"
+CONTAINER_DISKS = f"{SHARE}/container-disks"
+IMAGE_VOLUMES = "/var/run/kubevirt-image-volume"
+EMPTY_DISKS = "/var/run/libvirt/empty-disks"
+SECRETS = f"{PRIVATE}/secret"
+LIBVIRT_RUNTIME = "/var/run/libvirt"
+OVMF = "/usr/share/OVMF"
+
+QEMU_UID = 107
+
+
+def serial_socket(uid: str) -> str:
+    """QEMU's unix socket of the first serial port."""
+    return f"{PRIVATE}/{uid}/virt-serial0"
+
+
+def vnc_socket(uid: str) -> str:
+    """QEMU's unix socket of the VNC display."""
+    return f"{PRIVATE}/{uid}/virt-vnc"
+
+
+def image_volume(index: int) -> str:
+    """Where the image volume of the index-th volume of the spec is mounted."""
+    return f"{IMAGE_VOLUMES}/disk_{index}"
+
+
+def container_disk_socket(index: int) -> str:
+    """Where the side-car of the index-th volume hands out its root directory."""
+    return f"{CONTAINER_DISKS}/disk_{index}.sock"
+
+
+def overlay(volume: str) -> str:
+    """The qcow2 layer over a container disk."""
+    return f"{EPHEMERAL}/disk-data/{volume}/disk.qcow2"
+
+
+def cloud_init_iso(namespace: str, name: str, kind: str) -> str:
+    """`kind`: noCloud or configdrive."""
+    return f"{EPHEMERAL}/cloud-init-data/{namespace}/{name}/{kind}.iso"

@@ -1,0 +1,109 @@
+"""What is to be done on a node or in a launcher, as values.
+
+Features return steps, `node/steps/` and `launcher/steps/` carry them out: deciding needs no
+privilege and no file system, so it can be shown, compared and tested as text. Every step can be
+repeated: it makes the state it names, whatever was there before of its own making.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# --- in the pod's network namespace, by virt-handler
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge with addresses (CIDR notation), up."""
+
+    name: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A persistent tap device in `bridge`, up, that `owner` (a uid) may open."""
+
+    name: str
+    bridge: str
+    mtu: int
+    owner: int
+    queues: int = 1
+
+
+@dataclass(frozen=True)
+class Sysctl:
+    """`key` with dots, relative to /proc/sys, in the pod's network namespace."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Nft:
+    """One nftables table, replaced as a whole in one transaction.
+
+    `body` is nft's own notation of the table's content (chains and rules).
+    """
+
+    family: str
+    table: str
+    body: str
+
+
+# --- in the launcher's container, by virt-launcher
+
+
+@dataclass(frozen=True)
+class WriteFile:
+    """A file with `content`, its folder included."""
+
+    path: str
+    content: bytes
+    mode: int = 0o600
+
+
+@dataclass(frozen=True)
+class MakeIso:
+    """An ISO 9660 image (Joliet, Rock Ridge) that holds `files` (relative path to content)."""
+
+    path: str
+    label: str
+    files: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True)
+class MakeOverlay:
+    """A qcow2 image whose content is `backing`'s until the guest writes."""
+
+    path: str
+    backing: str
+    backing_format: str
+
+
+@dataclass(frozen=True)
+class MakeQcow2:
+    """An empty qcow2 image of `size` bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A process that lives as long as the launcher; `argv[0]` is found by PATH.
+
+    It counts as ready when it is started; what needs more says so by `ready`, a path that the
+    process makes. It is started again when it dies.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    ready: str = ""
+    env: tuple[tuple[str, str], ...] = field(default=())
+
+
+HostStep = Bridge | Tap | Sysctl | Nft
+BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | Run

@@ -1,0 +1,1 @@
+"""What virt-handler and virt-launcher say to each other, and how it is framed."""

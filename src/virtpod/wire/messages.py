@@ -1,0 +1,181 @@
+"""The messages between virt-handler (client) and virt-launcher (server), version 1.
+
+One connection on the launcher's unix socket carries both directions. virt-handler opens with
+`Hello`; every request has an `id`, which the launcher's `Done` or `Failed` repeats; events
+(`DomainChanged`, `Stopping`) come unasked and are repeated in full after each new `Hello`, so a
+restarted virt-handler knows at once what runs. Identity is never in a message: the socket a
+message comes in on tells which VMI it is about.
+
+Every message is a msgspec tagged struct; unknown fields are ignored, unknown tags close the
+connection. Frames: `codec.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+VERSION = 1
+
+
+class Message(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True, tag_field="type"):
+    """Anything that crosses the socket."""
+
+
+# --- virt-handler to virt-launcher
+
+
+class Hello(Message, tag="hello"):
+    """Opens the conversation. The launcher answers with `Welcome`, then repeats its last event.
+
+    `capabilities` is libvirt's capability cache of this node and QEMU build, file name to
+    content, so that the launcher's libvirt need not probe QEMU again; empty if unknown.
+    """
+
+    version: int = VERSION
+    node: str = ""
+    capabilities: dict[str, bytes] = {}
+
+
+class Sync(Message, tag="sync"):
+    """Makes the domain what `vmi` says: starts it if it has never run. Safe to repeat.
+
+    `vmi`: the object as JSON. `links`: what virt-handler made in the pod's network namespace.
+    """
+
+    id: int
+    vmi: msgspec.Raw
+    links: list[Link] = []
+    emulation: bool = False
+
+
+class Link(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """One guest interface's host side, as virt-handler prepared it."""
+
+    name: str
+    """The VMI interface's name."""
+    tap: str
+    bridge: str = ""
+    mtu: int = 1500
+    mac: str = ""
+    """The MAC address the guest is to have; empty: libvirt's choice."""
+
+
+class Shutdown(Message, tag="shutdown"):
+    """Asks the guest to power off (ACPI or agent); kills it after `grace` seconds."""
+
+    id: int
+    grace: int
+
+
+class Kill(Message, tag="kill"):
+    """Destroys the domain now."""
+
+    id: int
+
+
+class Pause(Message, tag="pause"):
+    """Stops the guest's CPUs."""
+
+    id: int
+
+
+class Unpause(Message, tag="unpause"):
+    """Lets the guest's CPUs go on."""
+
+    id: int
+
+
+class Reset(Message, tag="reset"):
+    """Resets the machine as its reset button would."""
+
+    id: int
+
+
+class SoftReboot(Message, tag="softreboot"):
+    """Asks the guest to reboot (agent, else ACPI)."""
+
+    id: int
+
+
+class Release(Message, tag="release"):
+    """virt-handler has seen the end: the launcher may exit."""
+
+    id: int
+
+
+Request = Hello | Sync | Shutdown | Kill | Pause | Unpause | Reset | SoftReboot | Release
+
+# --- virt-launcher to virt-handler
+
+
+class Welcome(Message, tag="welcome"):
+    """Answers `Hello`."""
+
+    version: int = VERSION
+    libvirt: str = ""
+    qemu: str = ""
+
+
+class Done(Message, tag="done"):
+    """The request `id` was carried out."""
+
+    id: int
+
+
+class Failed(Message, tag="failed"):
+    """The request `id` could not be carried out; `reason` and `message` are for users.
+
+    `final`: repeating the request cannot help (a disk that is not there, XML libvirt refuses).
+    """
+
+    id: int
+    reason: str
+    message: str
+    final: bool = False
+
+
+DomainState = Literal[
+    "NoState", "Running", "Blocked", "Paused", "ShuttingDown", "Shutoff", "Crashed", "PMSuspended"
+]
+
+
+class InterfaceSeen(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """A guest interface as the domain (or its agent) reports it."""
+
+    name: str
+    mac: str = ""
+    interface_name: str = ""
+    addresses: list[str] = []
+    source: str = "domain"
+
+
+class DomainChanged(Message, tag="domain"):
+    """What the domain is now. `state`/`reason` are KubeVirt's names for libvirt's numbers.
+
+    Reasons in use: Unknown, User, IOError, Migration, StartingUp, Shutdown, Destroyed, Crashed,
+    Panicked, Failed, Saved, FromSnapshot, Migrated, PostcopyFailed. `target_devices`: disk (volume)
+    name to guest target (vda). `seq` grows with each event of one launcher.
+    """
+
+    seq: int
+    state: DomainState
+    reason: str = "Unknown"
+    message: str = ""
+    machine: str = ""
+    target_devices: dict[str, str] = {}
+    interfaces: list[InterfaceSeen] = []
+    agent_connected: bool = False
+    started: bool = False
+    """The guest has run at some time in this launcher."""
+
+
+class Stopping(Message, tag="stopping"):
+    """The pod was told to end (SIGTERM): the guest is being shut down."""
+
+    grace: int
+
+
+Event = DomainChanged | Stopping
+Reply = Welcome | Done | Failed | DomainChanged | Stopping
