@@ -1,4 +1,4 @@
-"""DataVolume specs (cdi.kubevirt.io/v1beta1) as VirtualMachine.spec.dataVolumeTemplates embeds them.
+"""DataVolume specs (cdi.kubevirt.io/v1beta1), as VirtualMachines embed them.
 
 Only the shape lives here: importing data is the work of whoever serves that group.
 """

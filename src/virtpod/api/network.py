@@ -92,7 +92,7 @@ class MultusNetwork(Wire):
 
 
 class PodNetwork(Wire):
-    vm_i_pv6_network_cidr: str | None = field(default=None, name="vmIPv6NetworkCIDR")
+    vm_ipv6_network_cidr: str | None = field(default=None, name="vmIPv6NetworkCIDR")
     vm_network_cidr: str | None = field(default=None, name="vmNetworkCIDR")
 
 

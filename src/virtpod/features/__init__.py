@@ -1,0 +1,68 @@
+"""All features, in the order in which they are asked: the product's table of contents.
+
+A spec path that no feature owns stands in `not_yet.txt`, which is the roadmap.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from virtpod.features.contract import Feature
+from virtpod.features.devices import (
+    balloon,
+    controllers,
+    graphics,
+    inputs,
+    panic,
+    rng,
+    serial_console,
+    sound,
+    watchdog,
+)
+from virtpod.features.disks import cloud_init, container_disk, disk, empty_disk
+from virtpod.features.guest import agent, stopping
+from virtpod.features.machine import (
+    accelerator,
+    board,
+    clock,
+    cpu,
+    firmware,
+    memory,
+    platform,
+    reboot,
+)
+from virtpod.features.network import interface, masquerade
+from virtpod.features.placement import naming, scheduling
+
+ALL: tuple[Feature[Any], ...] = (
+    # the machine
+    board.FEATURE,
+    accelerator.FEATURE,
+    memory.FEATURE,
+    cpu.FEATURE,
+    firmware.FEATURE,
+    platform.FEATURE,
+    clock.FEATURE,
+    reboot.FEATURE,
+    # its devices
+    controllers.FEATURE,
+    disk.FEATURE,
+    container_disk.FEATURE,
+    cloud_init.FEATURE,
+    empty_disk.FEATURE,
+    interface.FEATURE,
+    masquerade.FEATURE,
+    serial_console.FEATURE,
+    graphics.FEATURE,
+    inputs.FEATURE,
+    rng.FEATURE,
+    watchdog.FEATURE,
+    sound.FEATURE,
+    panic.FEATURE,
+    balloon.FEATURE,
+    agent.FEATURE,
+    # its pod
+    stopping.FEATURE,
+    scheduling.FEATURE,
+    naming.FEATURE,
+)

@@ -26,7 +26,7 @@ class Message(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True, tag
 # --- virt-handler to virt-launcher
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """Opens the conversation. The launcher answers with `Welcome`, then repeats its last event.
 
     `capabilities` is libvirt's capability cache of this node and QEMU build, file name to
@@ -38,7 +38,7 @@ class Hello(Message, tag="hello"):
     capabilities: dict[str, bytes] = {}
 
 
-class Sync(Message, tag="sync"):
+class Sync(Message, frozen=True, tag="sync"):
     """Makes the domain what `vmi` says: starts it if it has never run. Safe to repeat.
 
     `vmi`: the object as JSON. `links`: what virt-handler made in the pod's network namespace.
@@ -62,44 +62,44 @@ class Link(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """The MAC address the guest is to have; empty: libvirt's choice."""
 
 
-class Shutdown(Message, tag="shutdown"):
+class Shutdown(Message, frozen=True, tag="shutdown"):
     """Asks the guest to power off (ACPI or agent); kills it after `grace` seconds."""
 
     id: int
     grace: int
 
 
-class Kill(Message, tag="kill"):
+class Kill(Message, frozen=True, tag="kill"):
     """Destroys the domain now."""
 
     id: int
 
 
-class Pause(Message, tag="pause"):
+class Pause(Message, frozen=True, tag="pause"):
     """Stops the guest's CPUs."""
 
     id: int
 
 
-class Unpause(Message, tag="unpause"):
+class Unpause(Message, frozen=True, tag="unpause"):
     """Lets the guest's CPUs go on."""
 
     id: int
 
 
-class Reset(Message, tag="reset"):
+class Reset(Message, frozen=True, tag="reset"):
     """Resets the machine as its reset button would."""
 
     id: int
 
 
-class SoftReboot(Message, tag="softreboot"):
+class SoftReboot(Message, frozen=True, tag="softreboot"):
     """Asks the guest to reboot (agent, else ACPI)."""
 
     id: int
 
 
-class Release(Message, tag="release"):
+class Release(Message, frozen=True, tag="release"):
     """virt-handler has seen the end: the launcher may exit."""
 
     id: int
@@ -110,7 +110,7 @@ Request = Hello | Sync | Shutdown | Kill | Pause | Unpause | Reset | SoftReboot 
 # --- virt-launcher to virt-handler
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, frozen=True, tag="welcome"):
     """Answers `Hello`."""
 
     version: int = VERSION
@@ -118,13 +118,13 @@ class Welcome(Message, tag="welcome"):
     qemu: str = ""
 
 
-class Done(Message, tag="done"):
+class Done(Message, frozen=True, tag="done"):
     """The request `id` was carried out."""
 
     id: int
 
 
-class Failed(Message, tag="failed"):
+class Failed(Message, frozen=True, tag="failed"):
     """The request `id` could not be carried out; `reason` and `message` are for users.
 
     `final`: repeating the request cannot help (a disk that is not there, XML libvirt refuses).
@@ -151,7 +151,7 @@ class InterfaceSeen(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=Tru
     source: str = "domain"
 
 
-class DomainChanged(Message, tag="domain"):
+class DomainChanged(Message, frozen=True, tag="domain"):
     """What the domain is now. `state`/`reason` are KubeVirt's names for libvirt's numbers.
 
     Reasons in use: Unknown, User, IOError, Migration, StartingUp, Shutdown, Destroyed, Crashed,
@@ -171,7 +171,7 @@ class DomainChanged(Message, tag="domain"):
     """The guest has run at some time in this launcher."""
 
 
-class Stopping(Message, tag="stopping"):
+class Stopping(Message, frozen=True, tag="stopping"):
     """The pod was told to end (SIGTERM): the guest is being shut down."""
 
     grace: int

@@ -1,0 +1,52 @@
+"""Questions about a VMI that more than one feature asks, answered from the spec alone."""
+
+from __future__ import annotations
+
+from virtpod.api.machine import FeatureState
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+
+
+def hostname(vmi: VMI) -> str:
+    """The guest's host name: as asked, else the VMI's name as far as a host name can be long."""
+    if vmi.spec.hostname:
+        return vmi.spec.hostname
+    name = (vmi.metadata.name or "").split(".")[0]
+    return name[:63].rstrip("-")
+
+
+def virtio_model(vmi: VMI) -> str:
+    """libvirt's model name for virtio devices that exist in two flavours."""
+    if vmi.spec.architecture == "s390x":
+        return "virtio"
+    transitional = vmi.spec.domain.devices.use_virtio_transitional
+    return "virtio-transitional" if transitional else "virtio-non-transitional"
+
+
+def acpi(vmi: VMI) -> bool:
+    """Whether the guest can be asked to power off by ACPI."""
+    features = vmi.spec.domain.features
+    return features is None or features.acpi is None or features.acpi.enabled is not False
+
+
+def efi(vmi: VMI) -> bool:
+    """Whether the machine boots by EFI."""
+    firmware = vmi.spec.domain.firmware
+    return bool(firmware and firmware.bootloader and firmware.bootloader.efi)
+
+
+def secure_boot(vmi: VMI) -> bool:
+    """Whether the machine boots signed code only: EFI's default."""
+    firmware = vmi.spec.domain.firmware
+    loader = firmware and firmware.bootloader
+    return bool(loader and loader.efi and loader.efi.secure_boot is not False)
+
+
+def grace(vmi: VMI) -> int:
+    """Seconds the guest may take to power off."""
+    given = vmi.spec.termination_grace_period_seconds
+    return 30 if given is None else given
+
+
+def on(state: FeatureState | None) -> bool:
+    """Asked for, and not said to be off: KubeVirt's booleans are true where they are left out."""
+    return state is not None and state.enabled is not False

@@ -1,0 +1,42 @@
+"""Writing libvirt's XML: elements as values, text at the end.
+
+Format: https://libvirt.org/formatdomain.html
+"""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element, indent, tostring
+
+__all__ = ["E", "Element", "text"]
+
+
+def E(tag: str, *content: Element | str | None, **attributes: object) -> Element:
+    """An element. Children that are None and attributes that are None are left out.
+
+    Booleans become yes/no; a trailing underscore of an attribute's name is dropped (`type_`),
+    inner ones become hyphens nowhere: libvirt's attribute names have underscores of their own.
+    """
+    element = Element(tag)
+    for name, value in attributes.items():
+        if value is not None:
+            element.set(name.rstrip("_"), _attribute(value))
+    for part in content:
+        if part is None:
+            continue
+        if isinstance(part, str):
+            element.text = part
+        else:
+            element.append(part)
+    return element
+
+
+def _attribute(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def text(element: Element) -> str:
+    """The element as indented XML, ending in a newline."""
+    indent(element)
+    return tostring(element, encoding="unicode") + "\n"

@@ -1,0 +1,51 @@
+"""Pointing devices.
+
+https://libvirt.org/formatdomain.html#input-devices
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from virtpod.api.devices import Input
+from virtpod.api.traits import virtio_model
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain.facts import Cluster, Guest
+from virtpod.domain.xml import E, Element
+from virtpod.features.contract import UNSUPPORTED, Cause, Feature
+
+
+def asked(vmi: VMI) -> list[Input] | None:
+    return vmi.spec.domain.devices.inputs
+
+
+def validate(inputs: list[Input], vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    for index, given in enumerate(inputs):
+        where = f"spec.domain.devices.inputs[{index}]"
+        if given.bus not in (None, "", "virtio", "usb"):
+            yield Cause(
+                f"{where}.bus", "Input device can have only virtio or usb bus.", UNSUPPORTED
+            )
+        if given.type != "tablet":
+            yield Cause(f"{where}.type", "Input device can have only tablet type.", UNSUPPORTED)
+
+
+def devices(inputs: list[Input], vmi: VMI, facts: Guest) -> Iterable[Element]:
+    for given in inputs:
+        bus = given.bus or "usb"
+        yield E(
+            "input",
+            E("alias", name=f"ua-{given.name}"),
+            type=given.type,
+            bus=bus,
+            model=virtio_model(vmi) if bus == "virtio" else None,
+        )
+
+
+FEATURE = Feature(
+    name="inputs",
+    owns=("domain.devices.inputs",),
+    asked=asked,
+    validate=validate,
+    devices=devices,
+)

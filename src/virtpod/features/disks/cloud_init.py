@@ -1,0 +1,184 @@
+"""The disk that cloud-init reads at first boot: NoCloud and ConfigDrive.
+
+https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
+https://cloudinit.readthedocs.io/en/latest/reference/datasources/configdrive.html
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Iterable
+from uuid import UUID, uuid5
+
+import msgspec
+
+from virtpod.api.traits import hostname
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.api.volumes import CloudInitConfigDriveSource, CloudInitNoCloudSource
+from virtpod.domain import paths
+from virtpod.domain.facts import Cluster, Guest
+from virtpod.domain.steps import BootStep, MakeIso
+from virtpod.features.contract import REQUIRED, Cause, Feature, Json, PodPart
+
+Source = CloudInitNoCloudSource | CloudInitConfigDriveSource
+Part = tuple[tuple[int, str, Source], ...]
+
+LIMIT = 2048
+"""Bytes of user or network data that may stand in the spec itself."""
+_INSTANCES = UUID("8f6f9bd6-52a1-4f0c-9c1e-0b4f3a1f5a37")
+
+
+def asked(vmi: VMI) -> Part:
+    found: list[tuple[int, str, Source]] = []
+    for index, volume in enumerate(vmi.spec.volumes or ()):
+        given = volume.cloud_init_no_cloud or volume.cloud_init_config_drive
+        if given is not None:
+            found.append((index, volume.name, given))
+    return tuple(found)
+
+
+def kind(source: Source) -> str:
+    return (
+        "cloudInitNoCloud"
+        if isinstance(source, CloudInitNoCloudSource)
+        else ("cloudInitConfigDrive")
+    )
+
+
+def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    for index, _, source in part:
+        where = f"spec.volumes[{index}].{kind(source)}"
+        yield from _validate_data(
+            where, "user", source.user_data, source.user_data_base64, source.secret_ref
+        )
+        yield from _validate_data(
+            where,
+            "network",
+            source.network_data,
+            source.network_data_base64,
+            source.network_data_secret_ref,
+        )
+        if not any(
+            (
+                source.user_data,
+                source.user_data_base64,
+                source.secret_ref,
+                source.network_data,
+                source.network_data_base64,
+                source.network_data_secret_ref,
+            )
+        ):
+            yield Cause(
+                where,
+                f"{where} must have at least one userdatasource or one networkdatasource set.",
+                REQUIRED,
+            )
+
+
+def _validate_data(
+    where: str, data: str, plain: str | None, encoded: str | None, secret: object
+) -> Iterable[Cause]:
+    if sum(1 for given in (plain, encoded, secret) if given) > 1:
+        yield Cause(where, f"{where} must have only one {data}datasource set.")
+    if encoded:
+        try:
+            size = len(b64decode(encoded, validate=True))
+        except (binascii.Error, ValueError):
+            field = f"{where}.{data}DataBase64"
+            yield Cause(field, f"{field} is not a valid base64 value.")
+            return
+    else:
+        size = len((plain or "").encode())
+    if size > LIMIT:
+        reference = "UserDataSecretRef" if data == "user" else "NetworkDataSecretRef"
+        yield Cause(
+            where,
+            f"{where} {data}data exceeds {LIMIT} byte limit. "
+            f"Should use {reference} for larger data.",
+        )
+
+
+def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
+    volumes, mounts = [], []
+    for _, name, source in part:
+        for suffix, reference in (
+            ("udata", source.secret_ref),
+            ("ndata", source.network_data_secret_ref),
+        ):
+            if reference and reference.name:
+                volume = f"{name}-{suffix}"
+                volumes.append({"name": volume, "secret": {"secretName": reference.name}})
+                mounts.append(
+                    {
+                        "name": volume,
+                        "mountPath": f"{paths.SECRETS}/{volume}",
+                        "readOnly": True,
+                    }
+                )
+    return PodPart(volumes=tuple(volumes), mounts=tuple(mounts))
+
+
+def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
+    meta = vmi.metadata
+    for _, name, source in part:
+        user = _data(source.user_data, source.user_data_base64) or _secret(
+            facts, f"{name}-udata", "userdata", "userData"
+        )
+        network = _data(source.network_data, source.network_data_base64) or _secret(
+            facts, f"{name}-ndata", "networkdata", "networkData"
+        )
+        if isinstance(source, CloudInitNoCloudSource):
+            files = [("meta-data", msgspec.json.encode(_meta_data(vmi))), ("user-data", user)]
+            if network:
+                files.append(("network-config", network))
+            label, flavour = "cidata", "noCloud"
+        else:
+            base = "openstack/latest"
+            files = [
+                (f"{base}/meta_data.json", msgspec.json.encode(_config_drive_meta_data(vmi))),
+                (f"{base}/user_data", user),
+            ]
+            if network:
+                files.append((f"{base}/network_data.json", network))
+            label, flavour = "config-2", "configdrive"
+        path = paths.cloud_init_iso(meta.namespace or "", meta.name or "", flavour)
+        yield MakeIso(path, label, tuple(files))
+
+
+def _meta_data(vmi: VMI) -> Json:
+    return {"instance-id": _instance_id(vmi), "local-hostname": hostname(vmi)}
+
+
+def _config_drive_meta_data(vmi: VMI) -> Json:
+    firmware = vmi.spec.domain.firmware
+    return {
+        "instance_id": f"{vmi.metadata.name}.{vmi.metadata.namespace}",
+        "hostname": hostname(vmi),
+        "uuid": (firmware and firmware.uuid) or _instance_id(vmi),
+    }
+
+
+def _instance_id(vmi: VMI) -> str:
+    firmware = vmi.spec.domain.firmware
+    machine = (firmware and firmware.uuid) or ""
+    return str(uuid5(_INSTANCES, f"{vmi.metadata.name}.{vmi.metadata.namespace}/{machine}"))
+
+
+def _data(plain: str | None, encoded: str | None) -> bytes:
+    return b64decode(encoded) if encoded else (plain or "").encode()
+
+
+def _secret(facts: Guest, volume: str, *keys: str) -> bytes:
+    content = facts.secrets.get(volume, {})
+    return next((content[key] for key in keys if key in content), b"")
+
+
+FEATURE = Feature(
+    name="cloud_init",
+    owns=("volumes.cloudInitNoCloud", "volumes.cloudInitConfigDrive"),
+    asked=asked,
+    validate=validate,
+    pod=pod,
+    boot=boot,
+)

@@ -1,0 +1,271 @@
+"""Every disk of the spec, whatever its volume: bus, target, cache, boot order.
+
+https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from virtpod.api.disks import CDRomTarget, Disk, DiskTarget
+from virtpod.api.traits import virtio_model
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.api.volumes import Volume
+from virtpod.domain.facts import Cluster, Guest
+from virtpod.domain.xml import E, Element
+from virtpod.features.contract import (
+    DUPLICATE,
+    NOT_FOUND,
+    REQUIRED,
+    UNSUPPORTED,
+    Cause,
+    Feature,
+    Json,
+    always,
+)
+from virtpod.features.disks import WORKING, backing, source, sources
+from virtpod.wire.messages import DomainChanged
+
+BUSES = ("virtio", "sata", "scsi", "usb")
+PREFIX = {"virtio": "vd", "sata": "sd", "scsi": "sd", "usb": "sd"}
+CACHES = ("none", "writethrough", "writeback")
+IO = ("native", "threads")
+POLICIES = ("stop", "ignore", "report", "enospace")
+DISKLESS = ("downwardMetrics", "memoryDump", "containerPath", "sysprep", "serviceAccount")
+"""Volumes that nobody expects a disk of their own for."""
+
+
+def joined(vmi: VMI) -> Iterator[tuple[Disk, Volume]]:
+    """The disks that have a volume, in the order of the disks."""
+    volumes = {volume.name: volume for volume in vmi.spec.volumes or ()}
+    for disk in vmi.spec.domain.devices.disks or ():
+        if disk.name in volumes:
+            yield disk, volumes[disk.name]
+
+
+def bus(disk: Disk) -> str:
+    """The bus the disk sits on."""
+    target = disk.disk or disk.cdrom or disk.lun
+    return (target and target.bus) or "sata"
+
+
+def targets(vmi: VMI) -> dict[str, str]:
+    """Each disk's name to its device name in the guest's order: vda, vdb, sda."""
+    taken: dict[str, int] = {}
+    names = {}
+    for disk in vmi.spec.domain.devices.disks or ():
+        prefix = PREFIX.get(bus(disk), "sd")
+        names[disk.name] = prefix + _letters(taken.get(prefix, 0))
+        taken[prefix] = taken.get(prefix, 0) + 1
+    return names
+
+
+def _letters(index: int) -> str:
+    """a, b ... z, aa, ab: as Linux names its disks."""
+    name = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        name = chr(ord("a") + rest) + name
+    return name
+
+
+def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
+    devices = vmi.spec.domain.devices
+    known = {disk.name for disk in devices.disks or ()}
+    shared = {filesystem.name for filesystem in devices.filesystems or ()}
+    for volume in vmi.spec.volumes or ():
+        if volume.name not in known | shared and source(volume) not in DISKLESS:
+            devices.disks = [*(devices.disks or ()), Disk(name=volume.name, disk=DiskTarget())]
+    usual = "sata" if vmi.spec.architecture in (None, "amd64") else "virtio"
+    for disk in devices.disks or ():
+        if not (disk.disk or disk.cdrom or disk.lun):
+            disk.disk = DiskTarget()
+        target = disk.disk or disk.cdrom or disk.lun
+        if target is not None and not target.bus:
+            target.bus = "scsi" if usual == "virtio" and disk.cdrom else usual
+        if disk.cdrom is not None:
+            _fill_cdrom(disk.cdrom)
+
+
+def _fill_cdrom(cdrom: CDRomTarget) -> None:
+    if cdrom.readonly is None:
+        cdrom.readonly = True
+    cdrom.tray = cdrom.tray or "closed"
+
+
+def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    yield from _validate_volumes(vmi)
+    volumes = {volume.name for volume in vmi.spec.volumes or ()}
+    seen: dict[str, int] = {}
+    orders: set[int] = set()
+    for index, disk in enumerate(vmi.spec.domain.devices.disks or ()):
+        where = f"spec.domain.devices.disks[{index}]"
+        if disk.name in seen:
+            yield Cause(
+                where,
+                f"spec.domain.devices.disks[{seen[disk.name]}] and {where} "
+                "must not have the same Name.",
+                DUPLICATE,
+            )
+        seen.setdefault(disk.name, index)
+        if disk.name not in volumes and disk.cdrom is None:
+            yield Cause(f"{where}.name", f"{where}.Name '{disk.name}' not found.", NOT_FOUND)
+        yield from _validate_disk(where, disk)
+        if disk.boot_order is not None:
+            if disk.boot_order < 1:
+                yield Cause(
+                    f"{where}.bootOrder", f"{where} must have a boot order > 0, if supplied"
+                )
+            if disk.boot_order in orders:
+                yield Cause(
+                    f"{where}.bootOrder",
+                    f"Boot order for {where}.bootOrder already set for a different device.",
+                    DUPLICATE,
+                )
+            orders.add(disk.boot_order)
+
+
+def _validate_volumes(vmi: VMI) -> Iterable[Cause]:
+    devices = vmi.spec.domain.devices
+    used = {disk.name for disk in devices.disks or ()}
+    used |= {filesystem.name for filesystem in devices.filesystems or ()}
+    seen: dict[str, int] = {}
+    volumes = vmi.spec.volumes or []
+    if len(volumes) > 256:
+        yield Cause("spec.volumes", "spec.volumes must not have more than 256 items")
+        return
+    for index, volume in enumerate(volumes):
+        where = f"spec.volumes[{index}]"
+        if volume.name in seen:
+            yield Cause(
+                f"{where}.name",
+                f"spec.volumes[{seen[volume.name]}] and {where} must not have the same Name.",
+                DUPLICATE,
+            )
+        seen.setdefault(volume.name, index)
+        kinds = list(sources(volume))
+        if len(kinds) != 1:
+            yield Cause(where, f"{where} must have exactly one source type set")
+        elif kinds[0] not in WORKING:
+            yield Cause(
+                f"{where}.{kinds[0]}",
+                f"{where}: a volume of type {kinds[0]} cannot be attached by this version; "
+                f"one of {', '.join(WORKING)} works",
+                UNSUPPORTED,
+            )
+        if volume.name not in used:
+            yield Cause(
+                f"{where}.name", f"spec.domain.volumes[{index}].name '{volume.name}' not found."
+            )
+
+
+def _validate_disk(where: str, disk: Disk) -> Iterable[Cause]:
+    kinds = [kind for kind in ("disk", "lun", "cdrom") if getattr(disk, kind) is not None]
+    if len(kinds) > 1:
+        yield Cause(where, f"{where} can only have a single target type defined")
+        return
+    used = bus(disk)
+    if used == "ide":
+        yield Cause(f"{where}.{kinds[0]}.bus", "IDE bus is not supported", UNSUPPORTED)
+    elif used not in BUSES:
+        yield Cause(
+            f"{where}.{kinds[0]}.bus",
+            f"{where} is set with an unrecognized bus {used}, must be one of: {list(BUSES)}",
+            UNSUPPORTED,
+        )
+    if disk.cdrom and used == "virtio":
+        yield Cause(f"{where}.cdrom.bus", "Bus type virtio is invalid for CD-ROM device")
+    if disk.disk and disk.disk.readonly and used == "sata":
+        yield Cause(f"{where}.disk.readonly", f"{where} sata hard-disks do not support read-only.")
+    if disk.cache and disk.cache not in CACHES:
+        yield Cause(
+            f"{where}.cache",
+            f"{where} has invalid value {disk.cache}. Supported values are: {', '.join(CACHES)}",
+            UNSUPPORTED,
+        )
+    if disk.io and disk.io not in IO:
+        yield Cause(
+            f"{where}.io",
+            f"Disk IO mode for {where} is not supported. Supported modes are: {', '.join(IO)}.",
+            UNSUPPORTED,
+        )
+    if disk.error_policy and disk.error_policy not in POLICIES:
+        yield Cause(
+            f"{where}.errorPolicy",
+            f"{where} has invalid value {disk.error_policy}; one of {', '.join(POLICIES)}",
+            UNSUPPORTED,
+        )
+    if not disk.name:
+        yield Cause(f"{where}.name", f"{where}.name is required", REQUIRED)
+    if len(disk.serial or "") > 256:
+        yield Cause(f"{where}.serial", f"{where} serial must be no longer than 256 characters")
+
+
+def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
+    names = targets(vmi)
+    for disk, volume in joined(vmi):
+        image = backing(vmi, volume, facts)
+        if image is None:
+            continue
+        used = bus(disk)
+        kind = "cdrom" if disk.cdrom else "lun" if disk.lun else "disk"
+        target = disk.disk or disk.lun or disk.cdrom
+        tray = disk.cdrom.tray if disk.cdrom and disk.cdrom.tray == "open" else None
+        yield E(
+            "disk",
+            E(
+                "driver",
+                name="qemu",
+                type=image.format,
+                cache="none" if disk.shareable else disk.cache or _cache(facts),
+                io=disk.io,
+                error_policy=disk.error_policy or "stop",
+                discard="unmap",
+            ),
+            E("source", **{"dev" if image.block else "file": image.path}),
+            E("target", dev=names[disk.name], bus=used, tray=tray),
+            E("readonly") if kind == "cdrom" or (target and target.readonly) else None,
+            E("shareable") if disk.shareable else None,
+            E("serial", disk.serial) if disk.serial else None,
+            E("boot", order=disk.boot_order) if disk.boot_order else None,
+            E("alias", name=f"ua-{disk.name}"),
+            type="block" if image.block else "file",
+            device=kind,
+            model=virtio_model(vmi) if used == "virtio" else None,
+        )
+
+
+def _cache(facts: Guest) -> str:
+    return "none" if facts.direct_io else "writethrough"
+
+
+def observe(part: VMI, vmi: VMI, domain: DomainChanged) -> Json:
+    devices = domain.target_devices
+    volumes = [
+        {"name": volume.name, "target": devices.get(disk.name, "")} for disk, volume in joined(vmi)
+    ]
+    return {"volumeStatus": sorted(volumes, key=lambda v: v["name"])} if volumes else {}
+
+
+FEATURE = Feature(
+    name="disk",
+    owns=(
+        "domain.devices.disks.name",
+        "domain.devices.disks.disk.bus",
+        "domain.devices.disks.disk.readonly",
+        "domain.devices.disks.cdrom",
+        "domain.devices.disks.bootOrder",
+        "domain.devices.disks.cache",
+        "domain.devices.disks.io",
+        "domain.devices.disks.errorPolicy",
+        "domain.devices.disks.serial",
+        "domain.devices.disks.shareable",
+        "volumes.name",
+    ),
+    asked=always,
+    defaults=defaults,
+    validate=validate,
+    devices=devices,
+    observe=observe,
+)

@@ -1,0 +1,1 @@
+"""The machine itself: processors, memory, board, firmware, clock."""

@@ -1,0 +1,146 @@
+"""The guest's memory, and the resources that its pod asks for.
+
+https://libvirt.org/formatdomain.html#memory-allocation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from virtpod.api.base import Quantity
+from virtpod.api.machine import Memory
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain.facts import Cluster, Guest
+from virtpod.domain.quantity import binary, bytes_of
+from virtpod.domain.xml import E, Element
+from virtpod.features.contract import REQUIRED, Cause, Feature, Json, PodPart, always
+from virtpod.wire.messages import DomainChanged
+
+SMALLEST = 10**6
+MOST = 2**43
+"""8 TiB: what a guest of QEMU can address without further settings."""
+
+
+def guest(vmi: VMI) -> int:
+    """Bytes of memory the guest starts with; 0 where nothing is said."""
+    domain = vmi.spec.domain
+    if domain.memory and domain.memory.guest is not None:
+        return bytes_of(domain.memory.guest)
+    resources = domain.resources
+    for given in (resources and resources.requests, resources and resources.limits):
+        if given and "memory" in given:
+            return bytes_of(given["memory"])
+    return 0
+
+
+def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
+    domain = vmi.spec.domain
+    try:
+        size = guest(vmi)
+    except ValueError:
+        return  # validate() says so
+    if size:
+        memory = domain.memory = domain.memory or Memory()
+        if memory.guest is None:
+            memory.guest = binary(size)
+
+
+def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    domain = vmi.spec.domain
+    resources = domain.resources
+    sizes: dict[str, int] = {}
+    given: dict[str, Quantity | None] = {
+        "spec.domain.memory.guest": domain.memory.guest if domain.memory else None,
+        "spec.domain.resources.requests.memory": ((resources and resources.requests) or {}).get(
+            "memory"
+        ),
+        "spec.domain.resources.limits.memory": ((resources and resources.limits) or {}).get(
+            "memory"
+        ),
+    }
+    for field, value in given.items():
+        if value is None:
+            continue
+        try:
+            sizes[field] = bytes_of(value)
+        except ValueError as error:
+            yield Cause(field, f"{field}: {error}")
+            return
+        if sizes[field] <= 0:
+            yield Cause(field, f"{field} '{value}': must be greater than 0.")
+        elif sizes[field] > MOST:
+            yield Cause(field, f"{field} '{value}': more than 8Ti does not work.")
+    requested = sizes.get("spec.domain.resources.requests.memory")
+    limit = sizes.get("spec.domain.resources.limits.memory")
+    if not sizes:
+        yield Cause(
+            "spec.domain.memory.guest",
+            "no memory requested, at least one of 'spec.domain.memory.guest', "
+            "'spec.domain.memory.hugepages.size' or 'spec.domain.resources.requests.memory' "
+            "must be set",
+            REQUIRED,
+        )
+    if requested is not None and 0 < requested < SMALLEST:
+        yield Cause(
+            "spec.domain.resources.requests.memory",
+            f"spec.domain.resources.requests.memory "
+            f"'{given['spec.domain.resources.requests.memory']}': "
+            "must be greater than or equal to 1M.",
+        )
+    if requested is not None and limit is not None and requested > limit:
+        yield Cause(
+            "spec.domain.resources.requests.memory",
+            f"spec.domain.resources.requests.memory "
+            f"'{given['spec.domain.resources.requests.memory']}' is greater than "
+            f"spec.domain.resources.limits.memory '{given['spec.domain.resources.limits.memory']}'",
+        )
+    wanted = sizes.get("spec.domain.memory.guest")
+    if wanted is not None and limit is not None and wanted > limit:
+        yield Cause(
+            "spec.domain.memory.guest",
+            f"spec.domain.memory.guest '{given['spec.domain.memory.guest']}' must be equal to or "
+            f"less than the memory limit "
+            f"'{given['spec.domain.resources.limits.memory']}'",
+        )
+
+
+def requested(vmi: VMI, cluster: Cluster) -> int:
+    """Bytes that the pod asks for on behalf of the guest, without overhead."""
+    resources = vmi.spec.domain.resources
+    if resources and resources.requests and "memory" in resources.requests:
+        return bytes_of(resources.requests["memory"])
+    developer = cluster.config.developer_configuration
+    overcommit = (developer and developer.memory_overcommit) or 100
+    return guest(vmi) * 100 // overcommit
+
+
+def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
+    resources = vmi.spec.domain.resources
+    limits = (resources and resources.limits) or {}
+    asked = requested(vmi, cluster)
+    return PodPart(
+        requests={"memory": str(asked)},
+        limits={"memory": str(bytes_of(limits["memory"]))} if "memory" in limits else {},
+        overhead=asked // 512,  # page tables
+    )
+
+
+def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
+    yield E("memory", str(guest(vmi)), unit="b")
+
+
+def observe(part: VMI, vmi: VMI, domain: DomainChanged) -> Json:
+    size = binary(guest(vmi))
+    return {"memory": {"guestAtBoot": size, "guestCurrent": size, "guestRequested": size}}
+
+
+FEATURE = Feature(
+    name="memory",
+    owns=("domain.memory.guest", "domain.resources"),
+    asked=always,
+    defaults=defaults,
+    validate=validate,
+    pod=pod,
+    devices=devices,
+    observe=observe,
+)

@@ -1,0 +1,201 @@
+"""Masquerade: the guest has an address of its own behind the pod's.
+
+The pod's namespace gets a bridge with the gateway's address, a tap device in it for the guest,
+and one nftables table that translates both ways. The guest learns its address by DHCP from the
+bridge. Everything is made anew from the spec; nothing of it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, ip_network
+
+from virtpod.api.network import Interface, Network
+from virtpod.api.traits import hostname, virtio_model
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain import paths
+from virtpod.domain.facts import Cluster, Guest, GuestLink, Host
+from virtpod.domain.steps import BootStep, Bridge, HostStep, Nft, Run, Sysctl, Tap
+from virtpod.domain.xml import E, Element
+from virtpod.features.contract import Cause, Feature, Json
+from virtpod.features.network import joined, mac
+from virtpod.wire.messages import DomainChanged
+
+BRIDGE = "k6t-eth0"
+BRIDGE_MAC = "02:00:00:00:00:00"
+TAP = "tap0"
+POD_LINK = "eth0"
+CIDR = "10.0.2.0/24"
+TABLE = "kubevirt"
+
+Part = tuple[int, Interface, Network]
+
+
+def asked(vmi: VMI) -> Part | None:
+    return next(((i, nic, net) for i, nic, net in joined(vmi) if nic.masquerade), None)
+
+
+def subnet(network: Network) -> IPv4Network:
+    """The guest's network; its first address is the gateway, its second the guest."""
+    given = (network.pod and network.pod.vm_network_cidr) or CIDR
+    found = ip_network(given, strict=False)
+    if not isinstance(found, IPv4Network) or found.prefixlen > 30:
+        raise ValueError(f"{given} is not an IPv4 network with room for a guest")
+    return found
+
+
+def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    index, _, network = part
+    if not network.pod:
+        where = f"spec.domain.devices.interfaces[{index}].name"
+        yield Cause(where, "Masquerade interface only implemented with pod network")
+        return
+    try:
+        subnet(network)
+    except ValueError as error:
+        position = (vmi.spec.networks or []).index(network)
+        yield Cause(
+            f"spec.networks[{position}].pod.vmNetworkCIDR",
+            f"spec.networks[{position}].pod.vmNetworkCIDR: {error}",
+        )
+
+
+def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
+    _, nic, network = part
+    net = subnet(network)
+    gateway, guest = net[1], net[2]
+    link = facts.links.get(nic.name)
+    mtu = link.mtu if link else 1500
+    pod_link = link.name if link else POD_LINK
+    yield Bridge(BRIDGE, BRIDGE_MAC, mtu, (f"{gateway}/{net.prefixlen}",))
+    yield Tap(TAP, BRIDGE, mtu, paths.QEMU_UID)
+    yield Sysctl("net.ipv4.ip_forward", "1")
+    yield Sysctl(f"net.ipv4.conf.{BRIDGE}.route_localnet", "1")
+    yield Sysctl("net.ipv4.ip_unprivileged_port_start", "0")  # the launcher's DHCP server
+    yield Nft("ip", TABLE, _rules(nic, pod_link, str(gateway), str(guest)))
+
+
+def _rules(nic: Interface, link: str, gateway: str, guest: str) -> str:
+    """The table: all ports to the guest, or the listed ones; the guest's traffic as the pod's.
+
+    From the pod itself the guest answers on 127.0.0.1, as a container in its place would.
+    """
+    ports = [((port.protocol or "TCP").lower(), port.port) for port in nic.ports or ()]
+    if ports:
+        inbound = [f"{protocol} dport {port} dnat to {guest}" for protocol, port in ports]
+        local = [
+            f"ip daddr 127.0.0.1 {protocol} dport {port} dnat to {guest}"
+            for protocol, port in ports
+        ]
+        back = [
+            f"ip saddr 127.0.0.1 {protocol} dport {port} snat to {gateway}"
+            for protocol, port in ports
+        ]
+    else:
+        inbound = [f"dnat to {guest}"]
+        local = []
+        back = [f"ip saddr 127.0.0.1 snat to {gateway}"]
+    chains = {
+        "prerouting": (
+            "type nat hook prerouting priority dstnat; policy accept;",
+            f'iifname "{link}" jump inbound',
+        ),
+        "output": ("type nat hook output priority dstnat; policy accept;", *local),
+        "postrouting": (
+            "type nat hook postrouting priority srcnat; policy accept;",
+            f'ip saddr {guest} oifname "{link}" masquerade',
+            f'oifname "{BRIDGE}" jump outbound',
+        ),
+        "inbound": tuple(inbound),
+        "outbound": tuple(back),
+    }
+    lines = []
+    for name, rules in chains.items():
+        lines.append(f"chain {name} {{")
+        lines += [f"  {rule}" for rule in rules]
+        lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
+    _, nic, network = part
+    net = subnet(network)
+    gateway, guest = net[1], net[2]
+    link = facts.links.get(nic.name, GuestLink(TAP, BRIDGE))
+    options = {
+        "option:router": str(gateway),
+        "option:mtu": str(link.mtu),
+        "option:dns-server": ",".join(facts.nameservers),
+        "option:domain-search": ",".join(facts.searches),
+        "option:hostname": hostname(vmi),
+    }
+    yield Run(
+        f"dhcp-{BRIDGE}",
+        (
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--log-facility=-",
+            "--pid-file=",
+            "--port=0",
+            "--no-resolv",
+            "--no-hosts",
+            "--no-ping",
+            "--leasefile-ro",
+            "--bind-interfaces",
+            f"--interface={BRIDGE}",
+            "--except-interface=lo",
+            "--dhcp-authoritative",
+            "--dhcp-broadcast",
+            f"--dhcp-range={guest},{guest},{net.netmask},infinite",
+            *(f"--dhcp-option-force={name},{value}" for name, value in options.items() if value),
+        ),
+    )
+
+
+def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
+    _, nic, _ = part
+    link = facts.links.get(nic.name, GuestLink(TAP, BRIDGE))
+    model = virtio_model(vmi) if nic.model in (None, "", "virtio") else nic.model
+    yield E(
+        "interface",
+        E("mac", address=link.mac or mac(vmi, nic)),
+        E("target", dev=link.tap, managed=False),
+        E("model", type=model),
+        E("mtu", size=link.mtu),
+        E("boot", order=nic.boot_order) if nic.boot_order else E("rom", enabled=False),
+        E("alias", name=f"ua-{nic.name}"),
+        type="ethernet",
+    )
+
+
+def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
+    _, nic, _ = part
+    seen = next((i for i in domain.interfaces if i.name == nic.name), None)
+    return {
+        "interfaces": [
+            {
+                "name": nic.name,
+                "mac": (seen and seen.mac) or mac(vmi, nic),
+                "infoSource": "domain",
+                "podInterfaceName": POD_LINK,
+                "queueCount": 1,
+            }
+        ]
+    }
+
+
+FEATURE = Feature(
+    name="masquerade",
+    owns=(
+        "domain.devices.interfaces.masquerade",
+        "domain.devices.interfaces.ports",
+        "networks.pod.vmNetworkCIDR",
+    ),
+    asked=asked,
+    validate=validate,
+    host=host,
+    boot=boot,
+    devices=devices,
+    observe=observe,
+)

@@ -1,0 +1,1 @@
+"""Where the pod runs and what it is called: what Kubernetes itself understands."""

@@ -1,0 +1,241 @@
+"""Admission: what is filled in, what is refused and why, what is worth a warning.
+
+A value that says it all: the patch for the mutating webhook, the causes for the validating one.
+Both are the same computation, so a spec that passed is one that renders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import msgspec
+
+from virtpod.api.replicaset import VirtualMachineInstanceReplicaSet
+from virtpod.api.vm import VirtualMachine
+from virtpod.api.vmi import (
+    VirtualMachineInstance,
+    VirtualMachineInstancePhaseTransitionTimestamp,
+    VirtualMachineInstanceSpec,
+)
+from virtpod.domain.facts import Cluster
+from virtpod.domain.jsonpatch import Operation, diff
+from virtpod.features import ALL
+from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause
+from virtpod.features.machine import board, firmware
+
+FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
+RUN_STRATEGIES = ("Always", "Halted", "Manual", "RerunOnFailure", "Once", "WaitAsReceiver")
+RESERVED_LABELS = (
+    "kubevirt.io/created-by",
+    "kubevirt.io/migrationJobUID",
+    "kubevirt.io/nodeName",
+    "kubevirt.io/migrationTargetNodeName",
+    "kubevirt.io/schedulable",
+    "kubevirt.io/install-strategy",
+)
+QEMU_RUNTIME_USER = 107
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The answer to one request. `patch` is a JSON Patch of the object as it was sent."""
+
+    patch: list[Operation] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def vmi(raw: dict[str, Any], cluster: Cluster, *, now: str, uuid: str) -> Admission:
+    """A VMI that is to be created. `now`: RFC 3339; `uuid`: the machine's, if it has none."""
+    try:
+        given = msgspec.convert(raw, VirtualMachineInstance)
+    except msgspec.ValidationError as error:
+        return Admission(causes=[_malformed(error)])
+    before = _as_sent(given, raw)
+    causes = list(_reserved_labels(given))
+    _default(given, cluster, uuid)
+    _enter(given, now)
+    causes += _validate(given, cluster)
+    return Admission(
+        list(diff(before, msgspec.to_builtins(given))), causes, _warn(given, cluster, "spec")
+    )
+
+
+def vm(raw: dict[str, Any], cluster: Cluster, *, uuid: str) -> Admission:
+    """A VM that is created or updated."""
+    try:
+        given = msgspec.convert(raw, VirtualMachine)
+    except msgspec.ValidationError as error:
+        return Admission(causes=[_malformed(error)])
+    before = _as_sent(given, raw)
+    causes = list(_run_strategy(given))
+    template = given.spec.template
+    template_spec = template.spec if template else None
+    if template_spec is None:
+        missing = Cause("spec.template", "missing virtual machine template.", REQUIRED)
+        return Admission(causes=[*causes, missing])
+    instance = VirtualMachineInstance(spec=template_spec)
+    instance.metadata.namespace, instance.metadata.name = (
+        given.metadata.namespace,
+        given.metadata.name,
+    )
+    # What must stay the same over restarts is filled in here; the rest when a VMI is made, by the
+    # rules of that day.
+    board.defaults(instance, instance, cluster)
+    firmware.identify(instance, uuid)
+    after = msgspec.to_builtins(given)
+    causes += [
+        Cause(f"spec.template.{cause.field}", cause.message, cause.reason)
+        for cause in _tried(template_spec, cluster, given)
+    ]
+    warnings = _warn(instance, cluster, "spec.template.spec")
+    if given.spec.running is not None:
+        warnings.append("spec.running is deprecated, please use spec.runStrategy instead.")
+    return Admission(list(diff(before, after)), causes, warnings)
+
+
+def replicaset(raw: dict[str, Any], cluster: Cluster) -> Admission:
+    """A VirtualMachineInstanceReplicaSet that is created or updated."""
+    try:
+        given = msgspec.convert(raw, VirtualMachineInstanceReplicaSet)
+    except msgspec.ValidationError as error:
+        return Admission(causes=[_malformed(error)])
+    causes = []
+    template = given.spec.template
+    if template is None or template.spec is None:
+        return Admission(causes=[Cause("spec.template", "missing template.", REQUIRED)])
+    wanted = (given.spec.selector and given.spec.selector.match_labels) or {}
+    labels = (template.metadata and template.metadata.labels) or {}
+    if not wanted.items() <= labels.items():
+        causes.append(Cause("spec.selector", "selector does not match labels."))
+    causes += [
+        Cause(f"spec.template.{cause.field}", cause.message, cause.reason)
+        for cause in _tried(template.spec, cluster, given)
+    ]
+    return Admission([], causes, [])
+
+
+def _as_sent(given: Any, raw: dict[str, Any]) -> Any:
+    """The object in our types, without the parts that decoding made up."""
+    return {name: value for name, value in msgspec.to_builtins(given).items() if name in raw}
+
+
+def _tried(spec: VirtualMachineInstanceSpec, cluster: Cluster, owner: Any) -> list[Cause]:
+    """What would be wrong with a VMI of this template."""
+    instance = VirtualMachineInstance(spec=_copy(spec))
+    instance.metadata.namespace = owner.metadata.namespace
+    instance.metadata.name = owner.metadata.name or "vm"
+    _default(instance, cluster, "00000000-0000-0000-0000-000000000000")
+    return _validate(instance, cluster)
+
+
+def _copy(value: T) -> T:
+    return msgspec.convert(msgspec.to_builtins(value), type(value))
+
+
+def _default(given: VirtualMachineInstance, cluster: Cluster, uuid: str) -> None:
+    firmware.identify(given, uuid)
+    for feature in ALL:
+        if feature.defaults and (part := feature.asked(given)):
+            feature.defaults(part, given, cluster)
+
+
+def _enter(given: VirtualMachineInstance, now: str) -> None:
+    """The first state: Pending, held by a finalizer until its pod is gone."""
+    finalizers = given.metadata.finalizers = list(given.metadata.finalizers or ())
+    if FINALIZER not in finalizers:
+        finalizers.append(FINALIZER)
+    status = given.status
+    status.phase = "Pending"
+    status.runtime_user = QEMU_RUNTIME_USER
+    status.phase_transition_timestamps = [
+        VirtualMachineInstancePhaseTransitionTimestamp(
+            phase="Pending", phase_transition_timestamp=now
+        )
+    ]
+
+
+def _validate(given: VirtualMachineInstance, cluster: Cluster) -> list[Cause]:
+    causes: list[Cause] = []
+    for feature in ALL:
+        part = feature.asked(given)
+        if not part:
+            continue
+        if feature.gate and feature.gate not in cluster.gates:
+            causes += [
+                Cause(f"spec.{path}", f"{feature.gate} feature gate is not enabled", UNSUPPORTED)
+                for path in feature.owns
+            ]
+        elif feature.validate:
+            causes += feature.validate(part, given, cluster)
+    return causes
+
+
+def _reserved_labels(given: VirtualMachineInstance) -> list[Cause]:
+    found = [name for name in given.metadata.labels or {} if name in RESERVED_LABELS]
+    message = (
+        "creation of the following reserved kubevirt.io/ labels on a VMI object is prohibited: "
+    )
+    return [Cause("metadata.labels", message + ", ".join(found), UNSUPPORTED)] if found else []
+
+
+def _run_strategy(given: VirtualMachine) -> list[Cause]:
+    running, strategy = given.spec.running, given.spec.run_strategy
+    if running is not None and strategy is not None:
+        return [
+            Cause(
+                "spec.running",
+                "Running and RunStrategy are mutually exclusive. Note that Running is deprecated, "
+                "please use RunStrategy instead",
+            )
+        ]
+    if running is None and strategy is None:
+        return [Cause("spec.runStrategy", "RunStrategy must be specified", REQUIRED)]
+    if strategy is not None and strategy not in RUN_STRATEGIES:
+        return [
+            Cause(
+                "spec.runStrategy",
+                f"Invalid RunStrategy ({strategy}); one of {', '.join(RUN_STRATEGIES)}",
+                UNSUPPORTED,
+            )
+        ]
+    return []
+
+
+def _malformed(error: msgspec.ValidationError) -> Cause:
+    message, _, path = str(error).partition(" - at `$")
+    return Cause(path.rstrip("`").lstrip(".") or "spec", message, "FieldValueTypeInvalid")
+
+
+@cache
+def not_yet() -> tuple[str, ...]:
+    """Paths of the VMI spec that no feature owns yet: accepted, but without effect."""
+    lines = files("virtpod.features").joinpath("not_yet.txt").read_text("utf-8").splitlines()
+    return tuple(line.split("#")[0].strip() for line in lines if line.split("#")[0].strip())
+
+
+def _warn(given: VirtualMachineInstance, cluster: Cluster, prefix: str) -> list[str]:
+    spec = msgspec.to_builtins(given.spec)
+    warnings = [
+        f"{prefix}.{path} is accepted but has no effect in this version"
+        for path in not_yet()
+        if _present(spec, path.split("."))
+    ]
+    for feature in ALL:
+        if feature.warn and (part := feature.asked(given)):
+            warnings += feature.warn(part, given, cluster)
+    return warnings
+
+
+def _present(value: Any, path: list[str]) -> bool:
+    """Whether the path is set anywhere; lists are looked through."""
+    if isinstance(value, list):
+        return any(_present(item, path) for item in value)
+    if not path:
+        return value is not None
+    return isinstance(value, dict) and path[0] in value and _present(value[path[0]], path[1:])

@@ -1,0 +1,55 @@
+"""The domain XML of a VMI: every feature's elements, each in its place.
+
+libvirt's schema lets most elements stand in any order; the order here is for readers.
+https://libvirt.org/formatdomain.html
+"""
+
+from __future__ import annotations
+
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain.facts import Guest
+from virtpod.domain.xml import E, Element, text
+from virtpod.features import ALL
+
+TOP = (
+    "name",
+    "uuid",
+    "memory",
+    "vcpu",
+    "iothreads",
+    "sysinfo",
+    "os",
+    "features",
+    "cpu",
+    "clock",
+    "on_poweroff",
+    "on_reboot",
+    "on_crash",
+)
+"""Elements of the domain itself; whatever else a feature returns is a device."""
+IN_OS = ("loader", "nvram", "bios", "bootmenu", "kernel", "initrd", "cmdline")
+"""Elements that belong into <os>, whoever draws them."""
+
+
+def domain(vmi: VMI, facts: Guest) -> str:
+    """The domain XML as text."""
+    return text(draw(vmi, facts))
+
+
+def draw(vmi: VMI, facts: Guest) -> Element:
+    """The domain as an element."""
+    drawn = [
+        element
+        for feature in ALL
+        if feature.devices and (part := feature.asked(vmi))
+        for element in feature.devices(part, vmi, facts)
+    ]
+    tops = sorted((e for e in drawn if e.tag in TOP), key=lambda e: TOP.index(e.tag))
+    system = next(e for e in tops if e.tag == "os")
+    system.extend(e for e in drawn if e.tag in IN_OS)
+    devices = E("devices", *(e for e in drawn if e.tag not in TOP + IN_OS))
+    whole = E("domain", *tops, devices, type="kvm")
+    for feature in ALL:
+        if feature.tune and (part := feature.asked(vmi)):
+            feature.tune(part, vmi, facts, whole)
+    return whole

@@ -1,0 +1,35 @@
+"""Status fields of a running VMI, from its domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.features import ALL
+from virtpod.wire.messages import DomainChanged
+
+
+def observe(vmi: VMI, domain: DomainChanged, pod_ips: Sequence[str]) -> dict[str, Any]:
+    """The fields to set below `status`, in JSON's names and values.
+
+    The first interface shows the pod's addresses: they are what reaches the guest.
+    """
+    status: dict[str, Any] = {}
+    for feature in ALL:
+        if feature.observe and (part := feature.asked(vmi)):
+            status.update(feature.observe(part, vmi, domain))
+    interfaces = status.get("interfaces")
+    if interfaces and pod_ips:
+        interfaces[0] |= {"ipAddress": pod_ips[0], "ipAddresses": list(pod_ips)}
+    return status
+
+
+def blocks_migration(vmi: VMI) -> list[str]:
+    """Why the guest cannot move to another node; empty: it can."""
+    return [
+        reason
+        for feature in ALL
+        if feature.blocks_migration and (part := feature.asked(vmi))
+        if (reason := feature.blocks_migration(part, vmi))
+    ]
