@@ -1,0 +1,91 @@
+"""The cluster's network: a bridge in a namespace of its own, one cable from it to each machine.
+
+Nothing is made in the host's namespace. Each node knows by a static route which node has which
+pod addresses; so does the control plane, as the API server calls webhooks and extension API
+servers at their pods' addresses.
+
+Source: ip-netns(8), ip-link(8); Kubernetes' network model (every pod reaches every pod).
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+from . import layout, linux
+
+BRIDGE = "br0"
+CABLE = "eth0"
+
+
+def build_switch() -> None:
+    if not layout.netns_path(layout.SWITCH).exists():
+        _make(layout.SWITCH)
+        _ip(layout.SWITCH, "link", "add", BRIDGE, "type", "bridge")
+        _ip(layout.SWITCH, "link", "set", BRIDGE, "up")
+        # Frames between machines are no business of the firewall hooks.
+        _sysctl(layout.SWITCH, "net.bridge.bridge-nf-call-iptables", "0")
+
+
+def plug(machine: str, address: str) -> None:
+    """A fresh network namespace for `machine`, plugged into the switch."""
+    unplug(machine)
+    _make(machine)
+    far_end = f"v-{machine}"[:15]
+    _ip(
+        *(layout.SWITCH, "link", "add", far_end, "type", "veth"),
+        *("peer", "name", CABLE, "netns", layout.netns(machine)),
+    )
+    _ip(layout.SWITCH, "link", "set", far_end, "master", BRIDGE, "up")
+    _ip(machine, "address", "add", f"{address}/{layout.SUBNET_BITS}", "dev", CABLE)
+    _ip(machine, "link", "set", CABLE, "up")
+    for node in layout.ALL_NODES:
+        if node.name != machine:
+            _ip(machine, "route", "add", node.pod_cidr, "via", node.address)
+    if machine == layout.CONTROL_PLANE:
+        # Some node's kube-proxy translates what the API server sends to a Service.
+        first = layout.ALL_NODES[0]
+        _ip(machine, "route", "add", layout.SERVICE_CIDR, "via", first.address)
+    else:
+        # A Service's address must be routable for a packet to reach kube-proxy's output hook.
+        _ip(machine, "route", "add", "default", "via", layout.CONTROL_PLANE_IP)
+        _sysctl(machine, "net.ipv4.ip_forward", "1")
+        # A pod that calls a Service and is answered by a neighbour on its own bridge needs this.
+        _sysctl(machine, "net.bridge.bridge-nf-call-iptables", "1")
+
+
+def unplug(machine: str) -> None:
+    if layout.netns_path(machine).exists():
+        # The namespace itself lasts as long as a process in it: take the cable out at once.
+        _ip(layout.SWITCH, "link", "delete", f"v-{machine}"[:15], check=False)
+        subprocess.run(["ip", "netns", "delete", layout.netns(machine)], check=True)
+
+
+def left() -> list[str]:
+    """Names of the namespaces that are there, without the prefix."""
+    folder = Path("/run/netns")
+    prefix = layout.PREFIX + "-"
+    found = sorted(folder.glob(prefix + "*")) if folder.exists() else []
+    return [path.name.removeprefix(prefix) for path in found]
+
+
+def links(machine: str) -> list[str]:
+    answer = _ip(machine, "-json", "link", "show")
+    return [link["ifname"] for link in json.loads(answer or "[]")]
+
+
+def _make(machine: str) -> None:
+    subprocess.run(["ip", "netns", "add", layout.netns(machine)], check=True)
+    _ip(machine, "link", "set", "lo", "up")
+
+
+def _ip(machine: str, *arguments: str, check: bool = True) -> str:
+    command = ["ip", "-netns", layout.netns(machine), *arguments]
+    done = subprocess.run(command, check=check, capture_output=True, text=True)
+    return done.stdout
+
+
+def _sysctl(machine: str, name: str, value: str) -> None:
+    file = Path("/proc/sys") / name.replace(".", "/")
+    with linux.within_netns(layout.netns_path(machine)):
+        if file.exists() and file.read_text().strip() != value:
+            file.write_text(value)
