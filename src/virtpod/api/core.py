@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from virtpod.api.base import AtomicList, Int32, Int64, Quantity, Wire, one_of
+from virtpod.api.base import AtomicList, Int32, Int64, IntOrString, Quantity, Wire, one_of
 from virtpod.api.meta import LabelSelector
 
 
@@ -105,7 +105,7 @@ class HTTPHeader(Wire):
 
 
 class HTTPGetAction(Wire):
-    port: str
+    port: IntOrString
     host: str | None = None
     http_headers: AtomicList[HTTPHeader] | None = None
     path: str | None = None
@@ -165,7 +165,7 @@ class PodDNSConfig(Wire):
 
 
 class TCPSocketAction(Wire):
-    port: str
+    port: IntOrString
     host: str | None = None
 
 

@@ -1,0 +1,38 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate-golden",
+        action="store_true",
+        help="write the golden files instead of comparing with them; review the diff",
+    )
+
+
+class Golden:
+    """A file whose content is the expectation. A missing file fails, unless they are rewritten."""
+
+    def __init__(self, rewrite: bool) -> None:
+        self._rewrite = rewrite
+
+    def check(self, path: Path, text: str) -> None:
+        """Compares `text` with the file; an empty text wants no file."""
+        if self._rewrite:
+            if text:
+                path.write_text(text, encoding="utf-8")
+            else:
+                path.unlink(missing_ok=True)
+            return
+        expected = path.read_text(encoding="utf-8") if path.exists() else ""
+        assert expected == text, f"{path} differs; `make golden` rewrites it, the diff is the review"
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    return Golden(bool(request.config.getoption("--regenerate-golden")))
