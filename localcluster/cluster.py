@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,13 +55,13 @@ def up(count: int, forwards: tuple[int, ...] = ()) -> None:
         _relay_to_api(state)
         api = Api(layout.KUBECONFIG)
         _wait_for_api(api)
+        booted: dict[str, str] = {}
         if new:
             build.load_kernel_modules()
             for each in new:
+                booted[each.name] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
                 _start_node(each, state)
-            with step(f"waiting for {', '.join(each.name for each in new)}"):
-                for each in new:
-                    _wait_for_node(each, api)
+        _wait_for_nodes(wanted, booted, api)
         _forward(wanted, forwards, state)
         if new or not addons.dns_ready(api):
             addons.apply(api)
@@ -194,7 +195,22 @@ def _start_node(each: layout.Node, state: State) -> None:
         _import(each, [image.archive for image in images.ALL], state)
 
 
-def _wait_for_node(each: layout.Node, api: Api) -> None:
+def _wait_for_nodes(wanted: list[layout.Node], booted: dict[str, str], api: Api) -> None:
+    """`booted`: when each node that is new was started; it must have spoken since then."""
+    found = {each["metadata"]["name"]: each for each in _items(api, NODES_PATH)}
+    waiting = [
+        each
+        for each in wanted
+        if not _is_ready(found.get(each.name, {}), booted.get(each.name, ""))
+    ]
+    if not waiting:
+        return
+    with step(f"waiting for {', '.join(each.name for each in waiting)}"):
+        for each in waiting:
+            _wait_for_node(each, api, booted.get(each.name, ""))
+
+
+def _wait_for_node(each: layout.Node, api: Api, booted: str) -> None:
     path = f"{NODES_PATH}/{each.name}"
 
     def registered() -> bool:
@@ -208,12 +224,14 @@ def _wait_for_node(each: layout.Node, api: Api) -> None:
 
     logs = nodes.logs(each)
     until(f"{each.name}'s registration", registered, seconds=NODE_SECONDS, logs=logs)
-    until(each.name, lambda: _is_ready(api.get(path)), seconds=NODE_SECONDS, logs=logs)
+    until(each.name, lambda: _is_ready(api.get(path), booted), seconds=NODE_SECONDS, logs=logs)
 
 
-def _is_ready(each: Object) -> bool:
+def _is_ready(each: Object, since: str = "") -> bool:
+    """Says the node so itself, and not only before it crashed? Times are RFC 3339 in UTC."""
     conditions = each.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    ready = [one for one in conditions if one["type"] == "Ready" and one["status"] == "True"]
+    return any(one["lastHeartbeatTime"] >= since for one in ready)
 
 
 def _items(api: Api, path: str) -> list[Object]:
