@@ -1,0 +1,98 @@
+"""Carrying bytes between a client's websocket and a node's, or a guest's port.
+
+Data travels in binary messages, subprotocol `plain.kubevirt.io`. One message at a time is held
+per direction: a side that does not read stops the other side's writing, down to the guest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from virtpod.apiserver.call import Stream
+from virtpod.apiserver.status import bad_request
+
+PROTOCOL = "plain.kubevirt.io"
+MESSAGE_LIMIT = 4 * 1024 * 1024
+KEEP_ALIVE = 20.0
+"""Seconds between pings, for proxies that drop what is quiet."""
+GOODBYE = 5.0
+"""Seconds that either side has to close after the other one did."""
+STREAMS: web.AppKey[set[asyncio.Task[object]]] = web.AppKey("streams", set)
+"""The streams that are open, to be ended when the process is told to stop."""
+
+
+class _Ended(Exception):
+    """One direction has ended, and with it the stream."""
+
+
+def check(request: web.Request) -> None:
+    """Raises Refusal (400) where a stream is asked for without a websocket."""
+    if not web.WebSocketResponse().can_prepare(request).ok:
+        raise bad_request("this subresource is a stream: ask for it with a websocket upgrade")
+
+
+async def relay(request: web.Request, upstream: Stream) -> web.WebSocketResponse:
+    """Upgrades the client's connection and splices it with `upstream` until either side ends.
+
+    `upstream` is closed in any case, also where the client is gone already.
+    """
+    client = web.WebSocketResponse(
+        protocols=(PROTOCOL,), compress=False, max_msg_size=MESSAGE_LIMIT, timeout=GOODBYE
+    )
+
+    async def down() -> None:
+        while (data := await upstream.receive()) is not None:
+            await client.send_bytes(data)
+
+    async def up() -> None:
+        async for message in client:
+            if message.type is WSMsgType.BINARY:
+                await upstream.send(message.data)
+
+    async def ping() -> None:
+        while True:
+            await asyncio.sleep(KEEP_ALIVE)
+            await client.ping()
+
+    code = WSCloseCode.OK
+    task = asyncio.current_task()
+    assert task is not None
+    request.app[STREAMS].add(task)
+    try:
+        await client.prepare(request)
+        await _until_one_ends(down, up, ping)
+    except asyncio.CancelledError:
+        code = WSCloseCode.GOING_AWAY
+        raise
+    finally:
+        request.app[STREAMS].discard(task)
+        await _within_goodbye(upstream.close)
+        await _within_goodbye(partial(client.close, code=code))
+    return client
+
+
+async def _until_one_ends(*directions: Callable[[], Awaitable[None]]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for direction in directions:
+                group.create_task(_ending(direction))
+    except* _Ended:
+        pass
+
+
+async def _ending(direction: Callable[[], Awaitable[None]]) -> None:
+    # A broken connection is one way for a stream to end.
+    with contextlib.suppress(OSError):
+        await direction()
+    raise _Ended
+
+
+async def _within_goodbye(close: Callable[[], Awaitable[object]]) -> None:
+    with contextlib.suppress(OSError, RuntimeError, TimeoutError):
+        async with asyncio.timeout(GOODBYE):
+            await close()

@@ -1,0 +1,91 @@
+"""The aggregated API as one table: what can be asked for, and the right that it needs.
+
+A request either matches a row exactly or is refused; the row's attributes go into the
+SubjectAccessReview as they stand here, never cut out of the URL (CVE-2026-6383: `vnc/screenshot`
+was checked as `vnc`). Rights: KubeVirt's cluster roles, `virtualmachines/start` and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from virtpod.apiserver.call import Call
+from virtpod.apiserver.subresources import (
+    console,
+    pause,
+    portforward,
+    reset,
+    restart,
+    softreboot,
+    start,
+    stop,
+    unpause,
+    vnc,
+)
+
+GROUP = "subresources.kubevirt.io"
+VERSIONS = ("v1", "v1alpha3")
+VMS = "virtualmachines"
+VMIS = "virtualmachineinstances"
+
+NAMESPACE = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+NAME = "[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
+"""DNS names: nothing that needs percent-encoding matches, so a path has one reading only."""
+
+Handle = Callable[[Call], Awaitable[web.StreamResponse]]
+
+_VERBS = {"GET": "get", "PUT": "update"}
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a SubjectAccessReview asks for, beside the object's namespace and name."""
+
+    verb: str
+    resource: str
+    subresource: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """`path` follows the object's name; it is a pattern only where a parameter is in it."""
+
+    method: str
+    resource: str
+    path: str
+    subresource: str
+    handle: Handle
+
+    @property
+    def attributes(self) -> Attributes:
+        return Attributes(_VERBS[self.method], self.resource, self.subresource)
+
+    def pattern(self, version: str) -> str:
+        """aiohttp's route."""
+        return (
+            f"/apis/{GROUP}/{version}/namespaces/{{namespace:{NAMESPACE}}}"
+            f"/{self.resource}/{{name:{NAME}}}/{self.path}"
+        )
+
+
+_PORT = "portforward/{port:[0-9]{1,5}}"
+_PORT_OF_PROTOCOL = _PORT + "/{protocol:tcp|udp}"
+
+ROUTES: tuple[Route, ...] = (
+    Route("PUT", VMS, "start", "start", start.vm),
+    Route("PUT", VMS, "stop", "stop", stop.vm),
+    Route("PUT", VMS, "restart", "restart", restart.vm),
+    Route("GET", VMS, _PORT, "portforward", portforward.vm),
+    Route("GET", VMS, _PORT_OF_PROTOCOL, "portforward", portforward.vm),
+    Route("GET", VMIS, "console", "console", console.vmi),
+    Route("GET", VMIS, "vnc", "vnc", vnc.vmi),
+    Route("PUT", VMIS, "pause", "pause", pause.vmi),
+    Route("PUT", VMIS, "unpause", "unpause", unpause.vmi),
+    Route("PUT", VMIS, "reset", "reset", reset.vmi),
+    Route("PUT", VMIS, "softreboot", "softreboot", softreboot.vmi),
+    Route("GET", VMIS, _PORT, "portforward", portforward.vmi),
+    Route("GET", VMIS, _PORT_OF_PROTOCOL, "portforward", portforward.vmi),
+)
