@@ -145,6 +145,7 @@ class Client:
                 "Accept-Encoding": "identity",
             },
             timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN, sock_connect=10),
+            middlewares=(_refused_upgrade,),
         )
         return self
 
@@ -474,18 +475,23 @@ class Client:
         protocols: Sequence[str] = (),
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float = ANSWER_WITHIN,
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A stream both ways: consoles, VNC, port-forwards."""
+        """A stream both ways: consoles, VNC, port-forwards.
+
+        `timeout` is for the handshake; the stream itself lasts as long as its ends like.
+        """
         try:
-            socket = await self._http.ws_connect(
-                self.config.server + path,
-                protocols=protocols,
-                params=_filled(query),
-                headers={**self.config.authorization(), **(headers or {})},
-                max_msg_size=0,
-                compress=0,
-                server_hostname=self.config.server_name or None,
-            )
+            async with asyncio.timeout(timeout):
+                socket = await self._http.ws_connect(
+                    self.config.server + path,
+                    protocols=protocols,
+                    params=_filled(query),
+                    headers={**self.config.authorization(), **(headers or {})},
+                    max_msg_size=0,
+                    compress=0,
+                    server_hostname=self.config.server_name or None,
+                )
         except aiohttp.WSServerHandshakeError as error:
             raise errors.from_status(error.status, {"message": error.message}) from error
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -589,6 +595,16 @@ class Client:
         for header in response.headers.getall("Warning", ()):
             for text in WARNING.findall(header):
                 self.on_warning(re.sub(r"\\(.)", r"\1", text))
+
+
+async def _refused_upgrade(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Why a websocket is refused stands in the body, which aiohttp's own error does not have."""
+    response = await handler(request)
+    if response.status >= 400 and "Upgrade" in request.headers:
+        raise _error(response.status, response.headers, await response.read())
+    return response
 
 
 def _event(line: bytes) -> WatchEvent:

@@ -97,10 +97,10 @@ class Acts:
         if left.get("kind") == "Status":
             uid = (left.get("details") or {}).get("uid") or action.uid
             return Written(action.resource, Key(*action.key), "", uid)
-        if not left["metadata"].get("deletionTimestamp"):
-            # Gone at once: what came back is how it was.
-            return Written(action.resource, Key(*action.key), "", left["metadata"]["uid"])
-        return _written(action.resource, left)
+        metadata = left["metadata"]
+        if metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
+            return _written(action.resource, left)
+        return Written(action.resource, Key(*action.key), "", metadata["uid"])
 
     async def _evict(self, action: Evict) -> None:
         options: Obj = {}
