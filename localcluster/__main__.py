@@ -45,8 +45,8 @@ def _run(arguments: argparse.Namespace) -> int:
             cluster.crash(arguments.node)
         case "enter":
             command = cluster.within(arguments.machine, arguments.words or ["bash"])
-            sys.stdout.flush()
-            os.execvp(command[0], command)
+            path = f"{layout.BIN}:{os.environ['PATH']}:/usr/sbin:/sbin"  # ctr, kubectl, nft
+            os.execvpe(command[0], command, {**os.environ, "PATH": path})
         case "status":
             found = cluster.status()
             print(json.dumps(dataclasses.asdict(found) | {"healthy": found.healthy}, indent=2))

@@ -58,7 +58,9 @@ class Module:
 def _kubernetes_version() -> tuple[str, ...]:
     values = {"gitVersion": KUBERNETES, "gitMajor": "1", "gitMinor": "34", "gitTreeState": "clean"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return tuple(f"{package}.{name}={value}" for package in packages for name, value in values.items())
+    return tuple(
+        f"{package}.{name}={value}" for package in packages for name, value in values.items()
+    )
 
 
 MODULES = (
@@ -112,7 +114,7 @@ def install_packages() -> None:
     if not missing:
         return
     if os.geteuid() != 0:
-        raise Failed(f"these Debian packages are missing, and only root can install them: {missing}")
+        raise Failed(f"only root can install the missing Debian packages {missing}")
     with step(f"installing {' '.join(missing)}"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
@@ -168,14 +170,14 @@ def _build(module: Module, go: str) -> None:
     command = [go, "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", linker]
     command += ["-tags", module.tags, "-o", target, what]
 
+    needed = _packages_needed(go, what, module, environment)
     seen: list[str] = []
-    with step(f"building {module.name}", how_far=lambda: f"{len(seen)} packages compiled"):
+    with step(f"building {module.name}", how_far=lambda: f"{len(seen)} of {needed} packages"):
         with subprocess.Popen(
             command, cwd=module.source, env=environment, stderr=subprocess.PIPE, text=True
         ) as compiler:
             assert compiler.stderr is not None
-            for line in compiler.stderr:
-                seen.append(line.rstrip())
+            seen.extend(line.rstrip() for line in compiler.stderr)
         if compiler.returncode:
             raise Failed(f"building {module.name} failed:\n" + "\n".join(seen[-30:]))
     for link in module.links:
@@ -184,6 +186,15 @@ def _build(module: Module, go: str) -> None:
         path.symlink_to(module.programs[0])
     _stamp(module).parent.mkdir(parents=True, exist_ok=True)
     _stamp(module).write_text(_fingerprint(module))
+
+
+def _packages_needed(go: str, what: str, module: Module, environment: dict[str, str]) -> int:
+    """How many there are to compile, at most: those in Go's cache are not compiled again."""
+    command = [go, "list", "-deps", "-tags", module.tags, what]
+    done = subprocess.run(
+        command, cwd=module.source, env=environment, capture_output=True, text=True
+    )
+    return len(done.stdout.splitlines())
 
 
 def _fresh(module: Module) -> bool:
@@ -195,7 +206,7 @@ def _fresh(module: Module) -> bool:
 
 
 def _fingerprint(module: Module) -> str:
-    digest = hashlib.sha256(repr(module.variables + (module.tags,)).encode())
+    digest = hashlib.sha256(repr((*module.variables, module.tags)).encode())
     for file in sorted(module.source.iterdir()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

@@ -90,7 +90,9 @@ def _certificate(
     _request(name, subject, extensions, signer)
 
 
-def _request(name: str, subject: str, extensions: list[str], signer: list[str] | None = None) -> None:
+def _request(
+    name: str, subject: str, extensions: list[str], signer: list[str] | None = None
+) -> None:
     command = ["openssl", "req", "-x509", "-days", DAYS, "-subj", subject, "-nodes"]
     command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     command += ["-config", str(_CONFIG), *(signer or [])]

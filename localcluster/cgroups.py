@@ -3,7 +3,9 @@
 Sources: cgroups(7), the kernel's admin-guide/cgroup-v1 and admin-guide/cgroup-v2.
 """
 
+import contextlib
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +67,10 @@ def join(cgroups: list[Path], pid: int = 0) -> None:
 
 
 def remove(machine: str | None = None, *, seconds: float = 10.0) -> None:
-    """Remove one machine's cgroups, or all of this checkout's, once their processes are gone."""
+    """End what is left in one machine's cgroups, or in all of this checkout's, and remove them.
+
+    A starter that was killed half-way may have left processes that no state file knows.
+    """
     deadline = time.monotonic() + seconds
     for hierarchy in hierarchies():
         top = hierarchy.path / layout.PREFIX
@@ -73,12 +78,19 @@ def remove(machine: str | None = None, *, seconds: float = 10.0) -> None:
         while top.exists():
             try:
                 for folder, _, _ in os.walk(top, topdown=False):
+                    _kill_all(Path(folder))
                     os.rmdir(folder)
             except OSError as error:
                 # A killed task leaves its cgroup a moment after it has left the process table.
                 if time.monotonic() > deadline:
                     raise Failed(f"cgroup {error.filename} cannot be removed: {error}") from error
                 os.sched_yield()
+
+
+def _kill_all(cgroup: Path) -> None:
+    for pid in (cgroup / "cgroup.procs").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def left() -> list[Path]:
@@ -112,4 +124,4 @@ def _delegate(folder: Path) -> None:
             (folder / "cgroup.subtree_control").write_text(f"+{controller}")
         except OSError as error:
             if controller in ("cpu", "memory", "pids"):
-                raise Failed(f"{folder} cannot hand out controller {controller}: {error}") from error
+                raise Failed(f"{folder} does not hand out {controller}: {error}") from error

@@ -14,9 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import addons, build, certs, cgroups, controlplane, images, layout, machine, netns
+from . import addons, build, certs, cgroups, controlplane, images, layout, machine, netns, relay
 from . import node as nodes
-from . import relay
 from .api import Api, Object, Refused
 from .progress import Failed, say, step, until
 from .state import State, load
@@ -84,6 +83,8 @@ def down() -> None:
         # The switch goes last: the others' cables end in it.
         for name in sorted(netns.left(), key=lambda each: each == layout.SWITCH):
             netns.unplug(name)
+        if state.mounted_netns:
+            netns.unmount_folder()
         shutil.rmtree(layout.CLUSTER, ignore_errors=True)
         layout.KUBECONFIG.unlink(missing_ok=True)
     say("nothing of the cluster is left")
@@ -140,6 +141,8 @@ def _start_control_plane(state: State) -> None:
     with step("starting the control plane"):
         layout.LOGS.mkdir(parents=True, exist_ok=True)
         certs.control_plane()
+        state.mounted_netns |= not netns.folder_is_mounted()
+        state.save()
         netns.build_switch()
         machine.start(controlplane.machine(), state)
 
@@ -240,14 +243,22 @@ def _items(api: Api, path: str) -> list[Object]:
 
 
 def _import(each: layout.Node, archives: list[Path], state: State) -> None:
-    process = state.machines[each.name]
-    ctr = [str(layout.BIN / "ctr"), "--namespace", "k8s.io", "images", "import"]
+    """What the node has already, under that name and with that digest, is passed over."""
+    present = {tuple(line.split()[::2][:2]) for line in _ctr(each, state, "list").splitlines()}
     for archive in archives:
-        command = machine.enter(process, [*ctr, str(archive.resolve())])
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            log = nodes.log(each, "containerd")
-            raise Failed(f"{each.name}: {archive} not imported: {done.stderr.strip()}", log)
+        holds = images.contents(archive)
+        if not holds or not holds <= present:
+            _ctr(each, state, "import", str(archive.resolve()))
+
+
+def _ctr(each: layout.Node, state: State, *words: str) -> str:
+    ctr = [str(layout.BIN / "ctr"), "--namespace", "k8s.io", "images", *words]
+    command = machine.enter(state.machines[each.name], ctr)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        log = nodes.log(each, "containerd")
+        raise Failed(f"{each.name}: ctr images {' '.join(words)}: {done.stderr.strip()}", log)
+    return done.stdout
 
 
 @contextlib.contextmanager

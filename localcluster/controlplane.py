@@ -54,7 +54,7 @@ def _etcd() -> list[str]:
 def _apiserver(policy: Path) -> list[str]:
     flags = {
         "etcd-servers": ETCD,
-        "bind-address": "0.0.0.0",  # noqa: S104  the machine's own namespace
+        "bind-address": "0.0.0.0",
         "secure-port": layout.API_PORT,
         "advertise-address": layout.CONTROL_PLANE_IP,
         "service-cluster-ip-range": layout.SERVICE_CIDR,

@@ -9,6 +9,7 @@ Source: the OCI image layout and image manifest specifications.
 import hashlib
 import io
 import json
+import platform
 import re
 import shutil
 import subprocess
@@ -68,12 +69,11 @@ def _tools_files() -> list[File]:
         raise Failed("busybox is not installed")
     files = [File("bin/busybox", Path(busybox))]
     answer = subprocess.run(["ldd", busybox], capture_output=True, text=True, check=False).stdout
-    for library in re.findall(r"(/\S+) \(0x", answer):
-        files.append(File(library.lstrip("/"), Path(library).resolve()))
+    libraries = re.findall(r"(/\S+) \(0x", answer)
+    files += [File(library.lstrip("/"), Path(library).resolve()) for library in libraries]
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout
-    for applet in applets.split():
-        if applet != "busybox":
-            files.append(File(f"bin/{applet}", link="busybox"))
+    links = [applet for applet in applets.split() if applet != "busybox"]
+    files += [File(f"bin/{applet}", link="busybox") for applet in links]
     files.append(File("etc/passwd", content=b"root:x:0:0::/:/bin/sh\n", mode=0o644))
     files.append(File("www/index.html", content=b"hello from a pod\n", mode=0o644))
     files.append(File("tmp/.keep", mode=0o644))
@@ -161,6 +161,21 @@ def write_archive(
     layer.unlink()
 
 
+def contents(archive: Path) -> set[tuple[str, ...]]:
+    """Pairs of an image's reference and digest, as `ctr images import` will name them."""
+    with tarfile.open(archive) as opened:
+        try:
+            index = opened.extractfile("index.json")
+        except KeyError:
+            return set()
+        manifests = json.load(index)["manifests"] if index else []
+    return {
+        (name, each["digest"])
+        for each in manifests
+        if (name := each.get("annotations", {}).get("io.containerd.image.name"))
+    }
+
+
 def _write_layer(path: Path, files: list[File]) -> None:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as layer:
         for file in files:
@@ -200,7 +215,5 @@ def _json(document: dict[str, Any]) -> bytes:
 
 
 def _architecture() -> str:
-    import platform
-
     machine = platform.machine()
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)

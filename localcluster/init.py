@@ -3,8 +3,7 @@
 Everything of the machine lives in this process's PID namespace, so when it dies, by whatever
 signal, the kernel ends all the others: that is what a crashed machine is.
 
-It is started by `machine.py` within the machine's network namespace and cgroup. Its plan is a
-JSON document: {"name", "folder", "keep", "own_files", "services": [{"name", "command", "log"}]}.
+Its plan is a JSON document that `machine.py` writes.
 
 Sources: pid_namespaces(7), mount_namespaces(7), cgroup_namespaces(7).
 """
@@ -33,9 +32,11 @@ SHORTEST_LIFE = 1.0  # seconds; a service that ends sooner is started again only
 
 
 def main() -> None:
-    """Leave the host's namespaces and become a parent whose child is the machine's first process."""
+    """Leave the host's namespaces; the child, born in the new ones, is the first process."""
     plan = json.loads(Path(sys.argv[1]).read_text())
     hierarchies = cgroups.hierarchies()
+    cgroups.join([Path(cgroup) for cgroup in plan["cgroups"]])
+    linux.enter_netns(Path(plan["netns"]))
     linux.unshare(NAMESPACES)
     child = os.fork()
     if child:
@@ -142,7 +143,7 @@ def _start(service: dict[str, Any]) -> int:
             stderr=log,
             env={**os.environ, **service.get("environment", {})},
             start_new_session=True,
-            preexec_fn=_unblock_signals,  # noqa: PLW1509  one thread only
+            preexec_fn=_unblock_signals,
         )
     child.returncode = 0  # reaped above, with the orphans
     return child.pid

@@ -47,11 +47,7 @@ def start(machine: Machine, state: State) -> None:
     own_cgroups = cgroups.make(machine.name)
     machine.folder.mkdir(parents=True, exist_ok=True)
     plan = machine.folder / "init.json"
-    plan.write_text(json.dumps(_plan(machine), indent=2))
-
-    def place() -> None:
-        cgroups.join(own_cgroups)
-        linux.enter_netns(layout.netns_path(machine.name))
+    plan.write_text(json.dumps(_plan(machine, own_cgroups), indent=2))
 
     with machine.log.open("wb") as log:
         starter = subprocess.Popen(
@@ -61,7 +57,6 @@ def start(machine: Machine, state: State) -> None:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            preexec_fn=place,  # noqa: PLW1509  the starter has one thread while this runs
         )
         assert starter.stdout is not None
         first_line = starter.stdout.readline().strip()
@@ -96,13 +91,14 @@ def enter(process: Process, command: list[str]) -> list[str]:
     return ["nsenter", "--target", str(process.pid), *spaces, "--", *command]
 
 
-def _plan(machine: Machine) -> dict[str, object]:
+def _plan(machine: Machine, own_cgroups: list[Path]) -> dict[str, object]:
     services = [asdict(service) | {"log": str(service.log)} for service in machine.services]
     return {
         "name": machine.name,
+        "netns": str(layout.netns_path(machine.name)),
+        "cgroups": [str(cgroup) for cgroup in own_cgroups],
         "folder": str(machine.folder),
         "keep": [str(layout.ROOT)],
         "own_files": machine.own_files,
         "services": services,
     }
-

@@ -7,7 +7,7 @@ servers at their pods' addresses.
 Source: ip-netns(8), ip-link(8); Kubernetes' network model (every pod reaches every pod).
 """
 
-import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from . import layout, linux
 
 BRIDGE = "br0"
 CABLE = "eth0"
+FOLDER = Path("/run/netns")
 
 
 def build_switch() -> None:
@@ -24,6 +25,18 @@ def build_switch() -> None:
         _ip(layout.SWITCH, "link", "set", BRIDGE, "up")
         # Frames between machines are no business of the firewall hooks.
         _sysctl(layout.SWITCH, "net.bridge.bridge-nf-call-iptables", "0")
+
+
+def folder_is_mounted() -> bool:
+    """ip-netns(8) mounts its folder on itself, so that namespaces show in every mount namespace."""
+    return os.path.ismount(FOLDER)
+
+
+def unmount_folder() -> None:
+    """Undo that, unless somebody else's namespaces are in it."""
+    if folder_is_mounted() and not any(FOLDER.iterdir()):
+        subprocess.run(["umount", str(FOLDER)], check=True)
+        FOLDER.rmdir()
 
 
 def plug(machine: str, address: str) -> None:
@@ -62,15 +75,9 @@ def unplug(machine: str) -> None:
 
 def left() -> list[str]:
     """Names of the namespaces that are there, without the prefix."""
-    folder = Path("/run/netns")
     prefix = layout.PREFIX + "-"
-    found = sorted(folder.glob(prefix + "*")) if folder.exists() else []
+    found = sorted(FOLDER.glob(prefix + "*")) if FOLDER.exists() else []
     return [path.name.removeprefix(prefix) for path in found]
-
-
-def links(machine: str) -> list[str]:
-    answer = _ip(machine, "-json", "link", "show")
-    return [link["ifname"] for link in json.loads(answer or "[]")]
 
 
 def _make(machine: str) -> None:
@@ -78,10 +85,9 @@ def _make(machine: str) -> None:
     _ip(machine, "link", "set", "lo", "up")
 
 
-def _ip(machine: str, *arguments: str, check: bool = True) -> str:
+def _ip(machine: str, *arguments: str, check: bool = True) -> None:
     command = ["ip", "-netns", layout.netns(machine), *arguments]
-    done = subprocess.run(command, check=check, capture_output=True, text=True)
-    return done.stdout
+    subprocess.run(command, check=check, capture_output=True, text=True)
 
 
 def _sysctl(machine: str, name: str, value: str) -> None:

@@ -154,7 +154,7 @@ disabled_plugins = [
   enable_unprivileged_ports = false
 
 [plugins.'io.containerd.cri.v1.runtime'.cni]
-  bin_dirs = ["{layout.BIN / 'cni'}", "/opt/cni/bin"]
+  bin_dirs = ["{layout.BIN / "cni"}", "/opt/cni/bin"]
   conf_dir = "/etc/cni/net.d"
 
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]

@@ -23,7 +23,9 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def step(what: str, *, every: float = 15.0, how_far: Callable[[], str] | None = None) -> Iterator[None]:
+def step(
+    what: str, *, every: float = 15.0, how_far: Callable[[], str] | None = None
+) -> Iterator[None]:
     """Announce `what`, repeat it with the time passed while it lasts, and say how long it took."""
     begun = time.monotonic()
     over = threading.Event()
@@ -44,7 +46,9 @@ def step(what: str, *, every: float = 15.0, how_far: Callable[[], str] | None = 
     say(f"{what}: done in {time.monotonic() - begun:.1f} s")
 
 
-def until(what: str, ready: Callable[[], bool], *, seconds: float, logs: tuple[Path, ...] = ()) -> None:
+def until(
+    what: str, ready: Callable[[], bool], *, seconds: float, logs: tuple[Path, ...] = ()
+) -> None:
     """Probe until `ready()`; a probe that is still refused after `seconds` is a failure."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from . import layout
 from .api import Api, Object, Refused
@@ -55,7 +54,7 @@ def main() -> None:
     def run(path: str, act: Callable[[Api, Object], None]) -> None:
         try:
             _follow(path, act)
-        except Exception as error:  # noqa: BLE001  told, then cured by a new process
+        except Exception as error:  # told, then cured by a new process
             print(f"watching {path}: {error!r}", file=sys.stderr, flush=True)
         finally:
             ended.set()

@@ -20,7 +20,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import layout, linux
+from . import cgroups, layout, linux
 from .progress import Failed
 from .state import Process, State
 
@@ -70,8 +70,8 @@ def stop(name: str, state: State) -> None:
 
 def main(listen_netns: str, listen: str, connect_netns: str, connect: str) -> None:
     address, _, port = listen.rpartition(":")
-    place = contextlib.nullcontext() if listen_netns == HERE else linux.within_netns(Path(listen_netns))
-    with place:
+    cgroups.join(cgroups.make("relays"))  # by which `down` finds what no state file knows
+    with _place(listen_netns):
         listener = socket.create_server((address, int(port)), backlog=512)
     if connect_netns != HERE:
         linux.enter_netns(Path(connect_netns))
@@ -79,6 +79,10 @@ def main(listen_netns: str, listen: str, connect_netns: str, connect: str) -> No
     print(listener.getsockname()[1], flush=True)
     os.close(1)
     asyncio.run(_serve(listener, target, int(target_port)))
+
+
+def _place(netns: str) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if netns == HERE else linux.within_netns(Path(netns))
 
 
 async def _serve(listener: socket.socket, address: str, port: int) -> None:

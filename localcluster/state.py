@@ -27,6 +27,7 @@ class Process:
 @dataclass(slots=True)
 class State:
     api_port: int = 0
+    mounted_netns: bool = False
     machines: dict[str, Process] = field(default_factory=dict)
     relays: dict[str, Process] = field(default_factory=dict)
 
@@ -43,6 +44,7 @@ class State:
         layout.CLUSTER.mkdir(parents=True, exist_ok=True)
         document = {
             "api_port": self.api_port,
+            "mounted_netns": self.mounted_netns,
             "machines": {name: [each.pid, each.started] for name, each in self.machines.items()},
             "relays": {name: [each.pid, each.started] for name, each in self.relays.items()},
         }
@@ -58,6 +60,7 @@ def load(path: Path = layout.STATE) -> State:
         return State()
     return State(
         api_port=document["api_port"],
+        mounted_netns=document.get("mounted_netns", False),
         machines={name: Process(*pair) for name, pair in document["machines"].items()},
         relays={name: Process(*pair) for name, pair in document["relays"].items()},
     )

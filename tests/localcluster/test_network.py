@@ -50,7 +50,9 @@ def test_dns_knows_the_api_server(kubectl: Kubectl, servers: dict[str, str]) -> 
 
 def test_a_pod_reaches_the_api_server(kubectl: Kubectl, servers: dict[str, str]) -> None:
     for client in servers:
-        kubectl("exec", client, "--stdin", "--", "nc", "-w", "5", "kubernetes.default:443", stdin="")
+        kubectl(
+            "exec", client, "--stdin", "--", "nc", "-w", "5", "kubernetes.default:443", stdin=""
+        )
 
 
 def test_the_api_server_reaches_a_pod_of_each_node(

@@ -1,4 +1,4 @@
-"""What a node offers to pods: exec, logs, mounts that propagate, image volumes, storage, devices."""
+"""What a node offers to pods: exec, logs, propagated mounts, image volumes, storage."""
 
 import json
 from typing import Any
