@@ -31,7 +31,11 @@ class _Ended(Exception):
 
 
 def check(request: web.Request) -> None:
-    """Raises Refusal (400) where a stream is asked for without a websocket."""
+    """Raises Refusal (400) where a stream is asked for without a websocket.
+
+    Handlers ask this last: a plain GET of a stream tells what would be in its way, which is how
+    clients whose websocket library hides the answer to a refused upgrade learn the reason.
+    """
     if not web.WebSocketResponse().can_prepare(request).ok:
         raise bad_request("this subresource is a stream: ask for it with a websocket upgrade")
 

@@ -1,0 +1,1 @@
+"""virtctl: one file per command. What starts up is small; a command's imports are its own."""

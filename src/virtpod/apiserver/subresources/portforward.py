@@ -24,7 +24,6 @@ DATAGRAMS = 256
 
 async def vm(call: Call) -> web.StreamResponse:
     """The VM's guest, if it has one now."""
-    check(call.request)
     vm = await call.vm()
     if not vm.status.created:
         raise call.vm_conflict("VMI is not started")
@@ -33,7 +32,6 @@ async def vm(call: Call) -> web.StreamResponse:
 
 async def vmi(call: Call) -> web.StreamResponse:
     """Dials tcp or udp."""
-    check(call.request)
     port = int(call.request.match_info.get("port") or 0)
     if not 0 < port < 65536:
         raise bad_request("port must be between 1 and 65535")
@@ -44,6 +42,7 @@ async def vmi(call: Call) -> web.StreamResponse:
     if paused(vmi):
         raise call.vmi_conflict("VMI is paused")
     address = _address(vmi)
+    check(call.request)
     try:
         async with asyncio.timeout(DIAL):
             stream = await (_Datagrams.dial if udp else _Connection.dial)(address, port)

@@ -1,0 +1,136 @@
+"""virtctl, also as `kubectl virt` where it is on PATH as kubectl-virt.
+
+The command is found before anything of it is imported: `virtctl --help` loads this file only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+COMMANDS = {
+    "console": "Connect to the serial console of a virtual machine instance.",
+    "explain": "Show what a manifest becomes: admitted spec, pod, steps, domain XML. Offline.",
+    "pause": "Pause a virtual machine or a virtual machine instance.",
+    "port-forward": "Forward local ports to a virtual machine or a virtual machine instance.",
+    "reset": "Reset a virtual machine instance, as its reset button would.",
+    "restart": "Restart a virtual machine.",
+    "soft-reboot": "Ask the guest of a virtual machine instance to reboot.",
+    "ssh": "Open an SSH connection to a virtual machine or a virtual machine instance.",
+    "start": "Start a virtual machine.",
+    "stop": "Stop a virtual machine.",
+    "unpause": "Unpause a virtual machine or a virtual machine instance.",
+    "version": "Print the version of client and server.",
+    "vnc": "Open a VNC connection to a virtual machine instance.",
+}
+
+_WITH_VALUE = ("--kubeconfig", "--context", "--namespace", "-n", "-v", "--v")
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends with 1 on a wrong command line, as every other error does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"error: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The entry point."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(run(given, prog=_prog(sys.argv[0])))
+
+
+def run(given: list[str], prog: str = "virtctl") -> int:
+    """The exit code."""
+    command, rest = _command(given)
+    if command is None or command == "help":
+        return _help(prog, rest)
+    if command not in COMMANDS:
+        print(f'error: unknown command "{command}" for "{prog}"', file=sys.stderr)
+        print(f"Run '{prog} --help' for usage.", file=sys.stderr)
+        return 1
+    module = importlib.import_module(f"virtpod.cli.{command.replace('-', '_')}")
+    parser = Parser(
+        prog=f"{prog} {command}",
+        description=COMMANDS[command],
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=getattr(module, "EXAMPLES", None),
+    )
+    module.arguments(parser)
+    _add_global(parser)
+    args = parser.parse_intermixed_args(_switches(parser, rest))
+    args.prog = prog
+    code: int = module.run(args)
+    return code
+
+
+def _prog(path: str) -> str:
+    return "kubectl virt" if os.path.basename(path).startswith("kubectl") else "virtctl"
+
+
+def _command(given: list[str]) -> tuple[str | None, list[str]]:
+    """The command, and the arguments without it."""
+    skip = False
+    for index, word in enumerate(given):
+        if skip:
+            skip = False
+        elif word in _WITH_VALUE:
+            skip = True
+        elif not word.startswith("-"):
+            return word, given[:index] + given[index + 1 :]
+    return None, given
+
+
+def _switches(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
+    """`--paused=true` and `--paused=false`, which kubectl's users write, as argparse wants it."""
+    switches = {
+        option
+        for action in parser._actions
+        if isinstance(action, argparse._StoreTrueAction)
+        for option in action.option_strings
+    }
+    kept = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option not in switches or not equals:
+            kept.append(word)
+        elif value == "true":
+            kept.append(option)
+        elif value != "false":
+            parser.error(f"{option} is true or false, not {value}")
+    return kept
+
+
+def _add_global(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("global options")
+    group.add_argument("--kubeconfig", default="", metavar="FILE")
+    group.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
+    group.add_argument("-n", "--namespace", default="", metavar="NAME")
+    group.add_argument("-v", "--v", type=int, default=2, metavar="LEVEL", help="log level")
+
+
+def _help(prog: str, rest: list[str]) -> int:
+    unknown = [word for word in rest if word not in ("-h", "--help")]
+    if unknown:
+        if unknown[0] in COMMANDS:
+            return run([unknown[0], "--help"], prog)
+        print(f"error: unknown flag: {unknown[0]}", file=sys.stderr)
+        return 1
+    width = max(map(len, COMMANDS))
+    print(f"{prog} controls virtual machines on Kubernetes.\n")
+    print(f"usage: {prog} COMMAND [flags]\n\ncommands:")
+    for name, text in COMMANDS.items():
+        print(f"  {name:{width}}  {text}")
+    print(f"\nUse '{prog} COMMAND --help' for a command's flags. All commands take --kubeconfig,")
+    print("--context, -n/--namespace and -v as kubectl does.")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

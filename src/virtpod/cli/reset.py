@@ -1,0 +1,22 @@
+"""virtctl reset VMI"""
+
+from __future__ import annotations
+
+import argparse
+
+from virtpod.cli.session import VMIS, action
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="VMI")
+
+
+def run(args: argparse.Namespace) -> int:
+    return action(
+        args,
+        VMIS,
+        "reset",
+        {},
+        failed="cannot reset virtual machine instance",
+        done=f"VMI {args.name} was scheduled to reset",
+    )

@@ -1,0 +1,181 @@
+"""What the commands that talk to a cluster share: the client, the namespace, errors as words."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiohttp import ClientWebSocketResponse
+
+    from virtpod.kube.client import Client
+
+BASE = "/apis/subresources.kubevirt.io/v1"
+PROTOCOL = "plain.kubevirt.io"
+VMS = "virtualmachines"
+VMIS = "virtualmachineinstances"
+RESOURCES = {
+    "vm": VMS,
+    "vms": VMS,
+    "virtualmachine": VMS,
+    "virtualmachines": VMS,
+    "vmi": VMIS,
+    "vmis": VMIS,
+    "virtualmachineinstance": VMIS,
+    "virtualmachineinstances": VMIS,
+}
+
+
+class Failure(Exception):
+    """Told to the user, without a traceback; the exit code is 1."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open client, and where the command acts."""
+
+    client: Client
+    namespace: str
+
+    def path(self, resource: str, name: str, subresource: str) -> str:
+        """Of a subresource."""
+        return f"{BASE}/namespaces/{self.namespace}/{resource}/{name}/{subresource}"
+
+    async def put(self, resource: str, name: str, subresource: str, body: dict[str, Any]) -> None:
+        """Asks for an action. Raises ApiError."""
+        import msgspec
+
+        await self.client.request(
+            "PUT",
+            self.path(resource, name, subresource),
+            body=msgspec.json.encode(body),
+            headers={"Content-Type": "application/json"},
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: dict[str, str] | None = None
+    ) -> AsyncIterator[ClientWebSocketResponse]:
+        """A stream. Raises `Refused` where there is none."""
+        from virtpod.kube.errors import ApiError
+
+        try:
+            entering = self.client.websocket(path, protocols=(PROTOCOL,), query=query)
+            socket = await entering.__aenter__()
+        except ApiError as error:
+            raise Refused(error.status, await self._reason(path, error)) from error
+        try:
+            yield socket
+        finally:
+            await entering.__aexit__(None, None, None)
+
+    async def _reason(self, path: str, refused: Any) -> str:
+        """The server's words. The websocket handshake hides them; a plain GET tells them, and
+        opens nothing."""
+        from virtpod.kube.errors import ApiError
+
+        message: str = refused.message
+        if message not in ("", "Invalid response status"):
+            return message
+        try:
+            await self.client.request("GET", path)
+        except ApiError as error:
+            if error.status == refused.status:
+                return error.message
+        return message
+
+
+class Refused(Failure):
+    """A stream that the server does not open."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        match status:
+            case 404 if "not found" in reason:
+                text = "Virtual Machine not found."
+            case 500:
+                text = f"Websocket failed due to internal server error. {reason}".rstrip()
+            case 0:
+                text = reason
+            case _:
+                text = f"Can't connect to websocket ({status}): {reason}"
+        super().__init__(text)
+
+
+def run(args: argparse.Namespace, act: Callable[[Session], Awaitable[int]]) -> int:
+    """Opens a session, lets `act` use it, and turns errors into a message and exit code 1."""
+    from virtpod.kube.errors import ApiError
+
+    try:
+        return asyncio.run(_with_session(args, act))
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)
+    except ApiError as error:
+        print(f"error: {error.message or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+async def _with_session(args: argparse.Namespace, act: Callable[[Session], Awaitable[int]]) -> int:
+    from virtpod.kube.client import Client
+    from virtpod.kube.config import Config
+
+    try:
+        config = Config.load(context=args.context, kubeconfig=args.kubeconfig)
+    except (OSError, KeyError, ValueError) as error:
+        text = error.args[0] if isinstance(error, KeyError) else error
+        raise Failure(f"no cluster to talk to: {text}") from error
+    async with Client(config, component=_component()) as client:
+        return await act(Session(client, args.namespace or config.namespace))
+
+
+def _component() -> str:
+    from virtpod.build import info
+
+    return f"virtctl/{info()['gitVersion']}"
+
+
+def action(
+    args: argparse.Namespace,
+    resource: str,
+    subresource: str,
+    body: dict[str, Any],
+    *,
+    failed: str,
+    done: str,
+) -> int:
+    """The commands that ask for one thing: `failed` starts the error, `done` is what is printed."""
+    from virtpod.kube.errors import ApiError
+
+    async def act(session: Session) -> int:
+        try:
+            await session.put(resource, args.name, subresource, body)
+        except ApiError as error:
+            raise Failure(f"{failed} {args.name}: {error.message or error}") from error
+        print(done)
+        return 0
+
+    return run(args, act)
+
+
+def dry_run(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that `--dry-run` stands for; says so."""
+    if not args.dry_run:
+        return {}
+    print("Dry Run execution")
+    return {"dryRun": ["All"]}
+
+
+def target(kind: str) -> str:
+    """The resource that a word like `vmi` means. Raises Failure."""
+    resource = RESOURCES.get(kind.lower())
+    if resource is None:
+        raise Failure(f'unsupported resource type "{kind}": use vm or vmi')
+    return resource

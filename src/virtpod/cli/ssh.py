@@ -1,0 +1,80 @@
+"""virtctl ssh [USER@]TYPE/NAME[/NAMESPACE]: the local ssh, through a tunnel of port-forward."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from virtpod.cli.port_forward import Target, parse_target
+from virtpod.cli.session import VMS, Failure
+
+EXAMPLES = """examples:
+  virtctl ssh user@vmi/demo
+  virtctl ssh --identity-file ~/.ssh/id_ed25519 --command 'uname -a' root@vm/demo"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="[USER@]TYPE/NAME[/NAMESPACE]", help="type: vm or vmi")
+    parser.add_argument("-l", "--username", default="", help="in the guest; your own by default")
+    parser.add_argument("-i", "--identity-file", default="", metavar="FILE")
+    parser.add_argument("-p", "--port", type=int, default=22, help="of the guest's sshd")
+    parser.add_argument(
+        "--known-hosts",
+        default=str(Path.home() / ".ssh" / "kubevirt_known_hosts"),
+        metavar="FILE",
+    )
+    parser.add_argument("-c", "--command", default="", help="to run instead of a shell")
+    parser.add_argument(
+        "-t",
+        "--local-ssh-opts",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="for the local ssh; may be repeated",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        words = command_line(args)
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    program = shutil.which("ssh")
+    if program is None:
+        print("error: there is no ssh on PATH", file=sys.stderr)
+        return 1
+    os.execv(program, words)
+
+
+def command_line(args: argparse.Namespace) -> list[str]:
+    """What is run. Raises Failure."""
+    user, at, rest = args.target.rpartition("@")
+    target = parse_target(rest)
+    name = args.username or (user if at else "") or getpass.getuser()
+    words = ["ssh", "-o", f"ProxyCommand={shlex.join(_tunnel(args, target))}"]
+    words += ["-o", f"UserKnownHostsFile={args.known_hosts}"]
+    if args.identity_file:
+        words += ["-i", args.identity_file]
+    words += args.local_ssh_opts
+    kind = "vm" if target.resource == VMS else "vmi"
+    # The host name exists in known_hosts only; the proxy knows where to go.
+    host = ".".join((kind, target.name, target.namespace or args.namespace or "default"))
+    words += ["-l", name, host]
+    if args.command:
+        words += ["--", args.command]
+    return words
+
+
+def _tunnel(args: argparse.Namespace, target: Target) -> list[str]:
+    words = [sys.executable, "-m", "virtpod.cli"]
+    for flag in ("kubeconfig", "context", "namespace"):
+        if value := getattr(args, flag):
+            words += [f"--{flag}", value]
+    parts = (target.resource, target.name, target.namespace)
+    return [*words, "port-forward", "--stdio", "/".join(filter(None, parts)), str(args.port)]
