@@ -5,7 +5,7 @@ system:node-proxier, which Kubernetes defines and binds to the user system:kube-
 """
 
 from . import images, layout, provisioner
-from .api import Api, Object
+from .api import Api, Object, Refused
 
 COREFILE = f"""\
 .:53 {{
@@ -33,8 +33,11 @@ def apply(api: Api) -> None:
 
 
 def dns_ready(api: Api) -> bool:
-    status = api.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns").get("status", {})
-    return bool(status.get("readyReplicas"))
+    try:
+        deployment = api.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns")
+    except Refused:
+        return False
+    return bool(deployment.get("status", {}).get("readyReplicas"))
 
 
 def _objects() -> list[tuple[str, Object]]:

@@ -60,6 +60,9 @@ def up(count: int, forwards: tuple[int, ...] = ()) -> None:
             for each in new:
                 booted[each.name] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
                 _start_node(each, state)
+        archives = [image.archive for image in images.ALL]
+        for each in wanted:
+            _import(each, archives, state)
         _wait_for_nodes(wanted, booted, api)
         _forward(wanted, forwards, state)
         if new or not addons.dns_ready(api):
@@ -141,6 +144,7 @@ def _start_control_plane(state: State) -> None:
     with step("starting the control plane"):
         layout.LOGS.mkdir(parents=True, exist_ok=True)
         certs.control_plane()
+        _stop_relays("api", state)
         state.mounted_netns |= not netns.folder_is_mounted()
         state.save()
         netns.build_switch()
@@ -170,6 +174,12 @@ def _forward(wanted: list[layout.Node], ports: tuple[int, ...], state: State) ->
             relay.start(name, state, listen=listen, connect=(relay.HERE, f"127.0.0.1:{port}"))
 
 
+def _stop_relays(prefix: str, state: State) -> None:
+    """What a crashed machine listened on and was reached by went with its network namespace."""
+    for name in [name for name in state.relays if name.startswith(prefix)]:
+        relay.stop(name, state)
+
+
 def _wait_for_api(api: Api) -> None:
     def ready() -> bool:
         try:
@@ -186,16 +196,13 @@ def _wait_for_api(api: Api) -> None:
 
 def _start_node(each: layout.Node, state: State) -> None:
     with step(f"starting {each.name}"):
-        # What a crashed machine listened on and was reached by went with its network namespace.
-        for name in [name for name in state.relays if name.startswith(f"{each.name}-")]:
-            relay.stop(name, state)
+        _stop_relays(f"{each.name}-", state)
         certs.node(each)
         machine.start(nodes.machine(each), state)
         logs = nodes.logs(each)
         pid = state.machines[each.name].pid
         socket = Path(f"/proc/{pid}/root/run/containerd/containerd.sock")
         until("containerd", socket.exists, seconds=30, logs=logs)
-        _import(each, [image.archive for image in images.ALL], state)
 
 
 def _wait_for_nodes(wanted: list[layout.Node], booted: dict[str, str], api: Api) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from localcluster import images
 from tests.localcluster.support import ROOT, Kubectl, eventually
 
 
@@ -32,10 +33,7 @@ def nodes(kubeconfig: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def tools(nodes: list[str]) -> str:
     """The reference of the image with busybox that each node has from the start."""
-    images = Kubectl("default").get("node", nodes[0])["status"]["images"]
-    names = [name for image in images for name in image["names"] if "/tools:" in name]
-    assert names, "the nodes lack the image localhost/cluster/tools"
-    return str(names[0])
+    return images.TOOLS.reference
 
 
 @pytest.fixture(scope="module")

@@ -126,3 +126,23 @@ def test_the_audit_log_tells_who_asked_what(kubectl: Kubectl) -> None:
         )
 
     eventually(told, "the request in the audit log")
+
+
+@pytest.mark.long
+def test_a_crashed_node_comes_back_with_its_pods(
+    kubectl: Kubectl, nodes: list[str], tools: str
+) -> None:
+    victim = nodes[-1]
+    kubectl.apply(pod("survives", tools, victim))
+    kubectl.wait_ready("survives")
+
+    assert localcluster("crash", victim).returncode == 0
+    assert localcluster("status").returncode == 1
+    assert localcluster("up").returncode == 0
+
+    def restarted() -> bool:
+        statuses = kubectl.get("pod", "survives")["status"]["containerStatuses"]
+        return any(each["restartCount"] == 1 and each["ready"] for each in statuses)
+
+    eventually(restarted, "the pod runs again", seconds=60)
+    assert kubectl("exec", "survives", "--", "echo", "back") == "back\n"
