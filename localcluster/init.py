@@ -16,10 +16,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from . import cgroups, linux
+from .progress import STARTED
 
 NAMESPACES = (
     linux.CLONE_NEWNS
@@ -109,12 +111,14 @@ def _own_files(folder: Path) -> None:
 def _keep_running(services: list[dict[str, Any]]) -> None:
     """Start services, reap whatever the machine orphans, start again what ended too early."""
     running: dict[int, tuple[dict[str, Any], float]] = {}
+    starts: Counter[str] = Counter()
     due = [(0.0, service) for service in services]
     while True:
         now = time.monotonic()
         for when, service in [each for each in due if each[0] <= now]:
             due.remove((when, service))
-            running[_start(service)] = (service, now)
+            starts[service["name"]] += 1
+            running[_start(service, starts[service["name"]])] = (service, now)
 
         patience = min((when for when, _ in due), default=now + 3600) - now
         received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, max(patience, 0))
@@ -132,9 +136,9 @@ def _keep_running(services: list[dict[str, Any]]) -> None:
                 due.append((begun + SHORTEST_LIFE, service))
 
 
-def _start(service: dict[str, Any]) -> int:
+def _start(service: dict[str, Any], times: int) -> int:
     with open(service["log"], "ab") as log:
-        log.write(f"=== {service['name']} is started\n".encode())
+        log.write(f"{STARTED} {times}: {service['name']}\n".encode())
         log.flush()
         child = subprocess.Popen(
             service["command"],

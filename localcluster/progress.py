@@ -1,13 +1,16 @@
 """What goes on, how far it is and how long it took, as lines that also read well in a CI log."""
 
 import contextlib
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-STARTED = time.monotonic()
+BEGUN = time.monotonic()
+STARTED = "=== start"  # what a log says whenever its service is started, with the how manieth
+MOST_STARTS = 5
 
 
 class Failed(Exception):
@@ -19,7 +22,7 @@ class Failed(Exception):
 
 
 def say(message: str) -> None:
-    print(f"[{time.monotonic() - STARTED:6.1f}s] {message}", file=sys.stderr, flush=True)
+    print(f"[{time.monotonic() - BEGUN:6.1f}s] {message}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -49,13 +52,24 @@ def step(
 def until(
     what: str, ready: Callable[[], bool], *, seconds: float, logs: tuple[Path, ...] = ()
 ) -> None:
-    """Probe until `ready()`; a probe that is still refused after `seconds` is a failure."""
+    """Probe until `ready()`. It is a failure when that takes more than `seconds`, or when one of
+    the services whose logs are given ends again and again.
+    """
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not ready():
         if time.monotonic() > deadline:
             raise Failed(f"{what} not ready after {seconds:.0f} s", *logs)
+        for log in logs:
+            if _starts(log) > MOST_STARTS:
+                raise Failed(f"{what} cannot get ready: see {log}", *logs)
         pause.wait(0.1)
+
+
+def _starts(log: Path) -> int:
+    """How often the service has been started since its machine was."""
+    found = re.findall(rf"^{STARTED} (\d+)", tail(log, 200), re.MULTILINE)
+    return int(found[-1]) if found else 0
 
 
 def tail(log: Path, lines: int = 25) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,10 +47,12 @@ def eventually(claim: Callable[[], bool], what: str, seconds: float = 30) -> Non
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
 
 
-def localcluster(*words: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
-    command = ["python3", "-m", "localcluster", *words]
+def localcluster(
+    *words: str, root: Path = ROOT, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "localcluster", *words]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+        command, cwd=root, capture_output=True, text=True, timeout=seconds, check=False
     )
 
 
