@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import layout
-from .progress import Failed
+from .progress import Failed, until
 
 MOUNTS = Path("/sys/fs/cgroup")
 
@@ -105,6 +105,9 @@ def delegate_inside() -> None:
     own = MOUNTS / "system"
     own.mkdir(exist_ok=True)
     join([own])
+    # The process that began the machine is in the root for a moment more.
+    procs = MOUNTS / "cgroup.procs"
+    until("an empty root cgroup", lambda: not procs.read_text().strip(), seconds=10)
     _delegate(MOUNTS)
 
 
