@@ -715,8 +715,14 @@ def _all_have(key: str, items: Iterable[Any]) -> bool:
     return all(isinstance(item, dict) and key in item for item in items)
 
 
+# All that the real one says when a patch does not fit, a failed `test` included.
+UNPATCHABLE = Answer(
+    422, "Invalid", "the server rejected our request due to an error in our request"
+)
+
+
 def json_patch(target: Obj, operations: list[Obj]) -> Obj:
-    """RFC 6902: add, remove, replace, test; what cannot be done is a 422."""
+    """RFC 6902: add, remove, replace, test. Like the real one's, "replace" also adds."""
     result = copy.deepcopy(target)
     for operation in operations:
         kind, path = operation["op"], operation["path"]
@@ -726,14 +732,15 @@ def json_patch(target: Obj, operations: list[Obj]) -> Obj:
             parent = _child(parent, part)
         name = parts[-1]
         if kind == "test":
-            if parent is None or _child(parent, name) != operation.get("value"):
-                raise _unpatched(f"testing value {path} failed: test failed")
+            beyond = isinstance(parent, list) and _child(parent, name) is None
+            if parent is None or beyond or _child(parent, name) != operation.get("value"):
+                raise UNPATCHABLE
             continue
-        if parent is None:
-            raise _unpatched(f"{kind} operation does not apply: doc is missing path: {path}")
         there = _child(parent, name) is not None
-        if kind in ("remove", "replace") and not there:
-            raise _unpatched(f"{kind} operation does not apply: missing path: {path}")
+        if parent is None or (kind == "remove" and not there):
+            raise UNPATCHABLE
+        if isinstance(parent, list) and kind == "replace" and not there:
+            raise UNPATCHABLE
         if isinstance(parent, list):
             at = len(parent) if name == "-" else int(name)
             if kind == "remove":
@@ -755,11 +762,6 @@ def _child(parent: Any, name: str) -> Any:
     if isinstance(parent, list) and name.isdigit() and int(name) < len(parent):
         return parent[int(name)]
     return None
-
-
-def _unpatched(message: str) -> Answer:
-    said = "the server rejected our request due to an error in our request"
-    return Answer(422, "Invalid", said, {"causes": [{"message": message}]})
 
 
 def _leaves(obj: Any, path: str = "") -> Iterable[tuple[str, Any]]:

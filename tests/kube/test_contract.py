@@ -10,8 +10,8 @@ import pytest
 from tests.kube.conftest import Api
 from virtpod.kube import errors
 from virtpod.kube.client import Client
-from virtpod.kube.plan import tests as tests_of
-from virtpod.kube.resources import CONFIGMAPS, NAMESPACES, PODS, Key, Obj, Resource
+from virtpod.kube.plan import tests as read
+from virtpod.kube.resources import CONFIGMAPS, PODS, Key, Obj, Resource
 
 
 def configmap(api: Api, name: str, labels: dict[str, str] | None = None, **data: str) -> Obj:
@@ -131,10 +131,10 @@ async def test_json_patch_whose_test_fails_is_a_conflict(api: Api) -> None:
         made = await client.create(CONFIGMAPS, configmap(api, "a", x="1"))
         key = (api.namespace, "a")
         set_x = {"op": "replace", "path": "/data/x", "value": "2"}
-        after = await client.patch(CONFIGMAPS, key, [*tests_of(made, "/data/x"), set_x], "json")
+        after = await client.patch(CONFIGMAPS, key, [*read(made, "/data/x"), set_x], "json")
         assert after["data"] == {"x": "2"}
         with pytest.raises(errors.Conflict):
-            await client.patch(CONFIGMAPS, key, [*tests_of(made, "/data/x"), set_x], "json")
+            await client.patch(CONFIGMAPS, key, [*read(made, "/data/x"), set_x], "json")
 
 
 async def test_json_patch_tests_absence_as_null(api: Api) -> None:
@@ -142,7 +142,7 @@ async def test_json_patch_tests_absence_as_null(api: Api) -> None:
         made = await client.create(CONFIGMAPS, configmap(api, "a", x="1"))
         key = (api.namespace, "a")
         add = {"op": "add", "path": "/metadata/labels", "value": {"l": "1"}}
-        body = [*tests_of(made, "/metadata/labels"), add]
+        body = [*read(made, "/metadata/labels"), add]
         assert body[0]["value"] is None
         after = await client.patch(CONFIGMAPS, key, body, "json")
         assert after["metadata"]["labels"] == {"l": "1"}
@@ -150,12 +150,40 @@ async def test_json_patch_tests_absence_as_null(api: Api) -> None:
             await client.patch(CONFIGMAPS, key, body, "json")
 
 
-async def test_json_patch_of_what_is_not_there_is_invalid(api: Api) -> None:
+@pytest.mark.parametrize(
+    ("path", "test"),
+    [
+        ("/metadata/labels/l", {"op": "test", "path": "/metadata/labels", "value": None}),
+        ("/data/y", {"op": "test", "path": "/data/y", "value": None}),
+        (
+            "/metadata/finalizers/3",
+            {"op": "test", "path": "/metadata/finalizers", "value": ["a/b"]},
+        ),
+    ],
+)
+async def test_what_is_absent_can_be_tested(api: Api, path: str, test: Obj) -> None:
+    async with api.client() as client:
+        obj = configmap(api, "a", x="1")
+        obj["metadata"]["finalizers"] = ["a/b"]
+        made = await client.create(CONFIGMAPS, obj)
+        assert read(made, path) == [test]
+        await client.patch(CONFIGMAPS, (api.namespace, "a"), [test], "json")
+
+
+async def test_json_patch_that_does_not_fit_is_a_conflict(api: Api) -> None:
     async with api.client() as client:
         await client.create(CONFIGMAPS, configmap(api, "a", x="1"))
-        body = [{"op": "replace", "path": "/data/y", "value": "2"}]
-        with pytest.raises(errors.Invalid):
+        body = [{"op": "remove", "path": "/data/y"}]
+        with pytest.raises(errors.Conflict):
             await client.patch(CONFIGMAPS, (api.namespace, "a"), body, "json")
+
+
+async def test_an_object_that_breaks_the_rules_is_invalid(api: Api) -> None:
+    if api.fake:
+        api.fake.fail("create", CONFIGMAPS, 422, reason="Invalid")
+    async with api.client() as client:
+        with pytest.raises(errors.Invalid):
+            await client.create(CONFIGMAPS, configmap(api, "a", {"not a key!": "1"}))
 
 
 async def test_strategic_patch_merges_lists_by_name(api: Api) -> None:
@@ -319,15 +347,6 @@ async def test_a_watch_ends_by_itself_with_a_bookmark(api: Api) -> None:
             )
         ]
         assert set(seen) <= {"BOOKMARK"}
-
-
-async def test_a_watch_from_a_compacted_version_is_expired(api: Api) -> None:
-    if api.fake:
-        api.fake.compact()
-    async with api.client() as client:
-        with pytest.raises(errors.Expired):
-            async for _ in client.watch(NAMESPACES, resource_version="1", seconds=5):
-                pass
 
 
 async def test_generated_names_are_made_by_the_server(api: Api) -> None:

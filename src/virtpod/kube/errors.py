@@ -8,7 +8,7 @@
         ├── Gone
         │   ├── NotFound        404: there is no such object
         │   └── Expired         410: the version is compacted; list again
-        ├── Conflict            409, or a JSON patch whose `test` failed: look again, decide again
+        ├── Conflict            409, or a JSON patch that does not fit: look again, decide again
         │   └── AlreadyExists   409: somebody, perhaps we, made it already
         ├── Invalid             422: the object is wrong
         ├── BadRequest          400: the request is wrong
@@ -145,7 +145,7 @@ def from_status(code: int, status: Mapping[str, Any], retry_after: float | None 
     kind = BY_STATUS.get(code, Unavailable if code >= 500 or code == 0 else ApiError)
     if reason == "AlreadyExists":
         kind = AlreadyExists
-    elif code == 422 and failed_test(status):
+    elif code == 422 and unpatchable(status):
         kind = Conflict
     details = status.get("details") or {}
     if retry_after is None and details.get("retryAfterSeconds"):
@@ -153,12 +153,12 @@ def from_status(code: int, status: Mapping[str, Any], retry_after: float | None 
     return kind(code, reason, status.get("message") or "", details, retry_after)
 
 
-def failed_test(status: Mapping[str, Any]) -> bool:
-    """Whether a 422 is a JSON patch's `test` that did not hold.
+def unpatchable(status: Mapping[str, Any]) -> bool:
+    """Whether a 422 says that a JSON patch does not fit what is there: mostly a failed `test`.
 
-    The API server has no reason of its own for it; the patch library's words are all there is
-    (evanphx/json-patch: "testing value /status/phase failed: test failed").
+    The API server has no reason of its own for it and keeps the patch library's words to itself;
+    these are all it says, and it says them of nothing else (NewGenericServerResponse in
+    https://pkg.go.dev/k8s.io/apimachinery/pkg/api/errors).
     """
-    causes = (status.get("details") or {}).get("causes") or ()
-    texts = [status.get("message") or "", *(cause.get("message") or "" for cause in causes)]
-    return any("test failed" in text or "testing value" in text for text in texts)
+    said = "the server rejected our request due to an error in our request"
+    return status.get("message") == said and not status.get("details")

@@ -129,24 +129,42 @@ QueueKey = Hashable
 def tests(obj: Mapping[str, Any], *paths: str) -> list[dict[str, Any]]:
     """JSON patch `test` operations for what was read at `paths` ("/status/phase").
 
-    A path that is absent is tested as null, which the API server's patch library takes for
-    "not there" as well.
+    What is absent is tested as null, which the API server takes for "not there" as well, but only
+    where its parent is there: so it is the outermost absent thing that is tested.
     """
-    return [{"op": "test", "path": path, "value": value_at(obj, path)} for path in paths]
+    return [_test(obj, path) for path in paths]
+
+
+def _test(obj: Any, path: str) -> dict[str, Any]:
+    value, at = obj, ""
+    for part in path.split("/")[1:]:
+        if isinstance(value, Sequence) and _item(value, part) is None:
+            break  # beyond a list's end nothing can be tested: test the list
+        value, at = _child(value, part), f"{at}/{part}"
+        if value is None:
+            break
+    return {"op": "test", "path": at, "value": value}
 
 
 def value_at(obj: Any, path: str) -> Any:
     """The value at a JSON pointer (RFC 6901), None where there is none."""
     value = obj
     for part in path.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, Mapping):
-            value = value.get(name)
-        elif isinstance(value, Sequence) and not isinstance(value, str) and name.isdigit():
-            value = value[int(name)] if int(name) < len(value) else None
-        else:
-            return None
+        value = _child(value, part)
     return value
+
+
+def _child(value: Any, part: str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(part.replace("~1", "/").replace("~0", "~"))
+    return _item(value, part)
+
+
+def _item(value: Any, part: str) -> Any:
+    """An item of a list, None where it has none there."""
+    if isinstance(value, Sequence) and not isinstance(value, str) and part.isdigit():
+        return value[int(part)] if int(part) < len(value) else None
+    return None
 
 
 def pointer(*parts: str | int) -> str:

@@ -21,13 +21,13 @@ import random
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
 from virtpod.kube import errors
 from virtpod.kube.client import AnyKey, Client, WatchEvent
-from virtpod.kube.resources import Key, Resource
+from virtpod.kube.resources import Key, Obj, Resource
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,19 @@ class Informer(Generic[T]):
     `indices` name functions from (key, value) to the index values it is found by.
     """
 
+    @overload
+    def __init__(
+        self: Informer[Obj],
+        client: Client,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        indices: Mapping[str, Index[Obj]] | None = None,
+        limit: int = 500,
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         client: Client,
@@ -85,10 +98,21 @@ class Informer(Generic[T]):
         namespace: str = "",
         labels: str = "",
         fields: str = "",
-        project: Callable[[bytes], T] = msgspec.json.decode,
+        project: Callable[[bytes], T],
         indices: Mapping[str, Index[T]] | None = None,
         limit: int = 500,
-        pause: Callable[[float], Any] = asyncio.sleep,
+    ) -> None: ...
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        project: Callable[[bytes], Any] = msgspec.json.decode,
+        indices: Mapping[str, Index[Any]] | None = None,
+        limit: int = 500,
     ) -> None:
         self.client = client
         self.resource = resource
@@ -102,7 +126,6 @@ class Informer(Generic[T]):
         self._handlers: list[OnChange[T]] = []
         self._waits: list[_Wait] = []
         self._synced = asyncio.Event()
-        self._pause = pause
 
     # Reading the mirror
 
@@ -193,13 +216,13 @@ class Informer(Generic[T]):
                 await self._watch()
             except errors.Expired:
                 log.info("list again", extra={"resource": self.resource.plural})
-                await self._pause(FIRST_PAUSE * random.random())
+                await asyncio.sleep(FIRST_PAUSE * random.random())
             except (errors.ApiError, msgspec.MsgspecError) as error:
                 log.warning(
                     "cannot list or watch",
                     extra={"resource": self.resource.plural, "error": str(error)},
                 )
-                await self._pause(pause * random.uniform(0.5, 1.5))
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _list(self) -> None:
@@ -237,7 +260,7 @@ class Informer(Generic[T]):
                 pause = FIRST_PAUSE
             # Even a stream that ends in good order is followed after a moment only: thousands of
             # them end together when an API server goes away.
-            await self._pause(pause * random.random())
+            await asyncio.sleep(pause * random.random())
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _take(self, event: WatchEvent) -> None:
