@@ -3,6 +3,7 @@ server behind it and a fake virt-handler beside it."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -88,7 +89,8 @@ class Handler:
     streams: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     client_names: list[str] = field(default_factory=list)
     talk: Callable[[web.WebSocketResponse], Any] | None = None
-    ended: list[int | None] = field(default_factory=list)
+    ended: asyncio.Queue[int | None] = field(default_factory=asyncio.Queue)
+    """Close codes of the streams that are over."""
 
     def _seen(self, request: web.Request) -> str:
         assert request.transport is not None
@@ -112,7 +114,7 @@ class Handler:
         else:
             async for message in socket:
                 await socket.send_bytes(b"echo:" + message.data)
-        self.ended.append(socket.close_code)
+        self.ended.put_nowait(socket.close_code)
         return socket
 
     @asynccontextmanager
@@ -194,9 +196,7 @@ async def running(
             ),
             metrics=Metrics(),
         )
-        context = tls.serving(
-            folder / "kubevirt-virt-api-certs", lambda: around.front_proxy.ca
-        )
+        context = tls.serving(folder / "kubevirt-virt-api-certs", lambda: around.front_proxy.ca)
         runner = web.AppRunner(application(backend), access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
