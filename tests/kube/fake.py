@@ -11,6 +11,7 @@ What tests of controllers need and the real one does not give are faults: `fail`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import datetime
 import itertools
@@ -111,7 +112,8 @@ class Request:
 
 @dataclass
 class FakeCluster:
-    latency: float = 0.0
+    latency: float = 0.0  # seconds before every answer
+    watch_delay: float = 0.0  # seconds before every watched event
     admit: Callable[[str, Resource, Obj], None] | None = None  # may change the object, or raise
     allow: Callable[[Obj], bool] = lambda review: True
     writes: list[Write] = field(default_factory=list)
@@ -270,7 +272,9 @@ class FakeCluster:
             if fault is not None and not fault.after:
                 return self._break(http, fault)
             if request.verb == "watch":
-                return await self._watch(http, request)
+                with contextlib.suppress(ConnectionError):  # the watcher went away
+                    return await self._watch(http, request)
+                return web.Response()
             if request.verb == "list" and self._truncate:
                 self._truncate -= 1
                 return await self._half(http, self._list(request))
@@ -392,6 +396,7 @@ class FakeCluster:
                 since = change.version
                 kind = _seen_as(change, selected) if change.resource == request.resource else None
                 if kind:
+                    await asyncio.sleep(self.watch_delay)
                     await response.write(_line(kind, change.obj))
             if self._version > since:
                 continue

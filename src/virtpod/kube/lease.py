@@ -80,7 +80,12 @@ class Lease:
             if not working.done():
                 log.warning("lost the lease", extra={"lease": str(self.key)})
                 raise errors.NotLeading(f"{self.identity} lost {self.key}")
-            await working
+            try:
+                await working
+            except Exception as error:
+                if self.leading:
+                    raise
+                raise errors.NotLeading(f"{self.identity} lost {self.key}") from error
         finally:
             for task in (working, renewing):
                 task.cancel()

@@ -12,6 +12,7 @@ Source: controller-runtime's FAQ, https://github.com/kubernetes-sigs/controller-
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
@@ -36,6 +37,7 @@ K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
 
 SHOWN_WITHIN = 10.0  # seconds for the store to show a write; then we decide on what it has
+STUBBORN = 5  # tries after which a conflict is no longer ordinary
 ACT_WITHIN = 120.0  # seconds for one plan
 
 
@@ -63,13 +65,11 @@ class Acts:
         match action:
             case Create(resource, body):
                 return _written(resource, await self.client.create(resource, body))
-            case Patch(resource, key, body, type, subresource):
-                return _written(
-                    resource,
-                    await self.client.patch(
-                        resource, key, body, type, subresource=subresource, force=type == "apply"
-                    ),
+            case Patch(resource, key, body, kind, subresource):
+                after = await self.client.patch(
+                    resource, key, body, kind, subresource=subresource, force=kind == "apply"
                 )
+                return _written(resource, after)
             case Delete():
                 return await self._delete(action)
             case Evict():
@@ -80,7 +80,7 @@ class Acts:
                     self.recorder.record(action)
                 return None
             case _:
-                return await self.perform[type_of(action)](action)
+                return await self.perform[type(action)](action)
 
     async def _delete(self, action: Delete) -> Written | None:
         try:
@@ -121,10 +121,6 @@ class Acts:
         except errors.TooMany as error:
             why = f"a disruption budget keeps the pod: {error.message}"
             raise errors.NotYet(why, error.retry_after or 5.0) from error
-
-
-def type_of(action: Any) -> type[Any]:
-    return type(action)
 
 
 def _written(resource: Resource, obj: Obj) -> Written | None:
@@ -182,6 +178,7 @@ class Loop(Generic[K, S]):
         self.on_refused = on_refused
         self._decisions: deque[Decision] = deque(maxlen=keep)
         self._unseen: dict[K, tuple[float, list[Written]]] = {}
+        self._awaited: set[K] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
     def add(self, key: K) -> None:
@@ -236,6 +233,11 @@ class Loop(Generic[K, S]):
         except (errors.Conflict, errors.Gone) as error:
             outcome = f"again: {error}"
             self.queue.retry(key)
+            if self.queue.failures(key) > STUBBORN:
+                log.warning(
+                    "a write does not fit again and again",
+                    extra={"loop": self.name, "key": str(key), "error": str(error)},
+                )
         except errors.NotLeading:
             raise
         except errors.ApiError as error:
@@ -259,7 +261,7 @@ class Loop(Generic[K, S]):
             if written is None:
                 continue
             if any(store.resource == written.resource for store in self.stores):
-                deadline = time.monotonic() + SHOWN_WITHIN
+                deadline = asyncio.get_running_loop().time() + SHOWN_WITHIN
                 _, waiting = self._unseen.get(key, (0.0, []))
                 self._unseen[key] = (deadline, [*waiting, written])
 
@@ -272,7 +274,7 @@ class Loop(Generic[K, S]):
         if not waiting:
             del self._unseen[key]
             return False
-        left = deadline - time.monotonic()
+        left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             del self._unseen[key]
             log.warning(
@@ -281,22 +283,22 @@ class Loop(Generic[K, S]):
             )
             return False
         self._unseen[key] = (deadline, waiting)
-        if self._tasks is not None:
-            self._tasks.create_task(self._when_shown(key, waiting, left))
-        else:
+        if self._tasks is None:
             self.queue.add_after(key, min(left, 0.1))
+        elif key not in self._awaited:
+            self._awaited.add(key)
+            self._tasks.create_task(self._when_shown(key, waiting, left))
         return True
 
     async def _when_shown(self, key: K, waiting: Sequence[Written], within: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 for written in waiting:
                     for store in self._stores_of(written):
                         await store.wait_until(
                             written.key, written.version, written.uid, timeout=within
                         )
-        except TimeoutError:
-            pass
+        self._awaited.discard(key)
         self.queue.add(key)
 
     def _shown(self, written: Written) -> bool:
@@ -337,5 +339,8 @@ class Loop(Generic[K, S]):
 
 
 def plain(value: Any) -> Any:
-    """Plain JSON values out of Structs, dataclasses and what they hold."""
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=repr)
+    """Plain JSON values out of Structs, dataclasses and what they hold; words where it has none."""
+    try:
+        return msgspec.to_builtins(value, str_keys=True, enc_hook=repr)
+    except TypeError:
+        return repr(value)

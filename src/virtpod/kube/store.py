@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
@@ -244,8 +243,9 @@ class Informer(Generic[T]):
 
     async def _watch(self) -> None:
         pause = FIRST_PAUSE
+        clock = asyncio.get_running_loop().time
         while True:
-            began, version = time.monotonic(), self.version
+            began, version = clock(), self.version
             try:
                 async for event in self.client.watch(
                     self.resource, resource_version=str(self.version), **self.selection
@@ -256,7 +256,7 @@ class Informer(Generic[T]):
                     "cannot watch",
                     extra={"resource": self.resource.plural, "error": str(error)},
                 )
-            if self.version != version or time.monotonic() - began > LONGEST_PAUSE:
+            if self.version != version or clock() - began > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
             # Even a stream that ends in good order is followed after a moment only: thousands of
             # them end together when an API server goes away.
