@@ -31,9 +31,7 @@ async def test_it_tells_how_it_is() -> None:
     )
     queue = metered("a-test")
     queue.add("a")
-    async with Server(
-        "127.0.0.1", 0, ready=lambda: well, leader=lambda: True, debug=debug
-    ) as server:
+    async with ours as server:
         host, port = server.address
         async with Client(Config(f"http://{host}:{port}"), "test") as client:
             assert (await client.request("GET", "/healthz")).body == b"ok"
