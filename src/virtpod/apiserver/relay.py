@@ -26,10 +26,6 @@ STREAMS: web.AppKey[set[asyncio.Task[object]]] = web.AppKey("streams", set)
 """The streams that are open, to be ended when the process is told to stop."""
 
 
-class _Ended(Exception):
-    """One direction has ended, and with it the stream."""
-
-
 def check(request: web.Request) -> None:
     """Raises Refusal (400) where a stream is asked for without a websocket.
 
@@ -50,18 +46,23 @@ async def relay(request: web.Request, upstream: Stream) -> web.WebSocketResponse
     )
 
     async def down() -> None:
-        while (data := await upstream.receive()) is not None:
-            await client.send_bytes(data)
+        with contextlib.suppress(OSError):
+            while (data := await upstream.receive()) is not None:
+                await client.send_bytes(data)
+        await _within_goodbye(client.close)
 
     async def up() -> None:
-        async for message in client:
-            if message.type is WSMsgType.BINARY:
-                await upstream.send(message.data)
+        with contextlib.suppress(OSError):
+            async for message in client:
+                if message.type is WSMsgType.BINARY:
+                    await upstream.send(message.data)
+        await _within_goodbye(upstream.close)
 
     async def ping() -> None:
-        while True:
-            await asyncio.sleep(KEEP_ALIVE)
-            await client.ping()
+        with contextlib.suppress(OSError):
+            while True:
+                await asyncio.sleep(KEEP_ALIVE)
+                await client.ping()
 
     code = WSCloseCode.OK
     task = asyncio.current_task()
@@ -69,7 +70,15 @@ async def relay(request: web.Request, upstream: Stream) -> web.WebSocketResponse
     request.app[STREAMS].add(task)
     try:
         await client.prepare(request)
-        await _until_one_ends(down, up, ping)
+        async with asyncio.TaskGroup() as group:
+            pings = group.create_task(ping())
+            directions = [group.create_task(down()), group.create_task(up())]
+            # The one that ends closes the other's source. Cancelling that one at once would break
+            # its websocket off in the middle of a read, without a goodbye.
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, timeout=GOODBYE)
+            for part in (*directions, pings):
+                part.cancel()
     except asyncio.CancelledError:
         code = WSCloseCode.GOING_AWAY
         raise
@@ -78,22 +87,6 @@ async def relay(request: web.Request, upstream: Stream) -> web.WebSocketResponse
         await _within_goodbye(upstream.close)
         await _within_goodbye(partial(client.close, code=code))
     return client
-
-
-async def _until_one_ends(*directions: Callable[[], Awaitable[None]]) -> None:
-    try:
-        async with asyncio.TaskGroup() as group:
-            for direction in directions:
-                group.create_task(_ending(direction))
-    except* _Ended:
-        pass
-
-
-async def _ending(direction: Callable[[], Awaitable[None]]) -> None:
-    # A broken connection is one way for a stream to end.
-    with contextlib.suppress(OSError):
-        await direction()
-    raise _Ended
 
 
 async def _within_goodbye(close: Callable[[], Awaitable[object]]) -> None:

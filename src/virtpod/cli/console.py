@@ -27,10 +27,6 @@ EXAMPLES = """examples:
   printf 'uptime\\n' | timeout 5 virtctl console demo"""
 
 
-class _Ended(Exception):
-    """The console is done; says why where the user did not ask for it."""
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="VMI")
     parser.add_argument(
@@ -115,45 +111,42 @@ def _phase(vmi: dict[str, Any]) -> str:
 
 
 async def _converse(socket: ClientWebSocketResponse) -> int:
-    from aiohttp import ClientError, WSMsgType
-
     from virtpod.cli.terminal import Input, raw, write
+    from virtpod.cli.tunnel import splice
 
-    async def down() -> None:
-        async for message in socket:
-            if message.type is WSMsgType.BINARY:
-                await write(message.data)
-        raise _Ended(
-            "The console was closed: the guest has stopped, somebody else opened it, "
-            "or the connection broke."
-        )
+    keys = Input(sys.stdin.fileno())
+    asked_to_end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_end.set)
+    escaped = False
 
-    async def up() -> None:
-        keys = Input(sys.stdin.fileno())
-        while (data := await keys.next()) is not None:
-            typed, escape, _ = data.partition(ESCAPE)
-            if typed:
-                await socket.send_bytes(typed)
-            if escape:
-                raise _Ended
+    async def typed() -> bytes | None:
+        """What was typed; None at the escape byte. Piped input that ends leaves us listening."""
+        nonlocal escaped
+        if escaped:
+            asked_to_end.set()
+            return None
+        data = await keys.next()
+        if data is None:
+            await asked_to_end.wait()
+            return None
+        before, escape, _ = data.partition(ESCAPE)
+        escaped = bool(escape)
+        return before or await typed()
 
-    async def interrupted() -> None:
-        told = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, told.set)
-        await told.wait()
-        raise _Ended
+    async def until_asked() -> None:
+        await asked_to_end.wait()
+        await socket.close()
 
-    said = ""
     with raw(sys.stdin.fileno()):
-        try:
-            async with asyncio.TaskGroup() as directions:
-                for part in (down, up, interrupted):
-                    directions.create_task(part())
-        except* _Ended as ended:
-            said = next((str(each) for each in ended.exceptions if str(each)), "")
-        except* (ClientError, OSError) as broken:
-            said = f"The connection to the console broke: {broken.exceptions[0]}"
-    if said:
-        print(f"\n{said}", file=sys.stderr)
+        async with asyncio.TaskGroup() as group:
+            ending = group.create_task(until_asked())
+            await splice(socket, typed, write, lambda: None)
+            ending.cancel()
+    if not asked_to_end.is_set():
+        print(
+            "\nThe console was closed: the guest has stopped, somebody else opened its console, or "
+            "the connection broke.",
+            file=sys.stderr,
+        )
     return 0

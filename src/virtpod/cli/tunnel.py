@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from virtpod.cli.terminal import PIECE
@@ -12,66 +14,64 @@ if TYPE_CHECKING:
     from aiohttp import ClientWebSocketResponse
 
 
-class _Ended(Exception):
-    """One direction has ended, and with it the tunnel."""
+GOODBYE = 5.0
+"""Seconds that one direction has to end after the other one did."""
 
 
 async def carry(
     socket: ClientWebSocketResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """Until either side ends. Both are closed then."""
+
+    async def deliver(data: bytes) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    async def fetch() -> bytes | None:
+        return await reader.read(PIECE) or None
+
+    try:
+        await splice(socket, fetch, deliver, writer.close)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def carry_standard(socket: ClientWebSocketResponse) -> None:
+    """The same with standard input and output."""
+    from virtpod.cli.terminal import Input, write
+
+    await splice(socket, Input(sys.stdin.fileno()).next, write, lambda: None)
+
+
+async def splice(
+    socket: ClientWebSocketResponse,
+    fetch: Callable[[], Awaitable[bytes | None]],
+    deliver: Callable[[bytes], Awaitable[None]],
+    close: Callable[[], None],
+) -> None:
+    """Carries until the socket ends or `fetch` gives None. `close` makes `fetch` end, if it can."""
     from aiohttp import WSMsgType
 
     async def down() -> None:
         with contextlib.suppress(OSError):
             async for message in socket:
                 if message.type is WSMsgType.BINARY:
-                    writer.write(message.data)
-                    await writer.drain()
-        raise _Ended
+                    await deliver(message.data)
+        close()
 
     async def up() -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(PIECE):
+            while (data := await fetch()) is not None:
                 await socket.send_bytes(data)
-        raise _Ended
-
-    try:
-        async with asyncio.TaskGroup() as directions:
-            directions.create_task(down())
-            directions.create_task(up())
-    except* _Ended:
-        pass
-    finally:
-        writer.close()
+        # Closing, not cancelling: the goodbye is said, and what is under way still arrives.
         await socket.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
-
-async def carry_standard(socket: ClientWebSocketResponse) -> None:
-    """The same with standard input and output, until either side ends."""
-    import sys
-
-    from aiohttp import WSMsgType
-
-    from virtpod.cli.terminal import Input, write
-
-    async def down() -> None:
-        async for message in socket:
-            if message.type is WSMsgType.BINARY:
-                await write(message.data)
-        raise _Ended
-
-    async def up() -> None:
-        typed = Input(sys.stdin.fileno())
-        while (data := await typed.next()) is not None:
-            await socket.send_bytes(data)
-        raise _Ended
-
-    try:
-        async with asyncio.TaskGroup() as directions:
-            directions.create_task(down())
-            directions.create_task(up())
-    except* (_Ended, OSError):
-        pass
+    async with asyncio.TaskGroup() as group:
+        downward, upward = group.create_task(down()), group.create_task(up())
+        await asyncio.wait([downward, upward], return_when=asyncio.FIRST_COMPLETED)
+        if upward.done():
+            await asyncio.wait([downward], timeout=GOODBYE)
+        downward.cancel()
+        upward.cancel()

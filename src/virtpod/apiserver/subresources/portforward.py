@@ -119,3 +119,6 @@ class _Datagrams(asyncio.DatagramProtocol):
     async def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+        if self._received.full():
+            self._received.get_nowait()
+        self._received.put_nowait(None)
