@@ -1,0 +1,136 @@
+"""From a VMI to a running guest: collect the facts, make what it needs, start it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.domain import paths
+from virtpod.domain.facts import DiskImage, Guest, GuestLink
+from virtpod.launcher import images
+from virtpod.launcher.libvirt import Hypervisor, Refused
+from virtpod.launcher.log import log
+from virtpod.launcher.processes import ToolFailed
+from virtpod.launcher.steps import Steps
+from virtpod.render.boot import boot
+from virtpod.render.domain import domain
+from virtpod.wire.messages import Sync
+
+SECRET_LIMIT = 1024 * 1024
+"""Bytes of one key of a secret: Kubernetes lets none be larger."""
+
+
+class StartFailed(Exception):
+    """The guest cannot be started.
+
+    `reason` is for a condition; `final`: trying again cannot help.
+    """
+
+    def __init__(self, reason: str, message: str, *, final: bool) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.final = final
+
+
+class Boot:
+    """Starts the guest, once."""
+
+    def __init__(self, hypervisor: Hypervisor, steps: Steps) -> None:
+        self._hypervisor = hypervisor
+        self._steps = steps
+        self._opened: dict[str, int] = {}
+        self._lock = asyncio.Lock()
+
+    async def sync(self, request: Sync) -> None:
+        """Makes the guest run, unless it has. Raises StartFailed."""
+        async with self._lock:
+            if self._hypervisor.last is not None:
+                return
+            vmi = msgspec.json.decode(request.vmi, type=VirtualMachineInstance)
+            try:
+                facts = await self._probe(vmi, request)
+                steps = boot(vmi, facts)
+                await self._steps.perform(steps)
+                log("guest prepared", steps=len(steps))
+                if not await self._hypervisor.exists():
+                    Path(paths.PRIVATE, vmi.metadata.uid or "").mkdir(exist_ok=True)
+                    await self._hypervisor.create(domain(vmi, facts))
+            except images.ImageInvalid as error:
+                raise StartFailed("ContainerDiskInvalid", str(error), final=True) from None
+            except Refused as error:
+                raise StartFailed("DomainRefused", str(error), final=False) from None
+            except (OSError, ToolFailed) as error:
+                raise StartFailed("PreparationFailed", str(error), final=False) from None
+
+    async def _probe(self, vmi: VirtualMachineInstance, request: Sync) -> Guest:
+        """What the renderers must know and only this container can tell."""
+        servers, searches = resolver(Path("/etc/resolv.conf").read_text())
+        return Guest(
+            emulation=request.emulation,
+            images=await self._images(vmi),
+            links={
+                link.name: GuestLink(link.tap, link.bridge, link.mtu, link.mac)
+                for link in request.links
+            },
+            nameservers=servers,
+            searches=searches,
+            secrets=_secrets(Path(paths.SECRETS)),
+            direct_io=_direct_io(Path(paths.EPHEMERAL)),
+        )
+
+    async def _images(self, vmi: VirtualMachineInstance) -> dict[str, DiskImage]:
+        found = {}
+        for index, volume in enumerate(vmi.spec.volumes or ()):
+            if volume.container_disk:
+                disk, opened = await images.container_disk(
+                    index, volume.name, volume.container_disk.path
+                )
+                if volume.name in self._opened:
+                    os.close(self._opened[volume.name])
+                self._opened[volume.name] = opened
+                found[volume.name] = disk
+        return found
+
+
+def resolver(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name servers and search domains of a resolv.conf."""
+    servers: list[str] = []
+    searches: tuple[str, ...] = ()
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["nameserver"]:
+            servers += words[1:2]
+        elif words[:1] == ["search"]:
+            searches = tuple(words[1:])
+    return tuple(servers), searches
+
+
+def _secrets(folder: Path) -> dict[str, dict[str, bytes]]:
+    """The keys of each mounted secret, by volume."""
+    if not folder.is_dir():
+        return {}
+    return {
+        volume.name: {
+            key.name: key.read_bytes()[:SECRET_LIMIT]
+            for key in volume.iterdir()
+            if not key.name.startswith("..") and key.is_file()
+        }
+        for volume in folder.iterdir()
+        if volume.is_dir()
+    }
+
+
+def _direct_io(folder: Path) -> bool:
+    """Whether files there can be opened past the page cache."""
+    probe = folder / ".direct"
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_DIRECT, 0o600))
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    return True

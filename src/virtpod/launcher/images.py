@@ -1,0 +1,162 @@
+"""Disk images that come from outside: found and looked at without trusting them.
+
+An image volume or a side-car's root folder is a tenant's: the disk in it is opened beneath an open
+handle of that folder, so neither `..` nor a link leads out of it; it must be a regular file; its
+header is read with a bound, and an image that names another file is refused.
+
+qcow2: https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/qcow2.rst
+openat2: https://man7.org/linux/man-pages/man2/openat2.2.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import stat
+import struct
+
+from virtpod.domain import paths
+from virtpod.domain.facts import DiskImage
+from virtpod.launcher.inotify import appears
+
+SYS_OPENAT2 = 437
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+DEFAULT_FOLDER = "disk"
+HANDOVER_TIMEOUT = 60
+"""Seconds that a side-car may take to come up."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ImageInvalid(Exception):
+    """The image cannot back a disk; the text says why and what to do."""
+
+
+def open_in_root(root: int, path: str, flags: int) -> int:
+    """Opens `path` as if `root` (a folder's descriptor) were the root folder. Raises OSError."""
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    opened: int = _libc.syscall(
+        SYS_OPENAT2, root, os.fsencode(path), how, ctypes.c_size_t(len(how))
+    )
+    if opened < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return opened
+
+
+def find(root: int, volume: str, path: str | None) -> int:
+    """A descriptor of the disk in the image: at `path`, or the only file in /disk."""
+    try:
+        opened = open_in_root(root, path or _only_file(root, volume), os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise ImageInvalid(
+            f"the image of volume {volume} has no file {path}: {error.strerror}"
+        ) from None
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise ImageInvalid(f"{path or '/disk'} in the image of volume {volume} is no regular file")
+    return opened
+
+
+def _only_file(root: int, volume: str) -> str:
+    try:
+        folder = open_in_root(root, DEFAULT_FOLDER, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        raise ImageInvalid(
+            f"the image of volume {volume} holds no disk: it has no folder /disk; "
+            "put one disk image there, or name it by containerDisk.path"
+        ) from None
+    try:
+        names = os.listdir(folder)
+    finally:
+        os.close(folder)
+    if len(names) != 1:
+        raise ImageInvalid(
+            f"the image of volume {volume} must hold exactly one file in /disk, it has {len(names)}"
+        )
+    return f"{DEFAULT_FOLDER}/{names[0]}"
+
+
+def inspect(opened: int, path: str, volume: str) -> DiskImage:
+    """Format and virtual size of an open image. Raises ImageInvalid for what is not to be used."""
+    head = os.pread(opened, 104, 0)
+    size = os.fstat(opened).st_size
+    if head[:4] != b"QFI\xfb":
+        if size == 0:
+            raise ImageInvalid(f"the disk of volume {volume} is empty")
+        return DiskImage(path, "raw", size)
+    if len(head) < 72:
+        raise ImageInvalid(f"the disk of volume {volume} is a truncated qcow2 image")
+    version, backing = struct.unpack_from(">IQ", head, 4)
+    (virtual_size,) = struct.unpack_from(">Q", head, 24)
+    incompatible = struct.unpack_from(">Q", head, 72)[0] if version >= 3 and len(head) >= 80 else 0
+    if version not in (2, 3):
+        raise ImageInvalid(f"the disk of volume {volume} is a qcow image of version {version}")
+    if backing:
+        raise ImageInvalid(
+            f"the disk of volume {volume} has a backing file; flatten it with qemu-img convert"
+        )
+    if incompatible & 0b100:
+        raise ImageInvalid(
+            f"the disk of volume {volume} keeps its data in another file; "
+            "flatten it with qemu-img convert"
+        )
+    return DiskImage(path, "qcow2", virtual_size)
+
+
+async def container_disk(index: int, volume: str, path: str | None) -> tuple[DiskImage, int]:
+    """The disk of a containerDisk volume, and the descriptor that keeps its path valid.
+
+    Where the image is mounted it is found there; else the volume's side-car hands out its root.
+    """
+    mounted = paths.image_volume(index)
+    if os.path.isdir(mounted):
+        root = os.open(mounted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    else:
+        root = await _handed_over(paths.container_disk_socket(index), volume)
+    try:
+        opened = find(root, volume, path)
+    finally:
+        os.close(root)
+    # QEMU runs under our user and in our namespaces: it opens the very file that was looked at.
+    name = f"/proc/{os.getpid()}/fd/{opened}"
+    return inspect(opened, name, volume), opened
+
+
+async def _handed_over(path: str, volume: str) -> int:
+    """The root folder of a side-car, by its socket."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(HANDOVER_TIMEOUT):
+            await appears(path)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+                peer.setblocking(False)
+                await loop.sock_connect(peer, path)
+                return await _receive_descriptor(peer)
+    except TimeoutError:
+        raise ImageInvalid(
+            f"the container of volume {volume} did not come up in {HANDOVER_TIMEOUT} s"
+        ) from None
+
+
+def _fulfil(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _receive_descriptor(peer: socket.socket) -> int:
+    loop = asyncio.get_running_loop()
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(peer, _fulfil, readable)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(peer)
+    _, descriptors, _, _ = socket.recv_fds(peer, 1, 1)
+    if not descriptors:
+        raise ConnectionError("the side-car closed without handing over its folder")
+    os.set_inheritable(descriptors[0], False)
+    return descriptors[0]

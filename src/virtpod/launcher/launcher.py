@@ -1,0 +1,264 @@
+"""The life of a launcher: wait for virt-handler, run the guest, end with it.
+
+Whatever ends the launcher ends the guest: it is the first process of the container, so the kernel
+takes QEMU with it. It therefore ends in order: the guest is down, virt-handler has seen it, then
+the daemon goes, then the launcher, with 0 where the guest went down by itself or was asked to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from virtpod.domain import paths
+from virtpod.launcher.boot import Boot, StartFailed
+from virtpod.launcher.libvirt import Hypervisor, Refused
+from virtpod.launcher.log import log
+from virtpod.launcher.processes import Processes
+from virtpod.launcher.steps import Steps
+from virtpod.wire import codec
+from virtpod.wire.messages import (
+    DomainChanged,
+    Done,
+    Failed,
+    Hello,
+    Kill,
+    Message,
+    Pause,
+    Release,
+    Request,
+    Reset,
+    Shutdown,
+    SoftReboot,
+    Stopping,
+    Sync,
+    Unpause,
+    Welcome,
+)
+
+SEEN_TIMEOUT = 10
+"""Seconds that virt-handler has to see the guest's end while it is connected."""
+UNSEEN_TIMEOUT = 30
+"""Seconds that it has to come back and see it."""
+ASK_AGAIN = 5
+"""Seconds after which a guest is asked to power off once more: one that was still booting did not
+hear it the first time."""
+TERMINATION_LOG = "/dev/termination-log"
+
+
+class _Over(Exception):
+    """The launcher's work is done."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose launcher this is. Nobody else's VMI is run here."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+async def run(identity: Identity, grace: int, start_timeout: int) -> int:
+    """Returns the exit code."""
+    launcher = Launcher(identity, grace, start_timeout)
+    return await launcher.run()
+
+
+class Launcher:
+    def __init__(self, identity: Identity, grace: int, start_timeout: int) -> None:
+        self._identity = identity
+        self._grace = grace
+        self._start_timeout = start_timeout
+        self._processes = Processes()
+        self._hypervisor = Hypervisor(
+            f"{identity.namespace}_{identity.name}", self._processes, self._domain_changed
+        )
+        self._peers: set[asyncio.StreamWriter] = set()
+        self._synced = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._released = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
+        self._daemon: asyncio.Task[None] | None = None
+
+    async def run(self) -> int:
+        self._processes.watch()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        code = 1
+        try:
+            async with asyncio.TaskGroup() as helpers:
+                self._helpers = helpers
+                self._boot = Boot(self._hypervisor, Steps(self._processes, helpers))
+                await self._listen()
+                code = await self._live()
+                raise _Over  # ends the helpers, which would go on for ever
+        except* _Over:
+            pass
+        return code
+
+    async def _listen(self) -> asyncio.Server:
+        """The socket appears under its name when it can be connected to."""
+        folder = Path(paths.SOCKETS)
+        folder.mkdir(parents=True, exist_ok=True)
+        new = folder / "launcher-init-sock"
+        new.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._conversation, new, limit=codec.LIMIT)
+        os.replace(new, folder / paths.LAUNCHER_SOCKET)
+        log("waiting for virt-handler", socket=str(folder / paths.LAUNCHER_SOCKET))
+        return server
+
+    async def _live(self) -> int:
+        stop = asyncio.ensure_future(self._stop.wait())
+        synced = asyncio.ensure_future(self._synced.wait())
+        ended = asyncio.ensure_future(self._ended.wait())
+        await asyncio.wait(
+            {stop, synced}, timeout=self._start_timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not synced.done():
+            if stop.done():
+                return 0
+            return _complain(f"no virt-handler came within {self._start_timeout} s to start the VM")
+        await asyncio.wait({stop, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            if self._hypervisor.last is None:
+                return 0
+            self._send(Stopping(grace=self._grace))
+            self._begin_shutdown(self._grace)
+            await ended
+        await self._wait_until_seen()
+        last = self._hypervisor.last
+        crashed = last is not None and last.state == "Crashed"
+        return _complain(f"the guest ended: {last.reason}") if crashed and last else 0
+
+    async def _wait_until_seen(self) -> None:
+        timeout = SEEN_TIMEOUT if self._peers else UNSEEN_TIMEOUT
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._released.wait()
+
+    def _domain_changed(self, domain: DomainChanged) -> None:
+        self._send(domain)
+        if domain.state in ("Shutoff", "Crashed"):
+            self._ended.set()
+
+    def _send(self, message: Message) -> None:
+        for peer in self._peers:
+            peer.write(codec.frame(message))
+
+    def _begin_shutdown(self, grace: int) -> None:
+        if self._stopping is None:
+            self._stopping = self._helpers.create_task(self._shut_down(grace))
+
+    async def _shut_down(self, grace: int) -> None:
+        """The guest powers off within `grace` seconds, or is ended."""
+        log("guest is asked to power off", grace=grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while not self._ended.is_set():
+                    with contextlib.suppress(Refused):
+                        await self._hypervisor.shutdown()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(ASK_AGAIN):
+                            await self._ended.wait()
+        if not self._ended.is_set():
+            log("guest did not power off in time and is ended")
+            with contextlib.suppress(Refused):
+                await self._hypervisor.destroy()
+
+    async def _conversation(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """One virt-handler; requests are answered as they are done, not in their order."""
+        try:
+            async with asyncio.TaskGroup() as requests:
+                while (message := await codec.read(reader, codec.requests)) is not None:
+                    if isinstance(message, Hello):
+                        self._greet(message, writer)
+                    else:
+                        requests.create_task(self._answer(message, writer))
+        except* (
+            codec.TooLarge,
+            msgspec.DecodeError,
+            asyncio.IncompleteReadError,
+            ConnectionError,
+        ) as errors:
+            log("conversation ended", errors=[str(error) for error in errors.exceptions])
+        finally:
+            self._peers.discard(writer)
+            writer.close()
+
+    def _greet(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
+        if self._daemon is None:
+            self._daemon = self._helpers.create_task(self._hypervisor.serve(hello.capabilities))
+        libvirt, qemu = self._hypervisor.version()
+        writer.write(codec.frame(Welcome(libvirt=libvirt, qemu=qemu)))
+        if self._hypervisor.last is not None:
+            writer.write(codec.frame(self._hypervisor.last))
+        self._peers.add(writer)
+
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        if isinstance(request, Hello):
+            return
+        try:
+            await self._do(request)
+        except StartFailed as error:
+            log("guest did not start", reason=error.reason, error=str(error))
+            answer: Message = Failed(
+                id=request.id, reason=error.reason, message=str(error), final=error.final
+            )
+        except Refused as error:
+            answer = Failed(id=request.id, reason="Refused", message=str(error))
+        else:
+            answer = Done(id=request.id)
+        writer.write(codec.frame(answer))
+
+    async def _do(self, request: Request) -> None:
+        simple: dict[type, Callable[[], Awaitable[None]]] = {
+            Kill: self._hypervisor.destroy,
+            Pause: self._hypervisor.suspend,
+            Unpause: self._hypervisor.resume,
+            Reset: self._hypervisor.reset,
+            SoftReboot: self._hypervisor.reboot,
+        }
+        match request:
+            case Sync():
+                self._mine(request)
+                self._synced.set()
+                await self._boot.sync(request)
+            case Shutdown():
+                if self._hypervisor.last is None:
+                    self._stop.set()
+                else:
+                    self._begin_shutdown(request.grace)
+            case Release():
+                self._released.set()
+            case _:
+                await simple[type(request)]()
+
+    def _mine(self, request: Sync) -> None:
+        uid = msgspec.json.decode(request.vmi, type=_Owned).metadata.get("uid")
+        if uid != self._identity.uid:
+            raise StartFailed(
+                "NotMine", f"this launcher runs VMI {self._identity.uid}, not {uid}", final=True
+            )
+
+
+class _Owned(msgspec.Struct):
+    metadata: dict[str, object]
+
+
+def _complain(message: str) -> int:
+    log(message)
+    with contextlib.suppress(OSError):
+        Path(TERMINATION_LOG).write_text(message)
+    return 1

@@ -1,0 +1,403 @@
+"""libvirt: the daemon that this launcher runs, and the one domain in it.
+
+All blocking calls go through one thread; libvirt's event loop has another. Events do not carry
+what is true now: after each, the domain is asked. A daemon that died is started again and finds
+its QEMU by the files it left in the runtime folder; the guest does not notice.
+
+https://libvirt.org/html/libvirt-libvirt-domain.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+from xml.etree import ElementTree
+
+import libvirt
+
+from virtpod.domain import paths
+from virtpod.launcher.inotify import appears
+from virtpod.launcher.log import log
+from virtpod.launcher.processes import Child, Processes
+from virtpod.wire.messages import DomainChanged, DomainState, InterfaceSeen
+
+T = TypeVar("T")
+
+SOCKET = f"{paths.LIBVIRT_RUNTIME}/libvirt-sock"
+URI = f"qemu:///session?socket={SOCKET}"
+CONFIG = f"{paths.PRIVATE}/libvirt"
+CAPABILITIES = f"{paths.PRIVATE}/libvirt/qemu/cache/capabilities"
+START_TIMEOUT = 30
+"""Seconds until a daemon that does not answer is given up."""
+
+QEMU_CONF = """\
+stdio_handler = "file"
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
+remember_owner = 0
+dynamic_ownership = 0
+max_core = 0
+"""
+LIBVIRTD_CONF = f"""\
+unix_sock_dir = "{paths.LIBVIRT_RUNTIME}"
+min_workers = 2
+max_workers = 6
+prio_workers = 1
+admin_min_workers = 1
+admin_max_workers = 1
+max_clients = 20
+keepalive_interval = -1
+log_outputs = "3:stderr"
+"""
+
+STATES: dict[int, DomainState] = {
+    libvirt.VIR_DOMAIN_NOSTATE: "NoState",
+    libvirt.VIR_DOMAIN_RUNNING: "Running",
+    libvirt.VIR_DOMAIN_BLOCKED: "Blocked",
+    libvirt.VIR_DOMAIN_PAUSED: "Paused",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "ShuttingDown",
+    libvirt.VIR_DOMAIN_SHUTOFF: "Shutoff",
+    libvirt.VIR_DOMAIN_CRASHED: "Crashed",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "PMSuspended",
+}
+PAUSED_REASONS = {
+    libvirt.VIR_DOMAIN_PAUSED_USER: "User",
+    libvirt.VIR_DOMAIN_PAUSED_IOERROR: "IOError",
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: "Migration",
+    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: "StartingUp",
+    libvirt.VIR_DOMAIN_PAUSED_CRASHED: "Crashed",
+    libvirt.VIR_DOMAIN_PAUSED_FROM_SNAPSHOT: "FromSnapshot",
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: "PostcopyFailed",
+}
+STOPPED_REASONS = {
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "Shutdown",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "Destroyed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "Crashed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED: "Migrated",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: "Saved",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "Failed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT: "FromSnapshot",
+}
+
+
+class Refused(Exception):
+    """libvirt would not do it; the text is libvirt's."""
+
+
+def quiet(context: object, error: object) -> None:
+    """libvirt's Python binding prints every error besides raising it."""
+
+
+class Hypervisor:
+    """The daemon and its domain. `changed` is called in the event loop with each new state."""
+
+    def __init__(
+        self, name: str, processes: Processes, changed: Callable[[DomainChanged], None]
+    ) -> None:
+        self._name = name
+        self._processes = processes
+        self._changed = changed
+        self._thread = ThreadPoolExecutor(1, "libvirt")
+        self._connection: Any = None
+        self._domain: Any = None
+        self._sequence = 0
+        self._panicked = False
+        self._last: DomainChanged | None = None
+        self._described: dict[str, Any] = {}
+        self._daemon: Child | None = None
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def last(self) -> DomainChanged | None:
+        """The state last reported; None before the first start."""
+        return self._last
+
+    @property
+    def ended(self) -> bool:
+        """The guest has run, and runs no more."""
+        return self._last is not None and self._last.state in ("Shutoff", "Crashed")
+
+    async def serve(self, capabilities: Mapping[str, bytes]) -> None:
+        """Runs the daemon and keeps connected to it, until cancelled.
+
+        `capabilities`: libvirt's cache files of this node; files that are there stay.
+        """
+        _configure(capabilities)
+        libvirt.registerErrorHandler(quiet, None)
+        libvirt.virEventRegisterDefaultImpl()
+        threading.Thread(target=_event_loop, name="libvirt-events", daemon=True).start()
+        try:
+            while True:
+                await self._start()
+                self._lost.clear()
+                self._connected.set()
+                await self._refresh()
+                await self._lost.wait()
+                self._connected.clear()
+                log("connection to libvirt lost")
+        finally:
+            self._stop()
+
+    async def connected(self) -> None:
+        """Waits until the daemon answers."""
+        await self._connected.wait()
+
+    async def gone(self) -> None:
+        """Waits until the daemon has ended."""
+        if self._daemon is not None:
+            await self._daemon.exited
+
+    async def _start(self) -> None:
+        """A daemon that answers. One that died is replaced."""
+        async with asyncio.timeout(START_TIMEOUT):
+            while True:
+                if self._daemon is None or self._daemon.exited.done():
+                    Path(SOCKET).unlink(missing_ok=True)
+                    self._daemon = self._processes.spawn(
+                        ["libvirtd", "-f", f"{CONFIG}/libvirtd.conf"], {"MALLOC_ARENA_MAX": "1"}
+                    )
+                await _listening(SOCKET, self._daemon)
+                try:
+                    await self._in_thread(self._open)
+                    return
+                except libvirt.libvirtError as error:
+                    log("libvirt does not answer yet", error=str(error))
+                    await asyncio.sleep(0.05)
+
+    def _open(self) -> None:
+        connection = libvirt.open(URI)
+        connection.registerCloseCallback(lambda *_: self._call(self._lost.set), None)
+        for event in (
+            libvirt.VIR_DOMAIN_EVENT_ID_REBOOT,
+            libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG,
+            libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR,
+            libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
+        ):
+            connection.domainEventRegisterAny(
+                None, event, lambda *_: self._call(self._ask_again), None
+            )
+        connection.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None
+        )
+        self._connection = connection
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, _: object) -> None:
+        self._call(self._on_lifecycle, event, detail)
+
+    def _on_lifecycle(self, event: int, detail: int) -> None:
+        if event == libvirt.VIR_DOMAIN_EVENT_CRASHED:
+            self._panicked = True
+        if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+            self._end(STOPPED_REASONS.get(detail, "Unknown"))
+        else:
+            self._ask_again()
+
+    def _end(self, reason: str) -> None:
+        if self.ended or self._last is None:
+            return
+        state: DomainState = "Shutoff"
+        if self._panicked:
+            reason = "Panicked"
+        if reason in ("Crashed", "Panicked", "Failed"):
+            state = "Crashed"
+        self._domain = None
+        self._report(state, reason)
+
+    def _ask_again(self) -> None:
+        # The task is short, and its end is seen by whoever waits for the next state.
+        self._asking = self._loop.create_task(self._refresh())
+
+    async def _refresh(self) -> None:
+        """Looks at the domain and reports it where it changed."""
+        try:
+            found = await self._in_thread(self._look)
+        except libvirt.libvirtError as error:
+            log("the domain cannot be looked at", error=str(error))
+            return
+        if found is not None:
+            self._report(*found)
+        elif self._last is not None and not self.ended:
+            # The daemon was away while the guest ended: QEMU's own exit code is what is left.
+            code = self._qemu_exit_code()
+            if code is not None:
+                self._end("Shutdown" if code == 0 else "Crashed")
+
+    def _look(self) -> tuple[DomainState, str] | None:
+        try:
+            domain = self._connection.lookupByName(self._name)
+            state, reason = domain.state()
+            self._described = _describe(domain.XMLDesc())
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
+        self._domain = domain
+        named = PAUSED_REASONS.get(reason, "Unknown") if state == libvirt.VIR_DOMAIN_PAUSED else ""
+        return STATES.get(state, "NoState"), named or "Unknown"
+
+    def _qemu_exit_code(self) -> int | None:
+        try:
+            pid = int(Path(f"{paths.LIBVIRT_RUNTIME}/qemu/run/{self._name}.pid").read_text())
+        except (OSError, ValueError):
+            return 1  # libvirt has cleaned up after a QEMU that it found dead
+        return self._processes.exit_code(pid)
+
+    def _report(self, state: DomainState, reason: str) -> None:
+        new = DomainChanged(
+            seq=self._sequence, state=state, reason=reason, started=True, **self._described
+        )
+        if new == self._last:
+            return
+        self._sequence += 1
+        self._last = DomainChanged(
+            seq=self._sequence, state=state, reason=reason, started=True, **self._described
+        )
+        log("domain changed", state=state, reason=reason)
+        self._changed(self._last)
+
+    async def create(self, xml: str) -> None:
+        """Defines and starts the domain in one call. Raises Refused."""
+        await self._connected.wait()
+
+        def start() -> None:
+            self._domain = self._connection.createXML(xml)
+            self._described = _describe(self._domain.XMLDesc())
+
+        await self._asked(start)
+        self._report("Running", "Unknown")
+        await self._refresh()
+
+    async def exists(self) -> bool:
+        """Whether the domain is there: started by this launcher, or found again."""
+        await self._connected.wait()
+        return await self._asked(lambda: self._look() is not None)
+
+    async def shutdown(self) -> None:
+        """Asks the guest to power off: by ACPI, else by its agent."""
+
+        def ask() -> None:
+            try:
+                self._domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+            except libvirt.libvirtError:
+                self._domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+
+        await self._on_domain(ask)
+
+    async def destroy(self) -> None:
+        """Ends the guest now."""
+        await self._on_domain(lambda: self._domain.destroy())
+
+    async def suspend(self) -> None:
+        """Stops the guest's processors."""
+        await self._on_domain(lambda: self._domain.suspend())
+        await self._refresh()
+
+    async def resume(self) -> None:
+        """Lets the guest's processors go on."""
+        await self._on_domain(lambda: self._domain.resume())
+        await self._refresh()
+
+    async def reset(self) -> None:
+        """Pushes the reset button."""
+        await self._on_domain(lambda: self._domain.reset())
+
+    async def reboot(self) -> None:
+        """Asks the guest to reboot."""
+        await self._on_domain(lambda: self._domain.reboot())
+
+    async def _on_domain(self, function: Callable[[], object]) -> None:
+        await self._connected.wait()
+        if self._domain is None:
+            raise Refused("the guest does not run")
+        await self._asked(function)
+
+    async def _asked(self, function: Callable[[], T]) -> T:
+        try:
+            return await self._in_thread(function)
+        except libvirt.libvirtError as error:
+            raise Refused(error.get_error_message() or str(error)) from None
+
+    def _in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def _stop(self) -> None:
+        if self._daemon is not None:
+            self._daemon.signal(signal.SIGTERM)
+
+    def version(self) -> tuple[str, str]:
+        """libvirt's and QEMU's version, "" where not known."""
+        return _dotted(libvirt.getVersion()), ""
+
+
+def _configure(capabilities: Mapping[str, bytes]) -> None:
+    for folder in (CONFIG, CAPABILITIES, paths.LIBVIRT_RUNTIME):
+        os.makedirs(folder, exist_ok=True)
+    Path(CONFIG, "qemu.conf").write_text(QEMU_CONF)
+    Path(CONFIG, "libvirtd.conf").write_text(LIBVIRTD_CONF)
+    for name, content in capabilities.items():
+        file = Path(CAPABILITIES, os.path.basename(name))
+        if not file.exists():
+            file.write_bytes(content)
+
+
+async def _listening(path: str, daemon: Child) -> None:
+    """Waits until the daemon has made its socket. Raises ConnectionError if it ends first."""
+    listens = asyncio.ensure_future(appears(path))
+    both: set[asyncio.Future[Any]] = {listens, daemon.exited}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not listens.done():
+        listens.cancel()
+        raise ConnectionError(f"libvirtd ended with {daemon.exited.result()} before it listened")
+    await listens
+
+
+def _event_loop() -> None:
+    while True:
+        if libvirt.virEventRunDefaultImpl() < 0:
+            log("libvirt's event loop failed")
+            return
+
+
+def _describe(xml: str) -> dict[str, Any]:
+    """What the running domain tells of itself, in the fields of DomainChanged."""
+    root = ElementTree.fromstring(xml)
+    targets, interfaces = {}, []
+    for disk in root.iterfind("devices/disk"):
+        name, target = _alias(disk), disk.find("target")
+        if name and target is not None:
+            targets[name] = target.get("dev", "")
+    for nic in root.iterfind("devices/interface"):
+        name, mac = _alias(nic), nic.find("mac")
+        if name:
+            address = mac.get("address", "") if mac is not None else ""
+            interfaces.append(InterfaceSeen(name=name, mac=address))
+    machine = root.find("os/type")
+    agent = root.find("devices/channel/target[@name='org.qemu.guest_agent.0']")
+    return {
+        "machine": machine.get("machine", "") if machine is not None else "",
+        "target_devices": targets,
+        "interfaces": interfaces,
+        "agent_connected": agent is not None and agent.get("state") == "connected",
+    }
+
+
+def _alias(element: ElementTree.Element) -> str:
+    alias = element.find("alias")
+    name = alias.get("name", "") if alias is not None else ""
+    return name.removeprefix("ua-") if name.startswith("ua-") else ""
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"

@@ -1,0 +1,107 @@
+"""Describes a node's QEMU once, so that no launcher need ask it again.
+
+libvirt asks QEMU for its capabilities by starting it, which costs a second of CPU in every new
+pod. It keeps the answers in a file per binary that stays valid while the binary, libvirt, the
+kernel and the usability of KVM stay the same; so one file serves all launchers of a node. The
+probe is made twice, with KVM and without.
+
+Result, in the given folder: {kvm,tcg}/{domcapabilities.xml,capabilities.xml,cache/*}, qemu.json.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+
+import libvirt
+
+from virtpod.domain import paths
+from virtpod.launcher.libvirt import CAPABILITIES, URI, Hypervisor
+from virtpod.launcher.log import log
+from virtpod.launcher.processes import Processes
+
+KVM = Path("/dev/kvm")
+QEMU = Path("/usr/bin/qemu-system-x86_64")
+DAEMON = Path("/usr/sbin/libvirtd")
+ARCHITECTURE = "x86_64"
+MACHINE = "q35"
+TYPES = {"kvm": "kvm", "tcg": "qemu"}
+TIMEOUT = 60
+"""Seconds for one variant."""
+
+
+def write(folder: str) -> int:
+    """Returns the exit code. Does nothing where the folder describes this very build."""
+    target = Path(folder)
+    known, build = target / "qemu.json", _build()
+    if known.exists() and json.loads(known.read_text()).get("build") == build:
+        log("this build is known already", build=build)
+        return 0
+    variants = ["tcg", "kvm"] if KVM.exists() else ["tcg"]
+    for variant in variants:
+        if not _as_launcher(target / variant, variant):
+            log("QEMU could not be described", variant=variant)
+            return 1
+    known.write_text(json.dumps({"build": build, "variants": variants}))
+    log("node described", variants=variants)
+    return 0
+
+
+def _build() -> str:
+    """What makes libvirt's cache stale: other binaries, another kernel, KVM gone or come."""
+    times = [path.stat().st_ctime_ns for path in (QEMU, DAEMON)]
+    return f"{times[0]}-{times[1]}-{os.uname().release}-{KVM.exists()}"
+
+
+def _as_launcher(folder: Path, variant: str) -> bool:
+    """Makes one variant as the launchers' user: libvirt's answers depend on who asks."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(CAPABILITIES, ignore_errors=True)
+    if KVM.exists():
+        KVM.chmod(0o666 if variant == "kvm" else 0o600)  # this container's own device node
+    for place in (paths.PRIVATE, paths.LIBVIRT_RUNTIME, folder, folder / "cache"):
+        os.makedirs(place, exist_ok=True)
+        os.chown(place, paths.QEMU_UID, paths.QEMU_UID)
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(paths.QEMU_UID)
+        os.setuid(paths.QEMU_UID)
+        try:
+            asyncio.run(_describe(folder, TYPES[variant]))
+        except Exception as error:  # whatever it was, the parent must hear of it
+            log("probe failed", variant=variant, error=repr(error))
+            os._exit(1)
+        os._exit(0)
+    while True:
+        # The first process of a container also reaps the QEMUs that libvirt detaches.
+        ended, status = os.wait()
+        if ended == child:
+            return status == 0
+
+
+async def _describe(folder: Path, kind: str) -> None:
+    """Starts libvirt, which looks at QEMU, and keeps what it found."""
+    processes = Processes()
+    processes.watch()
+    hypervisor = Hypervisor("probe", processes, lambda _: None)
+    async with asyncio.timeout(TIMEOUT):
+        serving = asyncio.create_task(hypervisor.serve({}))
+        await hypervisor.connected()
+
+        def ask() -> tuple[str, str]:
+            connection = libvirt.open(URI)
+            domain = connection.getDomainCapabilities(None, ARCHITECTURE, MACHINE, kind)
+            return domain, connection.getCapabilities()
+
+        domain, host = await asyncio.to_thread(ask)
+        (folder / "domcapabilities.xml").write_text(domain)
+        (folder / "capabilities.xml").write_text(host)
+        for file in os.scandir(CAPABILITIES):
+            shutil.copy(file.path, folder / "cache" / file.name)
+        serving.cancel()
+        await asyncio.wait({serving})
+        await hypervisor.gone()

@@ -1,0 +1,43 @@
+"""Carrying out the steps that `render.boot` returns: one file per kind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from virtpod.domain.steps import BootStep, MakeIso, MakeOverlay, MakeQcow2, Run, WriteFile
+from virtpod.launcher.processes import Processes, ToolFailed, keep
+from virtpod.launcher.steps import files, iso, qcow2
+
+
+class Steps:
+    """Does each step once; steps of one call go on at the same time."""
+
+    def __init__(self, processes: Processes, helpers: asyncio.TaskGroup) -> None:
+        self._processes = processes
+        self._helpers = helpers
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def perform(self, steps: Sequence[BootStep]) -> None:
+        """Raises ToolFailed or OSError of the first step that failed."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for step in steps:
+                    group.create_task(self._perform(step))
+        except* (ToolFailed, OSError) as errors:
+            raise errors.exceptions[0] from None
+
+    async def _perform(self, step: BootStep) -> None:
+        match step:
+            case WriteFile():
+                files.write(step)
+            case MakeIso():
+                await iso.make(step, self._processes)
+            case MakeOverlay():
+                await qcow2.overlay(step, self._processes)
+            case MakeQcow2():
+                await qcow2.empty(step, self._processes)
+            case Run():
+                if step.name not in self._running:
+                    helper = keep(self._processes, step.name, step.argv, dict(step.env))
+                    self._running[step.name] = self._helpers.create_task(helper)

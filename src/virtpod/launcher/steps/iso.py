@@ -1,0 +1,41 @@
+"""ISO 9660 images by xorriso.
+
+https://www.gnu.org/software/xorriso/man_1_xorrisofs.html
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from virtpod.domain.steps import MakeIso
+from virtpod.launcher.processes import Processes
+
+
+async def make(step: MakeIso, processes: Processes) -> None:
+    """Makes the image beside its place and moves it there."""
+    path = Path(step.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(dir=path.parent))
+    try:
+        for name, content in step.files:
+            file = staged / "content" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        image = staged / "image.iso"
+        await processes.run(
+            "xorrisofs",
+            "-quiet",
+            "-output",
+            str(image),
+            "-volid",
+            step.label,
+            "-joliet",
+            "-rock",
+            str(staged / "content"),
+        )
+        os.replace(image, path)
+    finally:
+        shutil.rmtree(staged)
