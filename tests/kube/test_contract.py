@@ -343,7 +343,7 @@ async def test_a_watch_ends_by_itself_with_a_bookmark(api: Api) -> None:
                 resource_version=listed.resource_version,
                 namespace=api.namespace,
                 labels="l=nobody",
-                seconds=3,
+                seconds=1,
             )
         ]
         assert set(seen) <= {"BOOKMARK"}

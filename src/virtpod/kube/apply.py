@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,18 +99,20 @@ async def wait_for(
             obj = found.items[0] if found.items else None
             if so(obj):
                 return obj
+            watch = client.watch(
+                resource,
+                resource_version=found.resource_version,
+                namespace=key[0],
+                fields=only,
+            )
             try:
-                async for event in client.watch(
-                    resource,
-                    resource_version=found.resource_version,
-                    namespace=key[0],
-                    fields=only,
-                ):
-                    if event.type == "BOOKMARK":
-                        continue
-                    obj = None if event.type == "DELETED" else event.object
-                    if so(obj):
-                        return obj
+                async with contextlib.aclosing(watch):
+                    async for event in watch:
+                        if event.type == "BOOKMARK":
+                            continue
+                        obj = None if event.type == "DELETED" else event.object
+                        if so(obj):
+                            return obj
             except errors.Expired:
                 continue
 

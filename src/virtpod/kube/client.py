@@ -17,7 +17,7 @@ import copy
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Self, TypeVar, overload
@@ -262,11 +262,12 @@ class Client:
         labels: str = "",
         fields: str = "",
         seconds: float = 0,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `resource_version`, bookmarks among them.
 
         Ends when the server closes or breaks the stream, which is ordinary: watch on from the last
-        version seen. Raises Expired where that version is compacted: list again.
+        version seen. Raises Expired where that version is compacted: list again. Who leaves early
+        does so under `contextlib.aclosing`, so that the stream is closed there and then.
         """
         lasts = seconds or WATCH_LASTS * (1 + random.random())
         query = {
@@ -280,7 +281,9 @@ class Client:
         path = resource.path(namespace)
         timeout = aiohttp.ClientTimeout(total=lasts + 30, sock_connect=10, sock_read=SILENCE)
         rest = b""
-        async with self.stream("GET", path, query, timeout=timeout, verb="watch") as response:
+        async with self.stream(
+            "GET", path, query, timeout=timeout, verb="watch", resource=resource.plural
+        ) as response:
             try:
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -444,6 +447,7 @@ class Client:
         timeout: aiohttp.ClientTimeout | None = None,
         *,
         verb: str = "",
+        resource: str = "",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer whose body is read as it comes; not repeated."""
         began = time.monotonic()
@@ -461,7 +465,7 @@ class Client:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _no_answer(error) from error
         finally:
-            self._observed(method, verb or method.lower(), path, "", code, began)
+            self._observed(method, verb or method.lower(), path, resource, code, began)
         async with response:
             self._warned(response)
             if response.status >= 400:

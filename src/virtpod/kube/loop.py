@@ -153,7 +153,10 @@ class Decision:
 
 
 class Loop(Generic[K, S]):
-    """One controller. `add` keys to it from change handlers and `run` it in a task."""
+    """One controller. `add` keys to it from change handlers and `run` it in a task.
+
+    `stores` are the mirrors that `seen` looks into: the ones that must show what was written.
+    """
 
     def __init__(
         self,
@@ -227,9 +230,7 @@ class Loop(Generic[K, S]):
             self.queue.add_after(key, error.again_in)
         except errors.Refused as error:
             outcome = f"refused: {error}"
-            self.queue.forget(key)
-            if self.on_refused is not None:
-                await self.on_refused(key, error)
+            await self._refused(key, error)
         except (errors.Conflict, errors.Gone) as error:
             outcome = f"again: {error}"
             self.queue.retry(key)
@@ -254,6 +255,17 @@ class Loop(Generic[K, S]):
         seconds = time.monotonic() - began
         self._note(Decision(time.time(), str(key), seen, plan, outcome, seconds))
         return plan
+
+    async def _refused(self, key: K, refused: errors.Refused) -> None:
+        """Tell the user; only that may be worth another try, the spec is not."""
+        self.queue.forget(key)
+        if self.on_refused is None:
+            return
+        try:
+            await self.on_refused(key, refused)
+        except errors.ApiError as error:
+            log.info("cannot say what is wrong", extra={"key": str(key), "error": str(error)})
+            self.queue.retry(key)
 
     async def _perform(self, key: K, plan: Plan) -> None:
         for action in (*plan.actions, *([plan.status] if plan.status else [])):
@@ -294,15 +306,25 @@ class Loop(Generic[K, S]):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 for written in waiting:
-                    for store in self._stores_of(written):
-                        await store.wait_until(
-                            written.key, written.version, written.uid, timeout=within
-                        )
+                    await self._until_shown(written)
         self._awaited.discard(key)
         self.queue.add(key)
 
+    async def _until_shown(self, written: Written) -> None:
+        """Until one store shows it: another of the same resource may not select the object."""
+        looks = [
+            asyncio.ensure_future(store.wait_until(written.key, written.version, written.uid))
+            for store in self._stores_of(written)
+        ]
+        try:
+            await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for look in looks:
+                look.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
+
     def _shown(self, written: Written) -> bool:
-        return all(
+        return any(
             store.shows(written.key, written.version, written.uid)
             for store in self._stores_of(written)
         )

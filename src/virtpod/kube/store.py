@@ -16,9 +16,10 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
@@ -145,14 +146,14 @@ class Informer(Generic[T]):
         entry = self._entries.get(Key(*key))
         return "" if entry is None else str(entry.version)
 
-    def keys(self) -> Iterable[Key]:
-        return self._entries.keys()
+    def keys(self) -> list[Key]:
+        return list(self._entries)
 
-    def values(self) -> Iterator[T]:
-        return (entry.value for entry in self._entries.values())
+    def values(self) -> list[T]:
+        return [entry.value for entry in self._entries.values()]
 
-    def items(self) -> Iterator[tuple[Key, T]]:
-        return ((key, entry.value) for key, entry in self._entries.items())
+    def items(self) -> list[tuple[Key, T]]:
+        return [(key, entry.value) for key, entry in self._entries.items()]
 
     def keys_by(self, index: str, value: Hashable) -> list[Key]:
         return list(self._index[index].get(value, ()))
@@ -246,11 +247,13 @@ class Informer(Generic[T]):
         clock = asyncio.get_running_loop().time
         while True:
             began, version = clock(), self.version
+            watch = self.client.watch(
+                self.resource, resource_version=str(self.version), **self.selection
+            )
             try:
-                async for event in self.client.watch(
-                    self.resource, resource_version=str(self.version), **self.selection
-                ):
-                    self._take(event)
+                async with contextlib.aclosing(watch):
+                    async for event in watch:
+                        self._take(event)
             except (errors.Unavailable, errors.TooMany) as error:
                 log.info(
                     "cannot watch",
