@@ -1,0 +1,3 @@
+module virtpod/container-disk
+
+go 1.24

@@ -1,0 +1,1 @@
+"""The demo guest, a containerDisk small enough to boot fast without hardware virtualization."""
