@@ -49,13 +49,7 @@ def run(args: argparse.Namespace) -> int:
                     f"virtual machine instance {args.name} is not running after "
                     f"{args.timeout:g} minutes"
                 ) from error
-            print(
-                f"Successfully connected to {args.name} console. "
-                "Press Ctrl+] or Ctrl+5 to exit console.",
-                file=sys.stderr,
-                flush=True,
-            )
-            return await _converse(socket)
+            return await _converse(socket, args.name)
 
     return run_session(args, act)
 
@@ -110,7 +104,7 @@ def _phase(vmi: dict[str, Any]) -> str:
     return phase if isinstance(phase, str) else ""
 
 
-async def _converse(socket: ClientWebSocketResponse) -> int:
+async def _converse(socket: ClientWebSocketResponse, name: str) -> int:
     from virtpod.cli.terminal import Input, raw, write
     from virtpod.cli.tunnel import splice
 
@@ -139,6 +133,11 @@ async def _converse(socket: ClientWebSocketResponse) -> int:
         await socket.close()
 
     with raw(sys.stdin.fileno()):
+        # Said once keys go to the guest: who waits for this line may type at once. A raw terminal
+        # wants the carriage return.
+        end = "\r\n" if sys.stderr.isatty() else "\n"
+        text = f"Successfully connected to {name} console. Press Ctrl+] or Ctrl+5 to exit console."
+        print(text, end=end, file=sys.stderr, flush=True)
         async with asyncio.TaskGroup() as group:
             ending = group.create_task(until_asked())
             await splice(socket, typed, write, lambda: None)

@@ -69,7 +69,8 @@ def raw(handle: int) -> Iterator[None]:
 
     before = termios.tcgetattr(handle)
     try:
-        tty.setraw(handle)
+        # Not TCSAFLUSH, which would throw away what is typed already.
+        tty.setraw(handle, termios.TCSADRAIN)
         yield
     finally:
         termios.tcsetattr(handle, termios.TCSADRAIN, before)
