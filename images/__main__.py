@@ -1,0 +1,72 @@
+"""`python3 -m images`: build Virtpod's container images and take them to where they run."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from localcluster.progress import Failed, say
+
+from . import catalogue, debian, deliver
+from .layers import Store
+
+PREFIX = "virtpod.local"
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        _run(arguments)
+    except Failed as failure:
+        print(f"images: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("images: interrupted; the next run goes on where this one was", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    prefix = os.environ.get("IMAGE_PREFIX") or PREFIX
+    if arguments.command == "push" and prefix == PREFIX:
+        raise Failed("set IMAGE_PREFIX to the registry and folder to push to")
+    if arguments.command == "root":
+        print(debian.root(arguments.name))
+        return
+
+    store = Store()
+    names = arguments.image or list(catalogue.ALL)
+    built = {name: catalogue.ALL[name].build(store) for name in names}
+    match arguments.command:
+        case "build":
+            for image in built.values():
+                say(f"{image.reference(prefix)}: {image.size / 1e6:.0f} MB")
+        case "import":
+            deliver.into_cluster(list(built.values()), prefix, store)
+        case "push":
+            deliver.to_registry(list(built.values()), prefix, store)
+        case "refs":
+            print(json.dumps({name: each.reference(prefix) for name, each in built.items()}))
+    if len(names) == len(catalogue.ALL):
+        store.prune(frozenset(layer.digest for each in built.values() for layer in each.layers))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m images", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in {
+        "build": "make what is not made yet, or has changed",
+        "import": "build, and import into every node of the local cluster",
+        "push": "build, and push to the registry that IMAGE_PREFIX names",
+        "refs": "build, and print the images' references as JSON",
+    }.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("image", nargs="*", choices=[*catalogue.ALL, []], default=[])
+    root = commands.add_parser("root", help="print where an image's Debian root file system lies")
+    root.add_argument("name", choices=["virtpod", "virt-launcher"])
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

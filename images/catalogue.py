@@ -1,0 +1,103 @@
+"""Which images there are and what is in each: read this first."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from localcluster.build import find_go
+from localcluster.progress import Failed, step
+
+from . import code, debian, layers, layout, oci
+from .guest import build as guest
+from .layers import Layer, Store
+from .tools import run
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PLAIN = {"PATH": PATH, "LANG": "C.UTF-8"}
+QEMU = 107
+
+# What only some of the processes import (the linter keeps them apart).
+CONTROL_PLANE_ONLY = {"apiserver", "controller", "controllers", "kube", "node", "operator"}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`name` is the last word of its references; `layers` makes those that are not there yet."""
+
+    name: str
+    layers: Callable[[Store], tuple[Layer, ...]]
+    settings: oci.Settings = field(default_factory=oci.Settings)
+
+    def build(self, store: Store) -> oci.Built:
+        return oci.image(self.name, self.layers(store), self.settings)
+
+
+def _virtpod(store: Store) -> tuple[Layer, ...]:
+    scripts = ("virt-api", "virt-controller", "virt-handler", "virt-operator")
+    return (
+        debian.layer("virtpod", store),
+        code.dependencies("virtpod", layout.ROOT / "requirements.lock", store),
+        code.project("virtpod", scripts, frozenset({"launcher", "cli"}), store),
+    )
+
+
+def _launcher(store: Store) -> tuple[Layer, ...]:
+    name = "virt-launcher"
+    without = frozenset(CONTROL_PLANE_ONLY | {"cli"})
+    return (
+        debian.layer(name, store),
+        _container_disk(store),
+        code.dependencies(name, layout.ROOT / "requirements-launcher.lock", store),
+        code.project(name, ("virt-launcher",), without, store),
+    )
+
+
+def _container_disk(store: Store) -> Layer:
+    """The static program that serves a containerDisk; init containers copy it from here."""
+    source = layout.HERE / "container-disk"
+    what, key = "container-disk", layers.hash_of(source, Path(__file__))
+    known = store.known(what, key)
+    if known:
+        return known
+    with step("building container-disk"):
+        stage = layout.CACHE / what
+        target = stage / "usr/bin/container-disk"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        flags = ["-trimpath", "-buildvcs=false", "-ldflags=-s -w"]
+        environment = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+        command = [find_go(), "build", *flags, "-o", str(target), "."]
+        run(command, folder=source, environment=environment)
+        return store.add(what, key, lambda stream: layers.write(stage, stream, owner=0))
+
+
+def _demo_guest(store: Store) -> tuple[Layer, ...]:
+    """A containerDisk: one disk in /disk/, as KubeVirt's are."""
+    what, key = "demo-guest", guest.key()
+    known = store.known(what, key)
+    if known:
+        return (known,)
+    with step("demo guest from Debian's kernel and busybox"):
+        stage = layout.CACHE / what
+        try:
+            guest.build(stage / "disk", layout.CACHE / "guest")
+        except guest.BuildFailed as error:
+            raise Failed(str(error)) from error
+        return (store.add(what, key, lambda stream: layers.write(stage, stream, owner=QEMU)),)
+
+
+VIRTPOD = Image("virtpod", _virtpod, oci.Settings(environment=PLAIN))
+LAUNCHER = Image(
+    "virt-launcher",
+    _launcher,
+    oci.Settings(
+        command=("/usr/bin/virt-launcher",),
+        # `kubectl exec POD -- virsh list` finds the launcher's own libvirt.
+        environment=PLAIN
+        | {"LIBVIRT_DEFAULT_URI": "qemu:///session?socket=/var/run/libvirt/libvirt-sock"},
+        user=str(QEMU),
+    ),
+)
+DEMO_GUEST = Image("virtpod-demo-guest", _demo_guest)
+
+# By the short names that `refs` prints.
+ALL = {"virtpod": VIRTPOD, "virt-launcher": LAUNCHER, "demo-guest": DEMO_GUEST}

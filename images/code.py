@@ -1,0 +1,143 @@
+"""Python code as layers: the pinned dependencies from PyPI, and the project itself.
+
+The project's layer is what its wheel would install, less the packages that the image's processes
+never import: so a change in virt-api makes no new launcher. Modules are compiled here by the
+image's own Python, as a container cannot keep what it compiles, and would do so at each start.
+
+Source: PEP 427 and 376 (dist-info), PEP 552 (unchecked hash-based .pyc files).
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from localcluster.progress import Failed, step
+
+from . import debian, layers, layout
+from .layers import Layer, Store
+from .tools import need, run
+
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+# Of no use to a running program.
+SUPERFLUOUS = ("bin", "**/tests", "**/test", "**/*.pyi", "**/*.pxd", "**/*.pyx", "**/*.h")
+
+
+def dependencies(name: str, lock: Path, store: Store) -> Layer:
+    """All that the lock file names, with hashes, for the image's Python rather than the host's."""
+    what = f"dependencies-{name}"
+    key = layers.hash_of(lock, layout.PYTHON, *PLATFORMS, *SUPERFLUOUS, Path(__file__))
+    known = store.known(what, key)
+    if known:
+        return known
+    with step(f"Python dependencies of {name}"), _stage(name) as stage:
+        packages = stage / layout.SITE_PACKAGES
+        packages.mkdir(parents=True)
+        run([*_installer(), "--target", str(packages), "--requirement", str(lock)])
+        for pattern in SUPERFLUOUS:
+            for path in list(packages.glob(pattern)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _compile(name, stage)
+        return store.add(what, key, lambda stream: layers.write(stage, stream, owner=0))
+
+
+def project(name: str, scripts: tuple[str, ...], without: frozenset[str], store: Store) -> Layer:
+    """`virtpod` without the sub-packages `without`, and its `scripts` in /usr/bin."""
+    what = f"project-{name}"
+    parts = [path for path in _parts() if path.name not in without]
+    names = (path.name for path in parts)
+    key = layers.hash_of(*parts, *names, *scripts, layout.PYPROJECT, Path(__file__))
+    known = store.known(what, key)
+    if known:
+        return known
+    with step(f"virtpod for {name}"), _stage(name) as stage:
+        package = stage / layout.SITE_PACKAGES / "virtpod"
+        package.mkdir(parents=True)
+        for part in parts:
+            if part.is_dir():
+                hidden = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(part, package / part.name, ignore=hidden)
+            else:
+                shutil.copy(part, package)
+        about = tomllib.loads(layout.PYPROJECT.read_text())["project"]
+        _write_metadata(package.parent / f"virtpod-{about['version']}.dist-info", about)
+        for script in scripts:
+            _write_script(stage / "usr/bin" / script, about["scripts"][script])
+        for path in stage.rglob("*"):
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+        _compile(name, stage)
+        return store.add(what, key, lambda stream: layers.write(stage, stream, owner=0))
+
+
+def _parts() -> list[Path]:
+    return [path for path in sorted(layout.SOURCE.iterdir()) if path.name != "__pycache__"]
+
+
+def _write_metadata(folder: Path, about: dict[str, str]) -> None:
+    """What importlib.metadata reads: the name and the version."""
+    folder.mkdir()
+    fields = {"Metadata-Version": "2.4", "Name": about["name"], "Version": about["version"]}
+    text = "".join(f"{key}: {value}\n" for key, value in fields.items())
+    (folder / "METADATA").write_text(text)
+    (folder / "INSTALLER").write_text("virtpod-images\n")
+
+
+def _write_script(path: Path, target: str) -> None:
+    """-I: neither the environment nor the working folder can put code in front of ours."""
+    module, function = target.split(":")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "#!/usr/bin/python3 -I\n"
+        "import sys\n\n"
+        f"from {module} import {function}\n\n"
+        f"sys.exit({function}())\n"
+    )
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[Path]:
+    """An empty folder within the image's root file system, where its Python can see it."""
+    with tempfile.TemporaryDirectory(dir=debian.root(name) / "tmp") as folder:
+        stage = Path(folder) / "layer"
+        stage.mkdir()
+        yield stage
+
+
+def _compile(name: str, stage: Path) -> None:
+    root = debian.root(name)
+    inside = f"/{stage.relative_to(root)}"
+    run(
+        [
+            *("chroot", str(root), "python3", "-I", "-m", "compileall", "-q", "-f"),
+            *("--invalidation-mode", "unchecked-hash", "-s", inside, "-p", "/", inside),
+        ]
+    )
+
+
+def _installer() -> list[str]:
+    """uv where there is one (it is faster, and asks the target's markers), or else pip."""
+    uv = shutil.which("uv") or shutil.which("uv", path=str(layout.ROOT / ".local/venv/bin"))
+    if uv:
+        target = ["--python-version", layout.PYTHON, "--python-platform", "x86_64-manylinux_2_28"]
+        return [uv, "pip", "install", "--quiet", "--require-hashes", "--no-deps", *target]
+    options = ["--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps"]
+    target = ["--implementation", "cp", "--python-version", layout.PYTHON]
+    target += ["--only-binary", ":all:"]
+    for platform in PLATFORMS:
+        target += ["--platform", platform]
+    return [*_pip(), "install", *options, "--require-hashes", "--root-user-action=ignore", *target]
+
+
+def _pip() -> list[str]:
+    pip = [sys.executable, "-m", "pip"]
+    if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
+        pip = [need("pip3", "python3-pip")]
+    version = re.search(r"pip (\d+)", run([*pip, "--version"]))
+    if not version or int(version[1]) < 22:
+        raise Failed("uv, or pip 22 or newer, is needed for Python's packages")
+    return pip

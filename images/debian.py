@@ -1,0 +1,80 @@
+"""A root file system from Debian's packages, which mmdebstrap gets as the host's apt is set up to.
+
+It is kept as a folder too: Python's modules of the layers above are compiled in it, and tests run
+its programs.
+
+Source: mmdebstrap(1). Containerfiles use the same list of packages and the same two scripts.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+from localcluster.progress import say, step
+
+from . import layers, layout
+from .layers import Layer, Store
+from .tools import need, need_root, run
+
+SCRIPTS = layout.HERE / "rootfs"
+
+
+def layer(name: str, store: Store) -> Layer:
+    """The image's lowest layer."""
+    what, key = f"debian-{name}", _key(name)
+    known = store.known(what, key)
+    if known:
+        return known
+    tree = root(name)
+    with step(f"packing the root file system of {name}"):
+        return store.add(what, key, lambda stream: layers.write(tree, stream))
+
+
+def root(name: str) -> Path:
+    """The same as a folder; made when it is not there."""
+    tree = layout.CACHE / f"debian-{name}-{_key(name)}"
+    if not tree.exists():
+        need_root()
+        mmdebstrap = need("mmdebstrap")
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        for old in tree.parent.glob(f"debian-{name}-*"):
+            shutil.rmtree(old)
+        partial = tree.with_suffix(".partial")
+        wanted = packages(name)
+        with step(f"root file system of {name} from {len(wanted)} Debian packages and their own"):
+            begun = time.monotonic()
+            run(_mmdebstrap(mmdebstrap, wanted, partial))
+            run(["sh", str(SCRIPTS / "finish.sh"), str(partial)])
+        say(f"{name}: {len(_installed(partial))} packages, {time.monotonic() - begun:.0f} s")
+        partial.rename(tree)
+    return tree
+
+
+def packages(name: str) -> tuple[str, ...]:
+    lines = (layout.HERE / f"{name}.packages").read_text().splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def _mmdebstrap(program: str, wanted: tuple[str, ...], target: Path) -> list[str]:
+    return [
+        program,
+        *("--mode=root", "--variant=essential", "--format=directory", "--quiet"),
+        f"--include={','.join(wanted)}",
+        f'--essential-hook=sh "{SCRIPTS / "users.sh"}" "$1"',
+        '--aptopt=Acquire::Languages "none"',
+        "--dpkgopt=force-unsafe-io",  # an interrupted build starts anew
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        layout.SUITE,
+        str(target),
+    ]
+
+
+def _installed(tree: Path) -> list[str]:
+    status = (tree / "var/lib/dpkg/status").read_text(errors="replace")
+    return [line for line in status.splitlines() if line.startswith("Package: ")]
+
+
+def _key(name: str) -> str:
+    scripts = (SCRIPTS / "users.sh", SCRIPTS / "finish.sh")
+    return layers.hash_of(layout.SUITE, *packages(name), *scripts, Path(layers.__file__))
