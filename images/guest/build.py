@@ -23,7 +23,9 @@ from pathlib import Path
 SUITE = "trixie"
 PACKAGES = (
     *("linux-image-cloud-amd64", "busybox", "libc6"),
-    *("dash", "dosfstools", "kmod", "mtools", "qemu-utils", "syslinux", "syslinux-common"),
+    # liblzma5: depmod loads it only when it meets a packed module.
+    *("dash", "dosfstools", "kmod", "liblzma5", "mtools", "qemu-utils"),
+    *("syslinux", "syslinux-common"),
 )
 FILES = Path(__file__).with_name("root")
 LIBRARIES = ("libc.so.6", "libresolv.so.2")
@@ -67,7 +69,7 @@ class Entry:
 def build(out: Path, work: Path) -> Path:
     """Write `disk.qcow2` into the folder `out`. `work` keeps the unpacked packages."""
     out.mkdir(parents=True, exist_ok=True)
-    debian = _debian(work)
+    debian = tools(work)
     stage = debian / "stage"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
@@ -131,13 +133,13 @@ def initramfs(debian: Path) -> Iterator[Entry]:
             yield Entry(name, stat.S_IFDIR | 0o755)
 
 
-def _debian(work: Path) -> Path:
-    """The packages, unpacked and not configured."""
-    debian = work / "debian"
+def tools(work: Path) -> Path:
+    """The unpacked packages, to take files from and to run programs in."""
+    debian = work / hashlib.sha256(repr((SUITE, PACKAGES)).encode()).hexdigest()[:16]
     if not (debian / "usr").is_dir():
         shutil.rmtree(debian, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
-        partial = work / "debian.partial"
+        partial = work / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         _checked(
             *("mmdebstrap", "--mode=root", "--variant=extract", "--format=directory"),
@@ -280,5 +282,5 @@ def _checked(*command: str) -> str:
     except FileNotFoundError as error:
         raise BuildFailed(f"{command[0]} is needed to build the demo guest") from error
     if done.returncode:
-        raise BuildFailed(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr}")
+        raise BuildFailed(f"{command}: exit code {done.returncode}\n{done.stderr}")
     return done.stdout

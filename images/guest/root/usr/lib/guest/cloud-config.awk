@@ -15,7 +15,7 @@ function unquoted(text) {
 }
 
 function quoted(text) {
-    gsub(/'/, "'\\''", text)
+    gsub(/'/, "'\"'\"'", text)
     return "'" text "'"
 }
 
