@@ -1,0 +1,1 @@
+"""virt-controller: the process that runs `controllers/`, one leader at a time."""

@@ -1,0 +1,76 @@
+"""virt-controller's view of the installation: the KubeVirt CR, and what its container was told.
+
+The last configuration that could be read stays in force.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from dataclasses import dataclass
+
+import msgspec
+
+from virtpod.api.kubevirt import KubeVirt, KubeVirtConfiguration
+from virtpod.domain.facts import Cluster
+from virtpod.features import gates
+
+log = logging.getLogger(__name__)
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "s390x": "s390x"}
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the environment says."""
+
+    namespace: str
+    pod: str
+    launcher_image: str
+    image_volumes: bool
+
+    @staticmethod
+    def probe() -> Container:
+        """From the variables that virt-operator sets."""
+        return Container(
+            namespace=os.environ.get("POD_NAMESPACE", "kubevirt"),
+            pod=os.environ.get("POD_NAME") or platform.node(),
+            launcher_image=os.environ.get("VIRT_LAUNCHER_IMAGE", ""),
+            image_volumes=os.environ.get("VIRTPOD_IMAGE_VOLUMES", "").lower() == "true",
+        )
+
+
+def project(raw: bytes) -> KubeVirt | None:
+    """The CR, or None where it cannot be read."""
+    try:
+        return msgspec.json.decode(raw, type=KubeVirt)
+    except msgspec.DecodeError as error:
+        log.warning("the KubeVirt resource cannot be read", extra={"error": str(error)})
+        return None
+
+
+class Installation:
+    """Keeps `cluster` in step with the CR."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self.cluster = self._facts(KubeVirtConfiguration(), "")
+
+    def changed(self, kubevirt: KubeVirt | None) -> None:
+        """Takes in a CR; None changes nothing."""
+        if kubevirt is not None:
+            config = kubevirt.spec.configuration or KubeVirtConfiguration()
+            self.cluster = self._facts(config, kubevirt.status.default_architecture or "")
+
+    def _facts(self, config: KubeVirtConfiguration, architecture: str) -> Cluster:
+        here = platform.machine()
+        return Cluster(
+            config=config,
+            gates=gates.resolve(config),
+            namespace=self._container.namespace,
+            launcher_image=self._container.launcher_image,
+            image_pull_policy=config.image_pull_policy or Cluster.image_pull_policy,
+            architecture=architecture or _MACHINES.get(here, here),
+            image_volumes=self._container.image_volumes,
+        )

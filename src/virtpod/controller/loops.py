@@ -1,0 +1,285 @@
+"""The caches, and the loops that decide on what they show.
+
+Gathering `Seen` is all that happens here: a pod's absence is proved here (by its deletion, or by
+asking the API server), and the clock is read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from virtpod.api.kubevirt import KubeVirt
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controller.facts import Installation, project
+from virtpod.controller.held import Held, HeldNode, project_node
+from virtpod.controllers import conditions, node, replicaset, vm, vmi
+from virtpod.kube import errors
+from virtpod.kube.client import Client
+from virtpod.kube.events import Recorder
+from virtpod.kube.loop import Acts, Loop
+from virtpod.kube.plan import Create, Plan, Written
+from virtpod.kube.resources import (
+    KUBEVIRTS,
+    NODES,
+    PODS,
+    VMIRS,
+    VMIS,
+    VMS,
+    Key,
+    Obj,
+    owner_of,
+)
+from virtpod.kube.store import Informer
+from virtpod.render.pod import pod_name
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 10_000
+"""VMIs of whose pod's end we remember that it was seen."""
+NO_CR_WITHIN = 60.0
+"""Seconds for the first lists; the kubelet starts us anew after that."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an object is not taken, as a cause."""
+
+    field: str
+    reason: str
+    message: str
+
+
+class Creates(Acts):
+    """Acts, except that what no retry will mend is a refusal, which the user gets to see."""
+
+    async def __call__(self, action: Any) -> Written | None:
+        try:
+            return await super().__call__(action)
+        except (errors.Forbidden, errors.Invalid, errors.BadRequest) as error:
+            if not isinstance(action, Create):
+                raise
+            raise errors.Refused([Refusal("", error.reason, error.message)]) from error
+
+
+class Caches:
+    """All that is watched."""
+
+    def __init__(self, client: Client, namespace: str, installation: Installation) -> None:
+        self.client = client
+        self.kubevirts: Informer[KubeVirt | None] = Informer(
+            client, KUBEVIRTS, namespace=namespace, project=project
+        )
+        self.kubevirts.on_change(lambda _key, _old, new: installation.changed(new))
+        self.vms: Informer[Held] = Informer(client, VMS, project=Held.project)
+        owners = {"owner": _owner}
+        self.vmis: Informer[Held] = Informer(client, VMIS, project=Held.project, indices=owners)
+        self.pods: Informer[Held] = Informer(
+            client,
+            PODS,
+            labels="kubevirt.io=virt-launcher",
+            project=Held.project,
+            indices=owners,
+        )
+        self.sets: Informer[Held] = Informer(client, VMIRS, project=Held.project)
+        self.nodes: Informer[HeldNode] = Informer(client, NODES, project=project_node)
+        self._buried: OrderedDict[str, None] = OrderedDict()
+        self.pods.on_change(self._bury)
+
+    @property
+    def all(self) -> tuple[Informer[Any], ...]:
+        return (self.kubevirts, self.vms, self.vmis, self.pods, self.sets, self.nodes)
+
+    async def wait_synced(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for each in self.all:
+                tasks.create_task(each.wait_synced(NO_CR_WITHIN))
+
+    async def pod_gone(self, vmi: Obj) -> bool:
+        """Whether it is proved that this VMI has no pod."""
+        uid = vmi["metadata"]["uid"]
+        if uid in self._buried:
+            return True
+        typed = msgspec.convert(vmi, VirtualMachineInstance)
+        try:
+            pod = await self.client.get(PODS, Key(vmi["metadata"]["namespace"], pod_name(typed)))
+        except errors.NotFound:
+            return True
+        owner = owner_of(pod)
+        return owner is None or owner["uid"] != uid
+
+    async def vmi_gone(self, key: Key) -> bool:
+        try:
+            await self.client.get(VMIS, key)
+        except errors.NotFound:
+            return True
+        return False
+
+    def _bury(self, key: Key, old: Held | None, new: Held | None) -> None:
+        """A pod's deletion was told, or a whole list lacks it: that is proof."""
+        if new is not None:
+            self._buried.pop(new.owner_uid, None)
+        elif old is not None and old.owner_uid:
+            self._buried[old.owner_uid] = None
+            if len(self._buried) > REMEMBERED:
+                self._buried.popitem(last=False)
+
+
+def _owner(key: Key, held: Held) -> list[str]:
+    return [held.owner_uid] if held.owner_uid else []
+
+
+class Loops:
+    """One loop per kind."""
+
+    def __init__(
+        self,
+        caches: Caches,
+        writer: Client,
+        recorder: Recorder,
+        installation: Installation,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.caches = caches
+        self.installation = installation
+        self.clock = clock
+        act = Creates(writer, recorder)
+        self.act = act
+        self.vmis: Loop[Key, vmi.Seen] = Loop(
+            "virt-controller-vmi",
+            self._vmi,
+            vmi.decide,
+            act,
+            stores=[caches.vmis, caches.pods],
+            workers=10,
+            on_refused=self._vmi_refused,
+        )
+        self.vms: Loop[Key, vm.Seen] = Loop(
+            "virt-controller-vm",
+            self._vm,
+            vm.decide,
+            act,
+            stores=[caches.vms, caches.vmis],
+            workers=10,
+            on_refused=self._vm_refused,
+        )
+        self.sets: Loop[Key, replicaset.Seen] = Loop(
+            "virt-controller-replicaset",
+            self._set,
+            replicaset.decide,
+            act,
+            stores=[caches.sets, caches.vmis],
+            on_refused=self._set_refused,
+        )
+        self.nodes: Loop[Key, node.Seen] = Loop(
+            "virt-controller-node", self._node, node.decide, act, stores=[caches.nodes], workers=1
+        )
+
+    @property
+    def all(self) -> tuple[Loop[Any, Any], ...]:
+        return (self.vmis, self.vms, self.sets, self.nodes)
+
+    def decisions(self) -> dict[str, Any]:
+        """For /debug/decisions."""
+        return {loop.name: loop.decisions() for loop in self.all}
+
+    async def run(self) -> None:
+        """As the leader: everything is looked at once, then what changes."""
+        caches = self.caches
+        caches.pods.on_change(self._pod_changed)
+        caches.vmis.on_change(self._vmi_changed)
+        caches.vms.on_change(lambda key, _old, _new: self.vms.add(key))
+        caches.sets.on_change(lambda key, _old, _new: self.sets.add(key))
+        caches.nodes.on_change(lambda key, _old, _new: self.nodes.add(key))
+        async with asyncio.TaskGroup() as tasks:
+            for loop in self.all:
+                tasks.create_task(loop.run())
+
+    def _pod_changed(self, key: Key, old: Held | None, new: Held | None) -> None:
+        held = new or old
+        if held is not None and held.owner_kind == VMIS.kind:
+            self.vmis.add(Key(key.namespace, held.owner_name))
+
+    def _vmi_changed(self, key: Key, old: Held | None, new: Held | None) -> None:
+        self.vmis.add(key)
+        held = new or old
+        if held is not None and held.owner_kind == VMIRS.kind:
+            self.sets.add(Key(key.namespace, held.owner_name))
+        elif key in self.caches.vms:
+            self.vms.add(key)
+
+    async def _vmi(self, key: Key) -> vmi.Seen | None:
+        held = self.caches.vmis.get(key)
+        if held is None:
+            return None
+        obj = held.object
+        pods = [pod.object for pod in self.caches.pods.by("owner", held.uid)]
+        seen = vmi.Seen(obj, pods, self.installation.cluster, self.clock())
+        if not pods and (seen.deleting or seen.phase not in ("", "Pending")):
+            seen = replace(seen, pod_gone=await self.caches.pod_gone(obj))
+        return seen
+
+    async def _vm(self, key: Key) -> vm.Seen | None:
+        held = self.caches.vms.get(key)
+        if held is None:
+            return None
+        instance = self.caches.vmis.get(key)
+        seen = vm.Seen(held.object, instance.object if instance else None, self.clock())
+        if instance is None and seen.deleting:
+            seen = replace(seen, vmi_gone=await self.caches.vmi_gone(key))
+        return seen
+
+    def _set(self, key: Key) -> replicaset.Seen | None:
+        held = self.caches.sets.get(key)
+        if held is None:
+            return None
+        instances = [each.object for each in self.caches.vmis.by("owner", held.uid)]
+        return replicaset.Seen(held.object, instances, self.clock())
+
+    def _node(self, key: Key) -> node.Seen | None:
+        held = self.caches.nodes.get(key)
+        if held is None:
+            return None
+        metadata = held.metadata
+        return node.Seen(
+            name=key.name,
+            uid=metadata.uid,
+            resource_version=metadata.resource_version,
+            schedulable=metadata.labels.get(node.SCHEDULABLE) == "true",
+            heartbeat=conditions.seconds(metadata.annotations.get(node.HEARTBEAT)),
+            now=self.clock(),
+        )
+
+    async def _vmi_refused(self, key: Key, refused: errors.Refused) -> None:
+        seen = await self._vmi(key)
+        if seen is not None:
+            plan = vmi.decide(replace(seen, refusal=_words(refused)))
+            await self._say(self.vmis, key, plan)
+
+    async def _vm_refused(self, key: Key, refused: errors.Refused) -> None:
+        seen = await self._vm(key)
+        if seen is not None:
+            plan = vm.decide(replace(seen, refusal=_words(refused)))
+            await self._say(self.vms, key, plan)
+
+    async def _set_refused(self, key: Key, refused: errors.Refused) -> None:
+        seen = self._set(key)
+        if seen is not None:
+            plan = replicaset.decide(replace(seen, refusal=_words(refused)))
+            await self._say(self.sets, key, plan)
+
+    async def _say(self, loop: Loop[Key, Any], key: Key, plan: Plan) -> None:
+        for action in (*plan.actions, *([plan.status] if plan.status else ())):
+            await self.act(action)
+        loop.add_after(key, plan.again_in or NO_CR_WITHIN)
+
+
+def _words(refused: errors.Refused) -> str:
+    return "; ".join(cause.message for cause in refused.causes)

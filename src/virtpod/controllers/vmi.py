@@ -1,0 +1,474 @@
+"""A VirtualMachineInstance and its launcher pod.
+
+Until the VMI is Scheduled, virt-controller owns it; from then on virt-handler does, and what is
+written here are JSON patches that `test` what they rest on. A pod that the cache does not show is
+not a pod that is gone: `Seen.pod_gone` is true only where that was proved.
+
+The phases: https://kubevirt.io/user-guide/user_workloads/lifecycle/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controllers import conditions
+from virtpod.controllers.conditions import Condition
+from virtpod.domain.facts import Cluster
+from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
+from virtpod.kube.plan import tests as tested
+from virtpod.kube.resources import PODS, VMIS, Key, Obj, key_of, owner_of
+from virtpod.render import pod as rendered
+
+FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
+NODE_LABEL = "kubevirt.io/nodeName"
+FINAL = ("Succeeded", "Failed")
+UNNOTICED = 60.0
+"""Seconds after a pod's end in which virt-handler, who knows more, may say how the guest ended."""
+WAITING = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+)
+"""Reasons for which a container does not start that the VMI's user should see."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A VMI as it was read, and the pods that its uid controls."""
+
+    vmi: Obj
+    pods: Sequence[Obj]
+    cluster: Cluster
+    now: float
+    pod_gone: bool = False
+    """No pod is there, and that is more than a cache's silence."""
+    refusal: str = ""
+    """Why the API server does not take the pod."""
+
+    @property
+    def phase(self) -> str:
+        return str((self.vmi.get("status") or {}).get("phase") or "")
+
+    @property
+    def deleting(self) -> bool:
+        return bool(self.vmi["metadata"].get("deletionTimestamp"))
+
+    @property
+    def final(self) -> bool:
+        return self.phase in FINAL
+
+    @property
+    def pod(self) -> Obj | None:
+        """The pod that matters: one that is still good for something before one that is not."""
+        return min(self.pods, key=lambda pod: (ended(pod), going(pod)), default=None)
+
+
+Rule = Callable[[Seen], Plan | None]
+
+
+def decide(seen: Seen) -> Plan:
+    """What the first rule says whose situation this is."""
+    for rule in RULES:
+        if plan := rule(seen):
+            return plan
+    return Plan("nothing to do")
+
+
+def owns(vmi: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+    """By uid: labels and names can be forged, and a name can be had again."""
+    owner = owner_of(pod)
+    return owner is not None and owner["uid"] == vmi["metadata"]["uid"]
+
+
+# The rules, in the order in which they are asked.
+
+
+def deleted_with_pods(seen: Seen) -> Plan | None:
+    """The VMI goes: so do its pods; the launcher hands the pod's termination on to the guest."""
+    if not seen.deleting or not seen.pods:
+        return None
+    standing = [pod for pod in seen.pods if not going(pod)]
+    if not standing:
+        return _mirror(seen, "its pod is terminating")
+    actions: list[Any] = []
+    for pod in standing:
+        name = pod["metadata"]["name"]
+        actions.append(Delete(PODS, key_of(pod), uid=pod["metadata"]["uid"]))
+        actions.append(
+            _event(seen, "Normal", "SuccessfulDelete", f"Deleted virtual machine pod {name}")
+        )
+    return Plan("the VMI is being deleted: its pod goes first", actions)
+
+
+def deleted_without_pods(seen: Seen) -> Plan | None:
+    """The VMI goes and nothing of it is left: let it go."""
+    if not seen.deleting or not seen.pod_gone:
+        return None
+    changes = _Changes(seen)
+    if not seen.final:
+        changes.phase("Failed")
+    changes.release()
+    return changes.plan("the VMI is being deleted and no pod is left")
+
+
+def final(seen: Seen) -> Plan | None:
+    """Its life is over; the pod stays for its log until somebody deletes the VMI."""
+    if not seen.final:
+        return None
+    changes = _Changes(seen)
+    if not seen.pods and seen.pod_gone:
+        changes.release()
+    if conditions.status(changes.conditions, "Ready") == "True":
+        changes.condition(_readiness(seen))
+    return changes.plan("the guest's life is over")
+
+
+def refused_pod(seen: Seen) -> Plan | None:
+    """The API server does not take the pod: a quota, a policy. Say so and try again later."""
+    if not seen.refusal or seen.pods or seen.deleting:
+        return None
+    changes = _Changes(seen)
+    problem = conditions.new("Synchronized", "False", "FailedCreate", seen.refusal)
+    before = conditions.find(changes.conditions, "Synchronized")
+    if before and conditions.same(before, problem):
+        return Plan("the pod is refused, as has been said", again_in=30.0)
+    changes.condition(problem)
+    event = _event(
+        seen, "Warning", "FailedCreate", f"Error creating virtual machine pod: {seen.refusal}"
+    )
+    return changes.plan("the pod is refused", [event], again_in=30.0)
+
+
+def needs_pod(seen: Seen) -> Plan | None:
+    """New: make the pod, say that its gate is open, and enter Scheduling."""
+    if seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
+        return None
+    vmi = msgspec.convert(seen.vmi, VirtualMachineInstance)
+    manifest = rendered.pod(vmi, seen.cluster)
+    name = manifest["metadata"]["name"]
+    changes = _Changes(seen)
+    changes.phase("Scheduling")
+    changes.drop("Synchronized")
+    changes.condition(
+        conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running yet.")
+    )
+    return changes.plan(
+        "a new VMI needs its pod",
+        [
+            Create(PODS, manifest),
+            _event(seen, "Normal", "SuccessfulCreate", f"Created virtual machine pod {name}"),
+        ],
+        after=[_gate(key_of(manifest), open=True)],
+    )
+
+
+def has_pod_already(seen: Seen) -> Plan | None:
+    """The pod was made, but nobody came to say so: adopt it."""
+    if seen.phase not in ("", "Pending") or not seen.pods or seen.deleting:
+        return None
+    changes = _Changes(seen)
+    changes.phase("Scheduling")
+    changes.condition(
+        conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running yet.")
+    )
+    return changes.plan("its pod is there already")
+
+
+def pod_gone(seen: Seen) -> Plan | None:
+    """The pod vanished under a VMI that had one: nothing runs any more."""
+    if seen.pods or not seen.pod_gone or seen.deleting:
+        return None
+    changes = _Changes(seen)
+    changes.phase("Failed")
+    changes.condition(conditions.new("Ready", "False", "PodNotExists", "The pod does not exist."))
+    return changes.plan("its pod is gone")
+
+
+def pod_unknown(seen: Seen) -> Plan | None:
+    """No pod in sight, which proves nothing."""
+    if seen.pods:
+        return None
+    return Plan("no pod is seen, which is no proof that there is none", again_in=1.0)
+
+
+def pod_failed_early(seen: Seen) -> Plan | None:
+    """The pod ended, or is going to, before a guest could start in it."""
+    pod = seen.pod
+    if seen.phase != "Scheduling" or pod is None or not (ended(pod) or going(pod)):
+        return None
+    changes = _Changes(seen)
+    changes.phase("Failed")
+    changes.condition(_readiness(seen))
+    why = end_of(pod)
+    changes.condition(conditions.new("Synchronized", "False", "PodFailed", why))
+    event = _event(seen, "Warning", "Stopped", f"The pod ended before the guest started: {why}")
+    return changes.plan("its pod ended before a guest started", [event])
+
+
+def pod_ended_unnoticed(seen: Seen) -> Plan | None:
+    """The pod's containers are dead, and virt-handler has not said how the guest ended."""
+    pod = seen.pod
+    if seen.phase not in ("Scheduled", "Running") or pod is None or not ended(pod):
+        return None
+    since = _ended_at(pod)
+    left = UNNOTICED if since is None else since + UNNOTICED - seen.now
+    if since is not None and left <= 0:
+        changes = _Changes(seen)
+        changes.phase("Failed")
+        changes.condition(_readiness(seen))
+        event = _event(seen, "Warning", "Stopped", f"The pod has ended: {end_of(pod)}")
+        return changes.plan("its pod ended and its node says nothing", [event])
+    plan = _mirror(seen, "its pod has ended; virt-handler will say how the guest did")
+    return Plan(plan.why, plan.actions, plan.status, again_in=min(max(left, 1.0), UNNOTICED))
+
+
+def pod_starts(seen: Seen) -> Plan | None:
+    """On the way to a node: tell what holds it up, and hand over once `compute` runs."""
+    pod = seen.pod
+    if seen.phase != "Scheduling" or pod is None:
+        return None
+    changes = _Changes(seen)
+    if running(pod):
+        return _hand_over(changes, pod)
+    unschedulable = conditions.find(conditions.of(pod), "PodScheduled")
+    if unschedulable and unschedulable.get("status") == "False":
+        changes.condition(
+            conditions.new(
+                "PodScheduled",
+                "False",
+                unschedulable.get("reason") or "",
+                unschedulable.get("message") or "",
+            )
+        )
+    else:
+        changes.drop("PodScheduled")
+    if problem := _waiting(pod):
+        changes.condition(conditions.new("Synchronized", "False", *problem))
+    elif pod["spec"].get("nodeName"):
+        changes.drop("Synchronized")
+    return changes.plan("its pod is starting", _gate_actions(seen, pod))
+
+
+def runs(seen: Seen) -> Plan | None:
+    """virt-handler has it: mirror whether it is ready, and whether it is paused."""
+    pod = seen.pod
+    if seen.phase not in ("Scheduled", "Running") or pod is None:
+        return None
+    return _mirror(seen, "virt-handler has it")
+
+
+RULES: tuple[Rule, ...] = (
+    deleted_with_pods,
+    deleted_without_pods,
+    final,
+    refused_pod,
+    needs_pod,
+    has_pod_already,
+    pod_gone,
+    pod_unknown,
+    pod_failed_early,
+    pod_ended_unnoticed,
+    pod_starts,
+    runs,
+)
+
+
+# What is read out of pods.
+
+
+def going(pod: Mapping[str, Any]) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def ended(pod: Mapping[str, Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") in FINAL
+
+
+def running(pod: Mapping[str, Any]) -> bool:
+    """Whether `compute` runs; whether it is ready, and what else is there, makes no difference."""
+    compute = _compute(pod)
+    return bool(
+        pod["spec"].get("nodeName") and compute and (compute.get("state") or {}).get("running")
+    )
+
+
+def end_of(pod: Mapping[str, Any]) -> str:
+    """Why a pod ended, as well as its status tells."""
+    status = pod.get("status") or {}
+    parts = [status.get("reason"), status.get("message")]
+    for container in [*(status.get("initContainerStatuses") or []), *_statuses(pod)]:
+        over = (container.get("state") or {}).get("terminated")
+        if over and over.get("exitCode"):
+            said = (over.get("message") or over.get("reason") or "").strip()
+            parts.append(f"{container['name']} exited with {over['exitCode']}: {said[-600:]}")
+    told = [part for part in parts if part]
+    if not told and going(pod):
+        return "the pod was deleted"
+    return "; ".join(told) or "the pod ended"
+
+
+def _statuses(pod: Mapping[str, Any]) -> list[Obj]:
+    return list((pod.get("status") or {}).get("containerStatuses") or [])
+
+
+def _compute(pod: Mapping[str, Any]) -> Obj | None:
+    return next((status for status in _statuses(pod) if status.get("name") == "compute"), None)
+
+
+def _waiting(pod: Mapping[str, Any]) -> tuple[str, str] | None:
+    status = pod.get("status") or {}
+    for container in [*(status.get("initContainerStatuses") or []), *_statuses(pod)]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in WAITING:
+            return waiting["reason"], waiting.get("message") or waiting["reason"]
+    return None
+
+
+def _ended_at(pod: Mapping[str, Any]) -> float | None:
+    stamps = [
+        conditions.seconds(((each.get("state") or {}).get("terminated") or {}).get("finishedAt"))
+        for each in _statuses(pod)
+    ]
+    known = [stamp for stamp in stamps if stamp is not None]
+    return max(known, default=None)
+
+
+# What is written.
+
+
+class _Changes:
+    """One JSON patch in the making, and what it rests on."""
+
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        self.conditions = self._before = conditions.of(seen.vmi)
+        self._ops: list[Obj] = []
+        self._tests: list[str] = []
+
+    def phase(self, phase: str) -> None:
+        stamps = (self.seen.vmi.get("status") or {}).get("phaseTransitionTimestamps") or []
+        entry = {"phase": phase, "phaseTransitionTimestamp": conditions.stamp(self.seen.now)}
+        self._tests.append("/status/phase")
+        self.set("/status/phase", phase)
+        self.set("/status/phaseTransitionTimestamps", [*stamps, entry])
+
+    def set(self, path: str, value: Any) -> None:
+        self._ops.append({"op": "add", "path": path, "value": value})
+
+    def condition(self, condition: Condition) -> None:
+        self.conditions = conditions.put(self.conditions, condition, self.seen.now)
+
+    def drop(self, *types: str) -> None:
+        self.conditions = conditions.without(self.conditions, *types)
+
+    def release(self) -> None:
+        """Take our finalizer away, if it is there."""
+        finalizers = self.seen.vmi["metadata"].get("finalizers") or []
+        if FINALIZER in finalizers:
+            self._tests.append("/metadata/finalizers")
+            self.set("/metadata/finalizers", [name for name in finalizers if name != FINALIZER])
+
+    def plan(
+        self,
+        why: str,
+        actions: Sequence[Any] = (),
+        *,
+        after: Sequence[Any] = (),
+        again_in: float | None = None,
+    ) -> Plan:
+        """`actions`, then the patch, then `after`."""
+        if self.conditions != self._before:
+            self._tests.append("/status/conditions")
+            self.set("/status/conditions", self.conditions)
+        if not self._ops:
+            return Plan(why, [*actions, *after], again_in=again_in)
+        vmi = self.seen.vmi
+        body = tested(vmi, "/metadata/uid", *self._tests)
+        if vmi.get("status") is None:
+            body.append({"op": "add", "path": "/status", "value": {}})
+        body += self._ops
+        patch = Patch(VMIS, key_of(vmi), body, "json")
+        return Plan(why, [*actions, patch, *after], again_in=again_in)
+
+
+def _hand_over(changes: _Changes, pod: Obj) -> Plan:
+    node = pod["spec"]["nodeName"]
+    vmi = changes.seen.vmi
+    changes.phase("Scheduled")
+    changes.set("/status/nodeName", node)
+    pods = (vmi.get("status") or {}).get("activePods") or {}
+    changes.set("/status/activePods", {**pods, pod["metadata"]["uid"]: node})
+    if qos := (pod.get("status") or {}).get("qosClass"):
+        changes.set("/status/qosClass", qos)
+    image = next(
+        (each.get("image") for each in pod["spec"]["containers"] if each["name"] == "compute"), None
+    )
+    if image:
+        changes.set("/status/launcherContainerImageVersion", image)
+    if vmi["metadata"].get("labels") is None:
+        changes.set("/metadata/labels", {NODE_LABEL: node})
+    else:
+        changes.set(pointer("metadata", "labels", NODE_LABEL), node)
+    changes.drop("PodScheduled", "Synchronized")
+    return changes.plan(
+        "compute runs: over to virt-handler", after=_gate_actions(changes.seen, pod)
+    )
+
+
+def _mirror(seen: Seen, why: str) -> Plan:
+    """The Ready condition after the pod's, and the pod's gate after the Paused condition."""
+    changes = _Changes(seen)
+    wanted = _readiness(seen)
+    have = conditions.find(changes.conditions, "Ready")
+    said = have is not None and have.get("status") == wanted["status"]
+    if wanted["status"] == "False":
+        said = said and (have or {}).get("reason") == wanted.get("reason")
+    if not said and (have is not None or seen.phase == "Running"):
+        changes.condition(wanted)
+    return changes.plan(why, _gate_actions(seen, seen.pod) if seen.pod else [])
+
+
+def _readiness(seen: Seen) -> Condition:
+    pod = seen.pod
+    if pod is None:
+        return conditions.new("Ready", "False", "PodNotExists", "The pod does not exist.")
+    if going(pod) or ended(pod):
+        return conditions.new("Ready", "False", "PodTerminating", "The pod is terminating.")
+    if seen.phase != "Running":
+        return conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running.")
+    found = conditions.find(conditions.of(pod), "Ready")
+    if found is None:
+        return conditions.new(
+            "Ready", "False", "PodConditionMissing", "The pod does not say whether it is ready."
+        )
+    return conditions.new(
+        "Ready", found["status"], found.get("reason") or "", found.get("message") or ""
+    )
+
+
+def _gate_actions(seen: Seen, pod: Obj) -> list[Patch]:
+    """The pod's gate: shut while the guest is paused."""
+    if going(pod) or ended(pod):
+        return []
+    paused = conditions.status(conditions.of(seen.vmi), "Paused") == "True"
+    have = conditions.status(conditions.of(pod), rendered.READINESS_GATE)
+    wanted = "False" if paused else "True"
+    return [] if have == wanted else [_gate(key_of(pod), open=not paused)]
+
+
+def _gate(pod: Key, *, open: bool) -> Patch:
+    condition = {"type": rendered.READINESS_GATE, "status": "True" if open else "False"}
+    return Patch(PODS, pod, {"status": {"conditions": [condition]}}, "strategic", "status")
+
+
+def _event(seen: Seen, type: Any, reason: str, message: str) -> Event:
+    return Event(Reference.to(seen.vmi, VMIS), type, reason, message)
