@@ -123,12 +123,12 @@ def initramfs(debian: Path) -> Iterator[Entry]:
             yield Entry(path, stat.S_IFLNK | 0o777, b"/usr/bin/busybox")
 
     yield from _modules(debian)
-    for path in sorted(FILES.rglob("*")):
-        name = str(path.relative_to(FILES))
-        if path.is_file():
+    for file in sorted(FILES.rglob("*")):
+        name = str(file.relative_to(FILES))
+        if file.is_file():
             secret = name == "etc/shadow"
-            mode = 0o600 if secret else 0o755 if os.access(path, os.X_OK) else 0o644
-            yield _copied(path, name, mode)
+            mode = 0o600 if secret else 0o755 if os.access(file, os.X_OK) else 0o644
+            yield _copied(file, name, mode)
         elif not (debian / name).is_symlink() and name not in ("usr", "usr/lib"):
             yield Entry(name, stat.S_IFDIR | 0o755)
 
@@ -158,9 +158,7 @@ def _modules(debian: Path) -> Iterator[Entry]:
     source = next((debian / "usr/lib/modules").iterdir())
     version = source.name
     _run(debian, "depmod", version)
-    needs = dict(
-        line.split(":", 1) for line in (source / "modules.dep").read_text().splitlines()
-    )
+    needs = dict(line.split(":", 1) for line in (source / "modules.dep").read_text().splitlines())
     by_name = {Path(path).name.split(".")[0].replace("-", "_"): path for path in needs}
     chosen: dict[str, None] = {}
     for module in MODULES:

@@ -202,7 +202,7 @@ def test_static_network_from_a_sata_disk(root: Path, shared: Path) -> None:
     no_cloud(tools, shared, **{"meta-data": META_DATA, "network-config": NETWORK})
     with booted(
         *(root, shared, "-M", "q35"),
-        *("-drive", "if=none,id=ci,file=SHARED/cidata.img,format=raw,readonly=on"),
+        *("-drive", "if=none,id=ci,file=SHARED/cidata.img,format=raw,snapshot=on"),
         *("-device", "ide-hd,drive=ci"),
     ) as machine:
         console = machine.console
