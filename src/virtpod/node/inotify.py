@@ -1,95 +1,100 @@
-"""Waiting for paths to come and go, without asking again and again.
+"""Waiting for a file to appear, without looking again and again.
 
-https://man7.org/linux/man-pages/man7/inotify.7.html
+One inotify instance for the process (the kernel gives a user 128 of them). Directories are named
+by open handles, so that nobody can exchange them.
+
+Source: https://man7.org/linux/man-pages/man7/inotify.7.html
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
-from collections.abc import AsyncIterator, Callable
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+IN_CREATE = 0x100
+IN_DELETE = 0x200
+IN_MOVED_FROM = 0x40
+IN_MOVED_TO = 0x80
+IN_ONLYDIR = 0x01000000
+IN_Q_OVERFLOW = 0x4000
+MASK = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR
+EVENT = struct.Struct("iIII")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE = 0x40, 0x80, 0x100, 0x200
-IN_DELETE_SELF, IN_MOVE_SELF = 0x400, 0x800
-IN_DONT_FOLLOW = 0x02000000
-COMES_OR_GOES = IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF
-
 
 class Watch:
-    """One inotify instance: `on(folder)`, then `await changed()`. Close it, or use `with`."""
+    """Changes of one directory. `changed()` returns when something was made or went away since
+    the last call."""
 
     def __init__(self) -> None:
-        self._descriptor: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._descriptor < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), "inotify_init1")
         self._event = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._descriptor, self._event.set)
 
-    def __enter__(self) -> Watch:
+    def tell(self) -> None:
+        self._event.set()
+
+    async def changed(self) -> None:
+        await self._event.wait()
+        self._event.clear()
+
+
+class Inotify:
+    """`with Inotify() as inotify: async with inotify.watch(directory_handle) as watch: ...`"""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._watches: dict[int, set[Watch]] = {}
+
+    def __enter__(self) -> Inotify:
+        self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        asyncio.get_running_loop().add_reader(self._fd, self._read)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
+        self._fd = -1
 
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            self._loop.remove_reader(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+    @asynccontextmanager
+    async def watch(self, directory: int) -> AsyncIterator[Watch]:
+        """Watches an open directory. Look at it after entering, then wait for changes."""
+        path = f"/proc/self/fd/{directory}".encode()
+        number = _checked(_libc.inotify_add_watch(self._fd, path, MASK))
+        watch = Watch()
+        # The kernel has one watch per directory, however often it is asked for.
+        self._watches.setdefault(number, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            others = self._watches.get(number, set())
+            others.discard(watch)
+            if not others and self._fd >= 0:
+                self._watches.pop(number, None)
+                _libc.inotify_rm_watch(self._fd, number)
 
-    def on(self, folder: str) -> bool:
-        """Watches a folder as well; False where there is none. Asking twice does no harm."""
-        name = os.fsencode(folder)
-        watched = _libc.inotify_add_watch(self._descriptor, name, COMES_OR_GOES | IN_DONT_FOLLOW)
-        if watched >= 0:
-            return True
+    def _read(self) -> None:
+        try:
+            events = os.read(self._fd, 64 * 1024)
+        except BlockingIOError:
+            return
+        at = 0
+        while at < len(events):
+            number, mask, _cookie, length = EVENT.unpack_from(events, at)
+            at += EVENT.size + length
+            if mask & IN_Q_OVERFLOW:
+                told = [watch for watches in self._watches.values() for watch in watches]
+            else:
+                told = list(self._watches.get(number, ()))
+            for watch in told:
+                watch.tell()
+
+
+def _checked(result: int) -> int:
+    if result < 0:
         number = ctypes.get_errno()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            raise OSError(number, os.strerror(number), folder)
-        return False
-
-    async def changed(self) -> None:
-        """Returns when something came or went in a watched folder since the last call."""
-        await self._event.wait()
-        self._event.clear()
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._descriptor, 65536)
-
-
-async def until(path: str, there: Callable[[str], bool] = os.path.lexists) -> None:
-    """Returns as soon as `path` exists. None of its folders need exist yet, save the root.
-
-    The nearest folder that exists is watched, then the next one below it: a watch is always set
-    before the look, so nothing slips between.
-    """
-    while not there(path):
-        with Watch() as watch:
-            folder = os.path.dirname(path)
-            while not watch.on(folder):
-                folder = os.path.dirname(folder)
-            below = _below(folder, path)
-            while not os.path.lexists(below) and os.path.isdir(folder):
-                await watch.changed()
-            if below == path and not there(path) and os.path.lexists(path):
-                await watch.changed()
-
-
-def _below(folder: str, path: str) -> str:
-    """The next step from `folder` towards `path`."""
-    rest = os.path.relpath(path, folder)
-    return os.path.join(folder, rest.split("/", 1)[0])
-
-
-async def changes(folder: str) -> AsyncIterator[None]:
-    """Yields at once, and after each coming and going in `folder`."""
-    with Watch() as watch:
-        watch.on(folder)
-        while True:
-            yield
-            await watch.changed()
+        raise OSError(number, os.strerror(number))
+    return result

@@ -1,26 +1,26 @@
-"""Carrying out `domain.steps` in a pod's network namespace; one file per kind of step.
+"""Carrying out `domain.steps` with privilege: the only code here that needs to be root.
 
-Each step makes the state that it names, whatever was there of its own making before, so a
-virt-handler that was restarted halfway does the same again.
+Everything runs in one thread that has entered the pod's network namespace (`netns.inside`), blocks,
+and can be repeated: a step makes the state it names and leaves alone what is so already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from virtpod.domain.steps import Bridge, HostStep, Nft, Sysctl, Tap
 from virtpod.node.steps import links, nft, sysctl
 
-PERFORM: Mapping[type[Any], Callable[[Any], None]] = {
-    Bridge: links.bridge,
-    Tap: links.tap,
-    Sysctl: sysctl.write,
-    Nft: nft.replace,
-}
 
-
-def perform(steps: Sequence[HostStep]) -> None:
-    """In order, in the calling thread's network namespace. Raises OSError, nft.NftFailed."""
+def carry_out(steps: Iterable[HostStep]) -> None:
+    """In the calling thread's network namespace, in order. Raises `Failed` of the step's module."""
     for step in steps:
-        PERFORM[type(step)](step)
+        match step:
+            case Bridge():
+                links.bridge(step)
+            case Tap():
+                links.tap(step)
+            case Sysctl():
+                sysctl.write(step)
+            case Nft():
+                nft.replace(step)

@@ -1,9 +1,9 @@
-"""Running a function in another network namespace.
+"""Working in a pod's network namespace: in a thread of its own, which ends with the work.
 
-A network namespace belongs to a thread: the function gets one of its own, which ends with it. So
-no thread of virt-handler is ever left in a pod's namespace, whatever happens in between.
+A thread that has entered a namespace is never used for anything else, so nothing can be done in
+the wrong one by mistake; subprocesses it starts are in the pod's namespace as well.
 
-https://man7.org/linux/man-pages/man2/setns.2.html
+Source: https://man7.org/linux/man-pages/man2/setns.2.html
 """
 
 from __future__ import annotations
@@ -18,44 +18,59 @@ from typing import TypeVar
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def enter(namespace: int) -> None:
-    """Moves the calling thread, for good."""
-    if _libc.setns(namespace, CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), "setns")
+def of(pid: int) -> int:
+    """A handle of the process's network namespace; the caller closes it.
+
+    Refuses our own and the node's: a launcher in one of those is none of ours.
+    """
+    handle = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    theirs = os.fstat(handle)
+    for ours in ("/proc/self/ns/net", "/proc/1/ns/net"):
+        own = os.stat(ours)
+        if (own.st_dev, own.st_ino) == (theirs.st_dev, theirs.st_ino):
+            os.close(handle)
+            raise PermissionError(f"process {pid} is not in a pod's network namespace")
+    return handle
 
 
 async def inside(namespace: int, work: Callable[[], T]) -> T:
-    """`work()` in the namespace that the descriptor is of; the descriptor stays the caller's.
-
-    Being cancelled does not stop `work`, which must not be left half done: it is waited for.
-    """
+    """`work()` in the namespace; blocks a thread, not the loop. Cannot be interrupted: what it
+    calls must have deadlines of its own."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def told(result: T | None, error: BaseException | None) -> None:
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
         if error is not None:
             done.set_exception(error)
         else:
-            done.set_result(result)  # type: ignore[arg-type]
+            done.set_result(result)  # type: ignore[arg-type] # None only where T is None
 
     def run() -> None:
         try:
-            enter(namespace)
+            if _libc.setns(handle, CLONE_NEWNET) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
             result = work()
-        except BaseException as error:
-            loop.call_soon_threadsafe(told, None, error)
+        except BaseException as error:  # is raised again where it is awaited
+            _call(loop, tell, None, error)
         else:
-            loop.call_soon_threadsafe(told, result, None)
+            _call(loop, tell, result, None)
+        finally:
+            os.close(handle)
 
+    handle = os.dup(namespace)  # ours, whatever the caller does if it is cancelled
     threading.Thread(target=run, name="netns", daemon=True).start()
+    return await done
+
+
+def _call(loop: asyncio.AbstractEventLoop, tell: Callable[..., None], *args: object) -> None:
     try:
-        return await asyncio.shield(done)
-    except asyncio.CancelledError:
-        await asyncio.wait([done])
-        if not done.cancelled():
-            done.exception()
-        raise
+        loop.call_soon_threadsafe(tell, *args)
+    except RuntimeError:
+        pass  # the loop is closed: nobody waits any more

@@ -1,6 +1,9 @@
-"""One nftables table, replaced as a whole in one transaction.
+"""nftables tables of the calling thread's network namespace.
 
-https://wiki.nftables.org/wiki-nftables/index.php/Atomic_rule_replacement
+The table is made, deleted and made anew in one transaction: there is no moment without rules, and
+nothing of an older version stays.
+
+Source: https://wiki.nftables.org/wiki-nftables/index.php/Atomic_rule_replacement
 """
 
 from __future__ import annotations
@@ -9,28 +12,24 @@ import subprocess
 
 from virtpod.domain.steps import Nft
 
-TIMEOUT = 10
-"""Seconds."""
-
-
-class NftFailed(Exception):
-    """nft refused the rules; the text is its own."""
-
-
-def script(step: Nft) -> str:
-    """The first line makes the table's removal possible where there is none yet."""
-    name = f"{step.family} {step.table}"
-    return f"table {name} {{}}\ndelete table {name}\ntable {name} {{\n{step.body}}}\n"
+WITHIN = 20.0
+"""Seconds for nft; it takes some milliseconds."""
 
 
 def replace(step: Nft) -> None:
-    """In the calling thread's network namespace, which the child process is born into."""
-    ended = subprocess.run(
-        ["nft", "-f", "-"],
-        input=script(step).encode(),
-        capture_output=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    if ended.returncode != 0:
-        raise NftFailed(ended.stderr.decode(errors="replace").strip()[:1000])
+    """Raises OSError with nft's own words."""
+    name = f"{step.family} {step.table}"
+    body = f"table {name}\ndelete table {name}\ntable {name} {{\n{step.body}}}\n"
+    try:
+        subprocess.run(
+            ["nft", "-f", "-"],
+            input=body,
+            text=True,
+            capture_output=True,
+            check=True,
+            timeout=WITHIN,
+        )
+    except subprocess.CalledProcessError as error:
+        raise OSError(f"nft refused table {name}: {error.stderr.strip()}") from error
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"nft did not answer within {WITHIN:.0f} s") from error

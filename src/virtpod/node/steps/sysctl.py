@@ -1,22 +1,23 @@
-"""Sysctls of a network namespace.
+"""Kernel settings of the calling thread's network namespace.
 
-/proc/sys/net shows the namespace of the thread that opens it, so nothing need be mounted. The pod's
-own container could not write there: its /proc/sys is read-only.
+/proc/sys/net shows the namespace of the thread that opens it:
+https://man7.org/linux/man-pages/man7/network_namespaces.7.html
 """
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 from virtpod.domain.steps import Sysctl
 
-ROOT = "/proc/sys"
+ROOT = Path("/proc/sys")
 
 
 def write(step: Sysctl) -> None:
-    """Raises OSError where there is no such sysctl."""
-    path = os.path.join(ROOT, *step.key.split("."))
-    with open(path, "r+b", buffering=0) as file:
-        if file.read(4096).strip() != step.value.encode():
-            file.seek(0)
-            file.write(step.value.encode())
+    """Writes it where it is not so already. OSError where the kernel does not know it."""
+    parts = step.key.split(".")
+    if parts[0] != "net" or any(part in ("", "..") or "/" in part for part in parts):
+        raise ValueError(f"{step.key} is not a network setting")
+    file = ROOT.joinpath(*parts)
+    if file.read_text().strip() != step.value:
+        file.write_text(step.value)

@@ -1,0 +1,132 @@
+"""A conversation with one virt-launcher: requests with deadlines, events as they come.
+
+Everything read is bounded and typed (`wire.codec`); a launcher that speaks nonsense loses its
+connection, not its guest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from virtpod.node.peer import Peer
+from virtpod.wire import codec
+from virtpod.wire.messages import DomainChanged, Done, Failed, Hello, Request, Stopping, Welcome
+
+WRITE_WITHIN = 10.0
+"""Seconds for a launcher to take what it is sent."""
+WELCOME_WITHIN = 60.0
+"""Seconds from Hello to Welcome: a cold libvirt on a busy node."""
+
+
+class RequestFailed(Exception):
+    """The launcher could not do it; `reason` and `message` are for users."""
+
+    def __init__(self, reason: str, message: str, final: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.final = final
+
+
+class ConnectionLost(Exception):
+    """The conversation ended before an answer came. It says nothing about the guest."""
+
+
+@dataclass
+class Launcher:
+    """One connection; `run` it in a task."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    peer: Peer
+    on_event: Callable[[DomainChanged | Stopping], None]
+
+    def __post_init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._closed = False
+        self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        # Nobody may be waiting for it when the connection ends.
+        self.welcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    @staticmethod
+    async def over(
+        connection: socket.socket, peer: Peer, on_event: Callable[[DomainChanged | Stopping], None]
+    ) -> Launcher:
+        """Takes the connected socket and the peer over: `run` closes both."""
+        reader, writer = await asyncio.open_unix_connection(sock=connection)
+        return Launcher(reader, writer, peer, on_event)
+
+    async def hello(self, message: Hello) -> None:
+        """Opens the conversation; `welcome` is answered later."""
+        await self._send(message)
+
+    async def request(self, make: Callable[[int], Request], within: float) -> None:
+        """Sends `make(id)` and waits for its `Done`.
+
+        Raises RequestFailed, ConnectionLost, TimeoutError (after which it may still happen).
+        """
+        if self._closed:
+            raise ConnectionLost("the launcher is not connected")
+        number = next(self._ids)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            async with asyncio.timeout(within):
+                await self._send(make(number))
+                await answer
+        finally:
+            self._waiting.pop(number, None)
+
+    async def run(self) -> None:
+        """Reads until the launcher closes. Raises what reading raises; always closes."""
+        try:
+            while (message := await codec.read(self.reader, codec.replies)) is not None:
+                match message:
+                    case Welcome():
+                        if not self.welcome.done():
+                            self.welcome.set_result(message)
+                    case Done(id=number):
+                        self._answer(number, None)
+                    case Failed(id=number):
+                        failed = RequestFailed(message.reason, message.message, message.final)
+                        self._answer(number, failed)
+                    case DomainChanged() | Stopping():
+                        self.on_event(message)
+        finally:
+            self._close()
+
+    def _answer(self, number: int, error: Exception | None) -> None:
+        waiting = self._waiting.get(number)
+        if waiting is None or waiting.done():
+            return  # its deadline has passed
+        if error is None:
+            waiting.set_result(None)
+        else:
+            waiting.set_exception(error)
+
+    async def _send(self, message: Request) -> None:
+        self.writer.write(codec.frame(message))
+        try:
+            async with asyncio.timeout(WRITE_WITHIN):
+                await self.writer.drain()
+        except ConnectionError as error:
+            raise ConnectionLost("the launcher has closed the connection") from error
+
+    def _close(self) -> None:
+        self._closed = True
+        lost = ConnectionLost("the launcher's connection ended")
+        for waiting in (*self._waiting.values(), self.welcome):
+            if not waiting.done():
+                waiting.set_exception(lost)
+        self.writer.close()
+
+
+# What a broken conversation raises out of `run`, apart from OSError.
+BROKEN = (codec.TooLarge, msgspec.MsgspecError, asyncio.IncompleteReadError, ConnectionLost)
