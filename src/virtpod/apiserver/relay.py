@@ -29,8 +29,8 @@ STREAMS: web.AppKey[set[asyncio.Task[object]]] = web.AppKey("streams", set)
 def check(request: web.Request) -> None:
     """Raises Refusal (400) where a stream is asked for without a websocket.
 
-    Handlers ask this last: a plain GET of a stream tells what would be in its way, which is how
-    clients whose websocket library hides the answer to a refused upgrade learn the reason.
+    Handlers ask this last: a plain GET then tells what would be in the stream's way, which is how
+    clients whose websocket library hides the answer to a refused upgrade can learn the reason.
     """
     if not web.WebSocketResponse().can_prepare(request).ok:
         raise bad_request("this subresource is a stream: ask for it with a websocket upgrade")

@@ -65,29 +65,10 @@ class Session:
         from virtpod.kube.errors import ApiError
 
         try:
-            entering = self.client.websocket(path, protocols=(PROTOCOL,), query=query)
-            socket = await entering.__aenter__()
+            async with self.client.websocket(path, protocols=(PROTOCOL,), query=query) as socket:
+                yield socket
         except ApiError as error:
-            raise Refused(error.status, await self._reason(path, error)) from error
-        try:
-            yield socket
-        finally:
-            await entering.__aexit__(None, None, None)
-
-    async def _reason(self, path: str, refused: Any) -> str:
-        """The server's words. The websocket handshake hides them; a plain GET tells them, and
-        opens nothing."""
-        from virtpod.kube.errors import ApiError
-
-        message: str = refused.message
-        if message not in ("", "Invalid response status"):
-            return message
-        try:
-            await self.client.request("GET", path)
-        except ApiError as error:
-            if error.status == refused.status:
-                return error.message
-        return message
+            raise Refused(error.status, error.message) from error
 
 
 class Refused(Failure):

@@ -1,0 +1,463 @@
+"""virt-api behind a real kube-apiserver: its webhooks, its aggregated API, its users' rights.
+
+The API server reaches virt-api by an APIService of type ExternalName and by webhook URLs, both on
+127.0.0.1; the console's other end is a fake virt-handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import trustme
+
+from tests.apiserver.site import Handler, Pki
+from tests.kube import server
+from virtpod.api.crd import crds
+from virtpod.kube.client import Client
+from virtpod.kube.config import Config
+from virtpod.kube.errors import ApiError, Forbidden, Invalid
+from virtpod.kube.resources import (
+    API_SERVICES,
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    CRDS,
+    KUBEVIRTS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    PODS,
+    SERVICES,
+    VALIDATING_WEBHOOKS,
+    VMIS,
+    VMS,
+)
+
+pytestmark = pytest.mark.apiserver
+
+GROUP = "subresources.kubevirt.io"
+READY = 60.0
+
+
+@dataclass
+class Site:
+    """`admin` may everything, `viewer` may look at VMs and open no console."""
+
+    admin: Client
+    viewer: Client
+    handler: Handler
+    kubeconfig: Path
+
+
+def _pem(folder: Path, name: str, certificate: trustme.LeafCert) -> tuple[Path, Path]:
+    chain, key = folder / f"{name}.crt", folder / f"{name}.key"
+    chain.write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
+    key.write_bytes(certificate.private_key_pem.bytes())
+    return chain, key
+
+
+@contextlib.contextmanager
+def _control_plane(folder: Path, pki: Pki) -> Any:
+    """An API server that is a front proxy, and knows two users."""
+    etcd_port, peer_port, port = server.free_ports(3)
+    tokens = folder / "tokens.csv"
+    tokens.write_text(f'{server.TOKEN},admin,1,"system:masters"\nlook,viewer,2,"viewers"\n')
+    front_ca = folder / "front-ca.crt"
+    front_ca.write_bytes(pki.front.cert_pem.bytes())
+    front = pki.front.issue_cert("front-proxy.invalid", common_name="front-proxy-client")
+    certificate, key = _pem(folder, "front", front)
+    _, account_key = _pem(folder, "accounts", pki.cluster.issue_cert("accounts.invalid"))
+    etcd = [
+        str(server.BIN / "etcd"),
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls=http://127.0.0.1:{etcd_port}",
+        f"--advertise-client-urls=http://127.0.0.1:{etcd_port}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
+        "--unsafe-no-fsync",
+        "--log-level=error",
+    ]
+    apiserver = [
+        str(server.BIN / "kube"),
+        "kube-apiserver",
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={folder / 'certs'}",
+        f"--token-auth-file={tokens}",
+        "--authorization-mode=RBAC",
+        "--disable-admission-plugins=ServiceAccount",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={account_key}",
+        f"--service-account-signing-key-file={account_key}",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--endpoint-reconciler-type=none",
+        f"--requestheader-client-ca-file={front_ca}",
+        "--requestheader-allowed-names=front-proxy-client",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={certificate}",
+        f"--proxy-client-key-file={key}",
+    ]
+    with (
+        server.process(etcd, folder / "etcd.log"),
+        server.process(apiserver, folder / "apiserver.log") as process,
+    ):
+        config = Config(f"https://127.0.0.1:{port}", token=server.TOKEN, insecure=True)
+        server.wait_ready(config, process, folder / "apiserver.log")
+        yield config
+
+
+def _kubeconfig(folder: Path, config: Config) -> Path:
+    path = folder / "kubeconfig"
+    cluster = {"server": config.server, "insecure-skip-tls-verify": True}
+    text = {
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": {"token": server.TOKEN}}],
+    }
+    path.write_text(json.dumps(text))
+    return path
+
+
+def _webhook(name: str, path: str, resource: str, operations: list[str], url: str, ca: str) -> Any:
+    return {
+        "name": f"{name}.kubevirt.io",
+        "clientConfig": {"url": f"{url}{path}", "caBundle": ca},
+        "rules": [
+            {
+                "apiGroups": ["kubevirt.io"],
+                "apiVersions": ["v1"],
+                "resources": [resource],
+                "operations": operations,
+            }
+        ],
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+
+
+async def _install(client: Client, pki: Pki, port: int) -> None:
+    ca = base64.b64encode(pki.cluster.cert_pem.bytes()).decode()
+    url = f"https://localhost:{port}"
+    service = {"namespace": "kubevirt", "name": "virt-api", "port": port}
+    await client.create(
+        SERVICES,
+        {
+            "metadata": {"namespace": "kubevirt", "name": "virt-api"},
+            "spec": {
+                "type": "ExternalName",
+                "externalName": "localhost",
+                "ports": [{"port": port}],
+            },
+        },
+    )
+    await client.create(
+        API_SERVICES,
+        {
+            "metadata": {"name": f"v1.{GROUP}"},
+            "spec": {
+                "group": GROUP,
+                "version": "v1",
+                "groupPriorityMinimum": 1000,
+                "versionPriority": 15,
+                "service": service,
+                "caBundle": ca,
+            },
+        },
+    )
+    both = ["CREATE", "UPDATE"]
+    await client.create(
+        MUTATING_WEBHOOKS,
+        {
+            "metadata": {"name": "virt-api-mutator"},
+            "webhooks": [
+                _webhook(f"{name}-mutator", f"/{name}-mutate", name, both, url, ca)
+                for name in ("virtualmachines", "virtualmachineinstances")
+            ],
+        },
+    )
+    vmis = "virtualmachineinstances"
+    await client.create(
+        VALIDATING_WEBHOOKS,
+        {
+            "metadata": {"name": "virt-api-validator"},
+            "webhooks": [
+                _webhook(
+                    "virtualmachine-validator",
+                    "/virtualmachines-validate",
+                    "virtualmachines",
+                    both,
+                    url,
+                    ca,
+                ),
+                _webhook(
+                    f"{vmis}-create-validator",
+                    f"/{vmis}-validate-create",
+                    vmis,
+                    ["CREATE"],
+                    url,
+                    ca,
+                ),
+                _webhook(
+                    f"{vmis}-update-validator",
+                    f"/{vmis}-validate-update",
+                    vmis,
+                    ["UPDATE"],
+                    url,
+                    ca,
+                ),
+            ],
+        },
+    )
+    await client.create(
+        CLUSTER_ROLES,
+        {
+            "metadata": {"name": "viewer"},
+            "rules": [{"apiGroups": ["kubevirt.io"], "resources": ["*"], "verbs": ["get", "list"]}],
+        },
+    )
+    await client.create(
+        CLUSTER_ROLE_BINDINGS,
+        {
+            "metadata": {"name": "viewer"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "viewer",
+            },
+            "subjects": [
+                {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "viewers"}
+            ],
+        },
+    )
+    node_side = {
+        "metadata": {
+            "namespace": "kubevirt",
+            "name": "virt-handler-1",
+            "labels": {"kubevirt.io": "virt-handler"},
+        },
+        "spec": {"nodeName": "node-1", "containers": [{"name": "virt-handler", "image": "x"}]},
+    }
+    await client.create(PODS, node_side)
+    status = {"status": {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}}
+    await client.patch(PODS, ("kubevirt", "virt-handler-1"), status, subresource="status")
+
+
+async def _until_available(client: Client) -> None:
+    """The aggregator looks at virt-api by itself; a watch tells when it is content."""
+    key, said = ("", f"v1.{GROUP}"), ""
+    seen = await client.get(API_SERVICES, key)
+    version = seen["metadata"]["resourceVersion"]
+    try:
+        async with asyncio.timeout(READY):
+            if _available(seen):
+                return
+            async for event in client.watch(API_SERVICES, resource_version=version):
+                if event.type != "BOOKMARK" and event.object["metadata"]["name"] == key[1]:
+                    said = str(event.object.get("status"))
+                    if _available(event.object):
+                        return
+    except TimeoutError:
+        pytest.fail(f"the APIService is not available: {said}")
+
+
+def _available(service: dict[str, Any]) -> bool:
+    return any(
+        condition["type"] == "Available" and condition["status"] == "True"
+        for condition in service.get("status", {}).get("conditions", ())
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    if not server.programs():
+        if os.environ.get("CI"):
+            pytest.fail("the local cluster's programs are not built: make cluster")
+        pytest.skip("the local cluster's programs are not built: make cluster")
+    folder = tmp_path_factory.mktemp("real")
+    pki, handler = Pki(folder), Handler()
+    pki.serve("localhost", "virt-api.kubevirt.svc")
+    (port,) = server.free_ports(1)
+    with _control_plane(folder, pki) as config:
+        viewer = Config(config.server, token="look", insecure=True)
+        kubeconfig = _kubeconfig(folder, config)
+        async with (
+            Client(config, component="test") as admin,
+            Client(viewer, component="test") as looking,
+            handler.running(pki) as handler_port,
+        ):
+            await admin.create(NAMESPACES, {"metadata": {"name": "kubevirt"}})
+            for crd in crds():
+                await admin.create(CRDS, crd)
+            await _served(admin)
+            await admin.create(
+                KUBEVIRTS, {"metadata": {"namespace": "kubevirt", "name": "kubevirt"}, "spec": {}}
+            )
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "virtpod.apiserver",
+                f"--port={port}",
+                f"--console-server-port={handler_port}",
+                "--address=127.0.0.1",
+                f"--certs={folder}",
+                f"--ca={pki.ca_file}",
+                f"--kubeconfig={kubeconfig}",
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                stderr=asyncio.subprocess.PIPE,
+            )
+            try:
+                assert process.stderr is not None
+                async with asyncio.timeout(READY):
+                    while b"virt-api listens" not in (line := await process.stderr.readline()):
+                        assert line, "virt-api ended"
+                await _install(admin, pki, port)
+                await _until_available(admin)
+                yield Site(admin, looking, handler, kubeconfig)
+            finally:
+                process.terminate()
+                await process.wait()
+
+
+async def _served(client: Client) -> None:
+    """Until the CRDs' resources can be listed."""
+    async with asyncio.timeout(READY):
+        for resource in (KUBEVIRTS, VMS, VMIS):
+            while True:
+                try:
+                    await client.list(resource)
+                    break
+                except ApiError:
+                    await asyncio.sleep(0.2)
+
+
+def _vm(name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"runStrategy": "Halted", "template": {"spec": _spec()}, **spec},
+    }
+
+
+def _spec() -> dict[str, Any]:
+    return {
+        "domain": {
+            "devices": {"disks": [{"name": "root", "disk": {"bus": "virtio"}}]},
+            "memory": {"guest": "128Mi"},
+        },
+        "volumes": [{"name": "root", "containerDisk": {"image": "demo:1"}}],
+    }
+
+
+def _path(kind: str, name: str, subresource: str) -> str:
+    return f"/apis/{GROUP}/v1/namespaces/default/{kind}/{name}/{subresource}"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_it_is_discovered(site: Site) -> None:
+    reply = await site.admin.request("GET", f"/apis/{GROUP}/v1")
+    assert "virtualmachineinstances/console" in {each["name"] for each in reply.json()["resources"]}
+    told = (await site.admin.request("GET", f"/apis/{GROUP}/v1/version")).json()
+    assert told["gitVersion"].startswith("v")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_vm_gets_its_defaults_and_a_bad_one_its_causes(site: Site) -> None:
+    made = await site.admin.create(VMS, _vm("good"))
+    assert made["spec"]["template"]["spec"]["domain"]["machine"]["type"]
+    bad = _vm("bad")
+    bad["spec"]["template"]["spec"]["volumes"][0]["name"] = "other"
+    with pytest.raises(Invalid) as refused:
+        await site.admin.create(VMS, bad)
+    assert refused.value.message.startswith(
+        'admission webhook "virtualmachine-validator.kubevirt.io" denied the request: '
+    )
+    assert refused.value.details["causes"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_instance_is_pending_and_its_spec_is_closed(site: Site) -> None:
+    made = await site.admin.create(
+        VMIS, {"metadata": {"namespace": "default", "name": "alone"}, "spec": _spec()}
+    )
+    assert made["status"]["phase"] == "Pending"
+    assert "kubevirt.io/foregroundDeleteVirtualMachine" in made["metadata"]["finalizers"]
+    key = ("default", "alone")
+    with pytest.raises(Invalid, match="update of VMI object is restricted"):
+        await site.admin.patch(VMIS, key, {"spec": {"hostname": "other"}})
+    kept = await site.admin.patch(VMIS, key, {"status": {"phase": "Running"}})
+    assert kept["status"]["phase"] == "Pending"
+    labelled = await site.admin.patch(VMIS, key, {"metadata": {"labels": {"app": "web"}}})
+    assert labelled["metadata"]["labels"]["app"] == "web"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_starting_through_the_cluster(site: Site) -> None:
+    await site.admin.create(VMS, _vm("start-me"))
+    reply = await site.admin.request("PUT", _path("virtualmachines", "start-me", "start"))
+    assert reply.status == 202
+    started = await site.admin.get(VMS, ("default", "start-me"))
+    assert started["spec"]["runStrategy"] == "Always"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_who_may_only_look_may_not_start(site: Site) -> None:
+    await site.admin.create(VMS, _vm("not-yours"))
+    await site.viewer.get(VMS, ("default", "not-yours"))
+    with pytest.raises(Forbidden):
+        await site.viewer.request("PUT", _path("virtualmachines", "not-yours", "start"))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_virtctl_starts_and_opens_the_console(site: Site) -> None:
+    await site.admin.create(
+        VMIS, {"metadata": {"namespace": "default", "name": "talks"}, "spec": _spec()}
+    )
+    # Nobody but our components writes a status; the test takes the webhook away for a moment.
+    hooks = await site.admin.get(MUTATING_WEBHOOKS, ("", "virt-api-mutator"))
+    await site.admin.delete(MUTATING_WEBHOOKS, ("", "virt-api-mutator"))
+    running = {"status": {"phase": "Running", "nodeName": "node-1"}}
+    async with asyncio.timeout(READY):
+        while True:
+            patched = await site.admin.patch(VMIS, ("default", "talks"), running)
+            if patched["status"]["phase"] == "Running":
+                break
+            await asyncio.sleep(0.2)
+    for field in ("resourceVersion", "uid", "managedFields", "creationTimestamp", "generation"):
+        hooks["metadata"].pop(field, None)
+    await site.admin.create(MUTATING_WEBHOOKS, hooks)
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "virtpod.cli",
+        "console",
+        "talks",
+        f"--kubeconfig={site.kubeconfig}",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        line = (await process.stderr.readline()).decode()
+        assert line.startswith("Successfully connected to talks console."), line
+        process.stdin.write(b"hello")
+        assert await process.stdout.readexactly(10) == b"echo:hello"
+        process.stdin.write(b"\x1d")
+        assert await process.wait() == 0
