@@ -1,14 +1,16 @@
 """`python3 -m images`: build Virtpod's container images and take them to where they run."""
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 from localcluster.progress import Failed, say
 
-from . import catalogue, debian, deliver
+from . import catalogue, debian, deliver, layout
 from .layers import Store
 
 PREFIX = "virtpod.local"
@@ -17,7 +19,8 @@ PREFIX = "virtpod.local"
 def main() -> int:
     arguments = _parser().parse_args()
     try:
-        _run(arguments)
+        with _alone():
+            _run(arguments)
     except Failed as failure:
         print(f"images: {failure}", file=sys.stderr)
         return 1
@@ -50,6 +53,15 @@ def _run(arguments: argparse.Namespace) -> None:
             print(json.dumps({name: each.reference(prefix) for name, each in built.items()}))
     if len(names) == len(catalogue.ALL):
         store.prune(frozenset(layer.digest for each in built.values() for layer in each.layers))
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One build at a time in a checkout."""
+    layout.MADE.mkdir(parents=True, exist_ok=True)
+    with (layout.MADE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,7 +21,7 @@ SCRIPTS = layout.HERE / "rootfs"
 
 def layer(name: str, store: Store) -> Layer:
     """The image's lowest layer."""
-    what, key = f"debian-{name}", _key(name)
+    what, key = f"debian-{name}", layers.hash_of(_key(name), Path(layers.__file__))
     known = store.known(what, key)
     if known:
         return known
@@ -77,4 +77,4 @@ def _installed(tree: Path) -> list[str]:
 
 def _key(name: str) -> str:
     scripts = (SCRIPTS / "users.sh", SCRIPTS / "finish.sh")
-    return layers.hash_of(layout.SUITE, *packages(name), *scripts, Path(layers.__file__))
+    return layers.hash_of(layout.SUITE, *packages(name), *scripts)

@@ -18,7 +18,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from . import layout
 
@@ -65,7 +65,7 @@ class Store:
         try:
             with partial.open("wb") as raw:
                 stream = _Hashing(raw)
-                write(stream)
+                write(cast(IO[bytes], stream))
             layer = Layer(f"sha256:{stream.digest.hexdigest()}", partial.stat().st_size, what)
             partial.replace(self.blob(layer.digest))
         finally:

@@ -92,8 +92,14 @@ def image(name: str, content: tuple[Layer, ...], settings: Settings) -> Built:
     return Built(name, content, config, manifest)
 
 
-def write_archive(built: Built, reference: str, store: Store, path: Path) -> None:
-    """A tar file for `ctr images import` and `skopeo copy oci-archive:`."""
+def write_archive(
+    built: Built,
+    reference: str,
+    store: Store,
+    path: Path,
+    without: frozenset[str] = frozenset(),
+) -> None:
+    """A tar file for `ctr images import`, less the layers that containerd has already."""
     partial = path.with_suffix(".partial")
     try:
         with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
@@ -102,6 +108,8 @@ def write_archive(built: Built, reference: str, store: Store, path: Path) -> Non
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
             for layer in dict.fromkeys(built.layers):
+                if layer.digest in without:
+                    continue
                 entry = tarfile.TarInfo(_blob_name(layer.digest))
                 entry.size = layer.size
                 with store.blob(layer.digest).open("rb") as blob:
