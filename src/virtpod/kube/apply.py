@@ -13,16 +13,19 @@ import asyncio
 import builtins
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from virtpod.kube import errors
 from virtpod.kube.client import AnyKey, Client
 from virtpod.kube.resources import CRDS, Key, Obj, Resource, key_of, of
+
+T = TypeVar("T")
 
 HASH = "virtpod.io/manifest-hash"
 AT_ONCE = 8
@@ -64,7 +67,7 @@ async def all(client: Client, manifests: Iterable[Obj], manager: str) -> list[Ap
     """Apply them, rank by rank, those of one rank side by side; CRDs are waited for."""
     applied: list[Applied] = []
     for _, group in groupby(sorted(manifests, key=rank), key=rank):
-        applied += await _side_by_side([_one(client, obj, manager) for obj in group])
+        applied += await _side_by_side([partial(_one, client, obj, manager) for obj in group])
     return applied
 
 
@@ -81,7 +84,7 @@ async def delete_all(client: Client, objects: Iterable[Obj], timeout: float = 12
     async with asyncio.timeout(timeout):
         ordered = sorted(objects, key=rank, reverse=True)
         for _, group in groupby(ordered, key=rank):
-            await _side_by_side([_delete(client, of(obj), key_of(obj)) for obj in group])
+            await _side_by_side([partial(_delete, client, of(obj), key_of(obj)) for obj in group])
 
 
 async def wait_for(
@@ -180,13 +183,13 @@ async def _delete(client: Client, resource: Resource, key: Key) -> None:
         return
 
 
-async def _side_by_side(works: Sequence[Any]) -> list[Any]:
+async def _side_by_side(works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """Their results, a few at once; the first error is raised as it is, the rest cancelled."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def gated(work: Any) -> Any:
+    async def gated(work: Callable[[], Awaitable[T]]) -> T:
         async with gate:
-            return await work
+            return await work()
 
     try:
         async with asyncio.TaskGroup() as tasks:
