@@ -75,7 +75,8 @@ class Console:
     def answer(self, command: str) -> str:
         """What a command prints. The marks are put together by the shell, not by the echo."""
         self.say(f"echo be''gin; {command}; echo en''d")
-        return self.until("\nend\n").split("\nbegin\n", 1)[1].removesuffix("end\n")
+        after = self.until("\nend\n").split("\nbegin", 1)[1]
+        return after.split("\nend\n", 1)[0].removeprefix("\n")
 
 
 @dataclass(frozen=True)
@@ -188,10 +189,10 @@ def test_no_cloud(root: Path, shared: Path) -> None:
         console = machine.console
         console.until("vm-one login: ", BOOT_DEADLINE)
         console.log_in("root", "s3cret")
-        assert console.answer("cat /tmp/said").split("\n")[:-1] == [
+        assert console.answer("cat /tmp/said").split("\n") == [
             *("plain", "a, b", "block 1", "block 2"),
         ]
-        assert console.answer("wget -qO- http://127.0.0.1/") == "hello from vm-one\n"
+        assert console.answer("wget -qO- http://127.0.0.1/") == "hello from vm-one"
         assert "10.0.2.15/24" in console.answer("ip -4 address show dev eth0")
         console.say("poweroff")
         assert machine.process.wait(ANSWER_DEADLINE) == 0
