@@ -6,6 +6,7 @@ https://man7.org/linux/man-pages/man7/inotify.7.html
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 
@@ -28,7 +29,8 @@ async def appears(path: str) -> None:
         while not os.path.exists(path):
             await changed.wait()
             changed.clear()
-            os.read(watch, 4096)
+            with contextlib.suppress(BlockingIOError):
+                os.read(watch, 4096)
     finally:
         loop.remove_reader(watch)
         os.close(watch)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import libvirt
+from msgspec import structs
 
 from virtpod.domain import paths
 from virtpod.launcher.inotify import appears
@@ -165,11 +166,11 @@ class Hypervisor:
                     self._daemon = self._processes.spawn(
                         ["libvirtd", "-f", f"{CONFIG}/libvirtd.conf"], {"MALLOC_ARENA_MAX": "1"}
                     )
-                await _listening(SOCKET, self._daemon)
                 try:
+                    await _listening(SOCKET, self._daemon)
                     await self._in_thread(self._open)
                     return
-                except libvirt.libvirtError as error:
+                except (libvirt.libvirtError, ConnectionError) as error:
                     log("libvirt does not answer yet", error=str(error))
                     await asyncio.sleep(0.05)
 
@@ -255,15 +256,11 @@ class Hypervisor:
         return self._processes.exit_code(pid)
 
     def _report(self, state: DomainState, reason: str) -> None:
-        new = DomainChanged(
-            seq=self._sequence, state=state, reason=reason, started=True, **self._described
-        )
-        if new == self._last:
+        new = DomainChanged(seq=0, state=state, reason=reason, started=True, **self._described)
+        if self.ended or (self._last and new == structs.replace(self._last, seq=0)):
             return
         self._sequence += 1
-        self._last = DomainChanged(
-            seq=self._sequence, state=state, reason=reason, started=True, **self._described
-        )
+        self._last = structs.replace(new, seq=self._sequence)
         log("domain changed", state=state, reason=reason)
         self._changed(self._last)
 

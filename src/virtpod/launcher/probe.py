@@ -88,20 +88,20 @@ async def _describe(folder: Path, kind: str) -> None:
     processes = Processes()
     processes.watch()
     hypervisor = Hypervisor("probe", processes, lambda _: None)
-    async with asyncio.timeout(TIMEOUT):
-        serving = asyncio.create_task(hypervisor.serve({}))
+    async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as group:
+        serving = group.create_task(hypervisor.serve({}))
         await hypervisor.connected()
-
-        def ask() -> tuple[str, str]:
-            connection = libvirt.open(URI)
-            domain = connection.getDomainCapabilities(None, ARCHITECTURE, MACHINE, kind)
-            return domain, connection.getCapabilities()
-
-        domain, host = await asyncio.to_thread(ask)
+        domain, host = await asyncio.to_thread(_ask, kind)
         (folder / "domcapabilities.xml").write_text(domain)
         (folder / "capabilities.xml").write_text(host)
         for file in os.scandir(CAPABILITIES):
             shutil.copy(file.path, folder / "cache" / file.name)
         serving.cancel()
-        await asyncio.wait({serving})
         await hypervisor.gone()
+
+
+def _ask(kind: str) -> tuple[str, str]:
+    """Domain capabilities and host capabilities, as libvirt's XML."""
+    connection = libvirt.open(URI)
+    domain: str = connection.getDomainCapabilities(None, ARCHITECTURE, MACHINE, kind)
+    return domain, connection.getCapabilities()

@@ -123,11 +123,11 @@ def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
     gateway, guest = net[1], net[2]
     link = facts.links.get(nic.name, GuestLink(TAP, BRIDGE))
     options = {
-        "option:router": str(gateway),
-        "option:mtu": str(link.mtu),
-        "option:dns-server": ",".join(facts.nameservers),
-        "option:domain-search": ",".join(facts.searches),
-        "option:hostname": hostname(vmi),
+        "3": str(gateway),  # router
+        "6": ",".join(facts.nameservers),
+        "12": hostname(vmi),
+        "26": str(link.mtu),
+        "119": ",".join(domain for domain in facts.searches if domain.strip(".")),
     }
     yield Run(
         f"dhcp-{BRIDGE}",
