@@ -7,10 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from localcluster.progress import Failed, say
 
-from . import catalogue, debian, deliver, layout
+from . import catalogue, code, debian, deliver, layout
 from .layers import Store
 
 PREFIX = "virtpod.local"
@@ -36,6 +37,12 @@ def _run(arguments: argparse.Namespace) -> None:
         raise Failed("set IMAGE_PREFIX to the registry and folder to push to")
     if arguments.command == "root":
         print(debian.root(arguments.name))
+        return
+
+    if arguments.command == "stage":
+        own = catalogue.CODE[arguments.name]
+        code.install_dependencies(own, arguments.folder)
+        code.install_project(own, arguments.folder)
         return
 
     store = Store()
@@ -76,7 +83,10 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("image", nargs="*", choices=[*catalogue.ALL, []], default=[])
     root = commands.add_parser("root", help="print where an image's Debian root file system lies")
-    root.add_argument("name", choices=["virtpod", "virt-launcher"])
+    root.add_argument("name", choices=catalogue.CODE)
+    stage = commands.add_parser("stage", help="put an image's Python code into a folder")
+    stage.add_argument("name", choices=catalogue.CODE)
+    stage.add_argument("folder", type=Path)
     return parser
 
 

@@ -16,8 +16,27 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PLAIN = {"PATH": PATH, "LANG": "C.UTF-8"}
 QEMU = 107
 
-# What only some of the processes import (the linter keeps them apart).
-CONTROL_PLANE_ONLY = {"apiserver", "controller", "controllers", "kube", "node", "operator"}
+# The linter keeps the processes apart, so an image can do without the others' packages: a change
+# in virt-api makes no new launcher.
+CODE = {
+    each.image: each
+    for each in (
+        code.Code(
+            "virtpod",
+            layout.ROOT / "requirements.lock",
+            scripts=("virt-api", "virt-controller", "virt-handler", "virt-operator"),
+            without=frozenset({"launcher", "cli"}),
+        ),
+        code.Code(
+            "virt-launcher",
+            layout.ROOT / "requirements-launcher.lock",
+            scripts=("virt-launcher",),
+            without=frozenset(
+                {"apiserver", "cli", "controller", "controllers", "kube", "node", "operator"}
+            ),
+        ),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +52,21 @@ class Image:
 
 
 def _virtpod(store: Store) -> tuple[Layer, ...]:
-    scripts = ("virt-api", "virt-controller", "virt-handler", "virt-operator")
+    own = CODE["virtpod"]
     return (
         debian.layer("virtpod", store),
-        code.dependencies("virtpod", layout.ROOT / "requirements.lock", store),
-        code.project("virtpod", scripts, frozenset({"launcher", "cli"}), store),
+        code.dependencies(own, store),
+        code.project(own, store),
     )
 
 
 def _launcher(store: Store) -> tuple[Layer, ...]:
-    name = "virt-launcher"
-    without = frozenset(CONTROL_PLANE_ONLY | {"cli"})
+    own = CODE["virt-launcher"]
     return (
-        debian.layer(name, store),
+        debian.layer("virt-launcher", store),
         _container_disk(store),
-        code.dependencies(name, layout.ROOT / "requirements-launcher.lock", store),
-        code.project(name, ("virt-launcher",), without, store),
+        code.dependencies(own, store),
+        code.project(own, store),
     )
 
 

@@ -15,6 +15,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from localcluster.progress import Failed, step
@@ -28,54 +29,72 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x8
 SUPERFLUOUS = ("bin", "**/tests", "**/test", "**/*.pyi", "**/*.pxd", "**/*.pyx", "**/*.h")
 
 
-def dependencies(name: str, lock: Path, store: Store) -> Layer:
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The Python code of one image: entry points from pyproject.toml, sub-packages left out."""
+
+    image: str
+    lock: Path
+    scripts: tuple[str, ...]
+    without: frozenset[str]
+
+
+def dependencies(code: Code, store: Store) -> Layer:
     """All that the lock file names, with hashes, for the image's Python rather than the host's."""
-    what = f"dependencies-{name}"
-    key = layers.hash_of(lock, layout.PYTHON, *PLATFORMS, *SUPERFLUOUS, Path(__file__))
+    what = f"dependencies-{code.image}"
+    key = layers.hash_of(code.lock, layout.PYTHON, *PLATFORMS, *SUPERFLUOUS, Path(__file__))
     known = store.known(what, key)
     if known:
         return known
-    with step(f"Python dependencies of {name}"), _stage(name) as stage:
-        packages = stage / layout.SITE_PACKAGES
-        packages.mkdir(parents=True)
-        run([*_installer(), "--target", str(packages), "--requirement", str(lock)])
-        for pattern in SUPERFLUOUS:
-            for path in list(packages.glob(pattern)):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        _compile(name, stage)
+    with step(f"Python dependencies of {code.image}"), _stage(code) as stage:
+        install_dependencies(code, stage)
+        _compile(code, stage)
         return store.add(what, key, lambda stream: layers.write(stage, stream, owner=0))
 
 
-def project(name: str, scripts: tuple[str, ...], without: frozenset[str], store: Store) -> Layer:
-    """`virtpod` without the sub-packages `without`, and its `scripts` in /usr/bin."""
-    what = f"project-{name}"
-    parts = [path for path in _parts() if path.name not in without]
+def project(code: Code, store: Store) -> Layer:
+    """What of `virtpod` the image's processes import, and their scripts in /usr/bin."""
+    what = f"project-{code.image}"
+    parts = _parts(code)
     names = (path.name for path in parts)
-    key = layers.hash_of(*parts, *names, *scripts, layout.PYPROJECT, Path(__file__))
+    key = layers.hash_of(*parts, *names, *code.scripts, layout.PYPROJECT, Path(__file__))
     known = store.known(what, key)
     if known:
         return known
-    with step(f"virtpod for {name}"), _stage(name) as stage:
-        package = stage / layout.SITE_PACKAGES / "virtpod"
-        package.mkdir(parents=True)
-        for part in parts:
-            if part.is_dir():
-                hidden = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(part, package / part.name, ignore=hidden)
-            else:
-                shutil.copy(part, package)
-        about = tomllib.loads(layout.PYPROJECT.read_text())["project"]
-        _write_metadata(package.parent / f"virtpod-{about['version']}.dist-info", about)
-        for script in scripts:
-            _write_script(stage / "usr/bin" / script, about["scripts"][script])
-        for path in stage.rglob("*"):
-            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
-        _compile(name, stage)
+    with step(f"virtpod itself for {code.image}"), _stage(code) as stage:
+        install_project(code, stage)
+        _compile(code, stage)
         return store.add(what, key, lambda stream: layers.write(stage, stream, owner=0))
 
 
-def _parts() -> list[Path]:
-    return [path for path in sorted(layout.SOURCE.iterdir()) if path.name != "__pycache__"]
+def install_dependencies(code: Code, root: Path) -> None:
+    packages = root / layout.SITE_PACKAGES
+    packages.mkdir(parents=True, exist_ok=True)
+    run([*_installer(), "--target", str(packages), "--requirement", str(code.lock)])
+    for pattern in SUPERFLUOUS:
+        for path in list(packages.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def install_project(code: Code, root: Path) -> None:
+    package = root / layout.SITE_PACKAGES / "virtpod"
+    package.mkdir(parents=True)
+    for part in _parts(code):
+        if part.is_dir():
+            shutil.copytree(part, package / part.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(part, package)
+    for path in package.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    about = tomllib.loads(layout.PYPROJECT.read_text())["project"]
+    _write_metadata(package.parent / f"virtpod-{about['version']}.dist-info", about)
+    for script in code.scripts:
+        _write_script(root / "usr/bin" / script, about["scripts"][script])
+
+
+def _parts(code: Code) -> list[Path]:
+    unwanted = code.without | {"__pycache__"}
+    return [path for path in sorted(layout.SOURCE.iterdir()) if path.name not in unwanted]
 
 
 def _write_metadata(folder: Path, about: dict[str, str]) -> None:
@@ -97,19 +116,20 @@ def _write_script(path: Path, target: str) -> None:
         f"from {module} import {function}\n\n"
         f"sys.exit({function}())\n"
     )
+    path.chmod(0o755)
 
 
 @contextmanager
-def _stage(name: str) -> Iterator[Path]:
+def _stage(code: Code) -> Iterator[Path]:
     """An empty folder within the image's root file system, where its Python can see it."""
-    with tempfile.TemporaryDirectory(dir=debian.root(name) / "tmp") as folder:
+    with tempfile.TemporaryDirectory(dir=debian.root(code.image) / "tmp") as folder:
         stage = Path(folder) / "layer"
         stage.mkdir()
         yield stage
 
 
-def _compile(name: str, stage: Path) -> None:
-    root = debian.root(name)
+def _compile(code: Code, stage: Path) -> None:
+    root = debian.root(code.image)
     inside = f"/{stage.relative_to(root)}"
     run(
         [
