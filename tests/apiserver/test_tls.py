@@ -56,6 +56,7 @@ async def test_a_new_front_proxy_ca_is_believed_and_the_old_one_no_more(api: Run
             await session.get(url)
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # that they are deprecated is the point
 async def test_old_protocols_are_refused(api: Running) -> None:
     context = api.pki.caller(None)
     context.minimum_version = ssl.TLSVersion.TLSv1
