@@ -1,0 +1,1 @@
+"""What the Makefile's longer targets do."""

@@ -1,0 +1,101 @@
+"""`make docs`: the pages that are made from code, so that they cannot say something else.
+
+docs/features.md from the features' own declarations, docs/gaps.md from the roadmap file.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+from virtpod.features import ALL
+from virtpod.render.admit import not_yet
+
+DOCS = Path(__file__).parent.parent / "docs"
+HOOKS = ("defaults", "validate", "pod", "host", "boot", "devices", "tune", "observe")
+
+
+def features() -> str:
+    """Every feature: what it is, which fields it owns, which hooks it has."""
+    lines = [
+        "# Features",
+        "",
+        "Made by `make docs` from `src/virtpod/features`. Fields are below `spec` of a",
+        "VirtualMachineInstance.",
+        "",
+    ]
+    for feature in ALL:
+        module = sys.modules[feature.asked.__module__]
+        if feature.asked.__module__.endswith("contract"):
+            hooks = [getattr(feature, hook) for hook in HOOKS if getattr(feature, hook)]
+            module = sys.modules[hooks[0].__module__]
+        about = (inspect.getdoc(module) or "").splitlines()[0]
+        used = [hook for hook in HOOKS if getattr(feature, hook)]
+        fields = ", ".join(f"`{path}`" for path in feature.owns) or "none of its own"
+        lines += [
+            f"## {feature.name}",
+            "",
+            about,
+            "",
+            f"Fields: {fields}.",
+            "",
+            f"Takes part in: {', '.join(used)}.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+BEYOND_FIELDS = (
+    (
+        "Live migration",
+        "VirtualMachineInstanceMigration objects are accepted; nothing acts on them.",
+    ),
+    ("Guest agent", "its channel is there and its connection is seen; nothing is asked of it."),
+    ("Probes", "liveness and readiness probes are not carried into the pod."),
+    (
+        "Snapshots, clones, export, backup, pools, instance types, presets",
+        "their groups are not served.",
+    ),
+    ("IPv6", "masquerade gives the guest IPv4 only."),
+    (
+        "ControllerRevisions",
+        "a change of a VM's template takes effect at its next start; condition RestartRequired "
+        "does not tell so.",
+    ),
+)
+
+
+def gaps() -> str:
+    """What is not there yet: fields first, then what is no field."""
+    lines = [
+        "# Gaps",
+        "",
+        "Made by `make docs` from `src/virtpod/features/not_yet.txt` and `scripts/docs.py`.",
+        "",
+        "## Fields that are accepted and have no effect",
+        "",
+        "Below `spec` of a VirtualMachineInstance. Admission answers each with a warning; a volume",
+        "source or network binding among them is refused, for a guest could not start with it.",
+        "",
+        *(f"- `{path}`" for path in not_yet()),
+        "",
+        "## Beside the fields",
+        "",
+        *(f"- **{name}**: {text}" for name, text in BEYOND_FIELDS),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+PAGES = {"features.md": features, "gaps.md": gaps}
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+        print(DOCS / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""`make install`: images to the cluster, manifests applied, and wait until all is available."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import metadata
+from typing import Any
+
+from localcluster import cluster as embedded
+from localcluster import state
+from localcluster.progress import Failed, say, step
+from scripts import kvm
+from scripts.target import Target, module, references, target
+from virtpod.kube import apply
+from virtpod.kube.client import Client
+from virtpod.kube.config import Config
+from virtpod.kube.errors import NotFound
+from virtpod.kube.resources import KUBEVIRTS
+from virtpod.render import install
+
+NAMESPACE = "kubevirt"
+SECONDS = 300
+EXAMPLE_TAG = "v0.1.0"
+"""The tag by which the examples name the demo guest."""
+
+
+async def run(chosen: Target) -> None:
+    """Installs Virtpod, or brings an installation up to date. Raises Failed."""
+    images = deliver(chosen)
+    async with Client(Config.from_kubeconfig(chosen.kubeconfig), component="install") as client:
+        options = choices(images)
+        await apply.all(client, install.operator_manifests(options), manager="install")
+        configuration = await _configuration(client, images)
+        if configuration is not None:
+            options = replace(options, configuration=configuration)
+            await apply.all(client, [install.kubevirt_cr(options)], manager="install")
+        with step("waiting until Virtpod is available"):
+            await available(client, options.version)
+
+
+def choices(images: dict[str, str]) -> install.Options:
+    """An installation of just these images; its version tells them from any others."""
+    tags = [images[name].rpartition(":")[2][:8] for name in ("virtpod", "virt-launcher")]
+    return install.Options(
+        image=images["virtpod"],
+        launcher_image=images["virt-launcher"],
+        version=f"v{metadata.version('virtpod')}-{'-'.join(tags)}",
+    )
+
+
+def deliver(chosen: Target) -> dict[str, str]:
+    """Builds the images and takes them to where the nodes find them; returns their references."""
+    module("images", "import" if chosen.local else "push")
+    images = references()
+    if chosen.local:
+        _tag_for_examples(images["demo-guest"])
+    return images
+
+
+def _tag_for_examples(reference: str) -> None:
+    name = reference.rpartition(":")[0]
+    for node in state.load().nodes:
+        tag = ["ctr", "-n", "k8s.io", "images", "tag", "--force", reference]
+        command = embedded.within(node.name, [*tag, f"{name}:{EXAMPLE_TAG}"])
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+async def _configuration(client: Client, images: dict[str, str]) -> dict[str, Any] | None:
+    """What the KubeVirt object is to say; None where there is one: that is its owner's to change."""
+    try:
+        await client.get(KUBEVIRTS, (NAMESPACE, "kubevirt"))
+    except NotFound:
+        pass
+    else:
+        return None
+    with step("trying whether KVM boots a stock kernel here"):
+        works = await kvm.boots(client, NAMESPACE, images["virt-launcher"], images["demo-guest"])
+    say("guests run by KVM" if works else "KVM does not boot a stock kernel here: useEmulation")
+    return {
+        "developerConfiguration": {"useEmulation": not works},
+        "network": {"defaultNetworkInterface": "masquerade"},
+    }
+
+
+async def available(client: Client, version: str) -> None:
+    """Waits until the KubeVirt object says that this version is there. Raises Failed."""
+    last = ""
+    try:
+        async with asyncio.timeout(SECONDS):
+            while True:
+                found = await client.get(KUBEVIRTS, (NAMESPACE, "kubevirt"))
+                told = _told(found, version)
+                if told == "":
+                    return
+                version_seen = found["metadata"]["resourceVersion"]
+                async for event in client.watch(
+                    KUBEVIRTS,
+                    resource_version=version_seen,
+                    namespace=NAMESPACE,
+                    fields="metadata.name=kubevirt",
+                ):
+                    told = _told(event.object, version)
+                    if told == "":
+                        return
+                    if told != last:
+                        say(told)
+                        last = told
+    except TimeoutError:
+        raise Failed(f"Virtpod was not available after {SECONDS} s: {last}") from None
+
+
+def _told(kubevirt: dict[str, Any], version: str) -> str:
+    """What is still missing; "" where nothing is."""
+    status = kubevirt.get("status", {})
+    conditions = {c["type"]: c for c in status.get("conditions", [])}
+    if status.get("observedGeneration") != kubevirt["metadata"].get("generation"):
+        return "virt-operator has not seen the object yet"
+    if status.get("observedKubeVirtVersion") != version:
+        return conditions.get("Progressing", {}).get("message", "deploying")
+    ready = conditions.get("Available", {}).get("status") == "True"
+    settled = conditions.get("Progressing", {}).get("status") == "False"
+    message: str = conditions.get("Available", {}).get("message", "deploying")
+    return "" if ready and settled else message
+
+
+def main() -> int:
+    try:
+        chosen = target()
+        if chosen.local:
+            module("localcluster", "up", "--nodes", os.environ.get("NODES", "1"))
+        asyncio.run(run(chosen))
+    except Failed as failure:
+        print(f"install: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

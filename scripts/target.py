@@ -1,0 +1,50 @@
+"""Which cluster is meant: the one that KUBECONFIG names, or the embedded one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from localcluster import layout
+from localcluster.progress import Failed
+
+
+@dataclass(frozen=True)
+class Target:
+    """`local`: the embedded cluster, which is started and given images directly."""
+
+    kubeconfig: str
+    local: bool
+
+
+def target() -> Target:
+    """By the environment: KUBECONFIG set means that nothing is started here."""
+    given = os.environ.get("KUBECONFIG", "")
+    if not given or given == str(layout.KUBECONFIG):
+        if not os.environ.get("IMAGE_PREFIX"):
+            return Target(str(layout.KUBECONFIG), local=True)
+        given = str(layout.KUBECONFIG)
+    if not os.environ.get("IMAGE_PREFIX"):
+        raise Failed(
+            "KUBECONFIG names a cluster: say by IMAGE_PREFIX where its nodes pull images from, "
+            "such as registry.example.org/virtpod"
+        )
+    return Target(given, local=False)
+
+
+def module(name: str, *words: str) -> None:
+    """Runs one of the project's modules; its progress is shown as it comes. Raises Failed."""
+    if subprocess.run([sys.executable, "-m", name, *words], check=False).returncode != 0:
+        raise Failed(f"`python3 -m {name} {' '.join(words)}` failed")
+
+
+def references() -> dict[str, str]:
+    """The images' references: virtpod, virt-launcher, demo-guest."""
+    said = subprocess.run(
+        [sys.executable, "-m", "images", "refs"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    found: dict[str, str] = json.loads(said.stdout)
+    return found
