@@ -21,6 +21,7 @@ from virtpod.apiserver.call import Site
 from virtpod.apiserver.metrics import Metrics
 from virtpod.apiserver.nodes import Identity, KubeNodes, Pod
 from virtpod.apiserver.objects import KubeObjects
+from virtpod.apiserver.status import Refusal
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -104,7 +105,7 @@ async def serve(args: argparse.Namespace) -> None:
             site=Site(
                 objects=KubeObjects(client),
                 nodes=KubeNodes(
-                    lambda node: handlers.by("node", node), identity, args.console_server_port
+                    lambda node: _handlers_of(handlers, node), identity, args.console_server_port
                 ),
             ),
             metrics=Metrics(REGISTRY),
@@ -119,6 +120,13 @@ async def serve(args: argparse.Namespace) -> None:
                 await stop.wait()
             for task in watching:
                 task.cancel()
+
+
+def _handlers_of(store: Informer[Pod], node: str) -> list[Pod]:
+    """The virt-handlers of a node. A store that has read nothing yet says nothing about nodes."""
+    if not store.synced:
+        raise Refusal(503, "virt-api has just started and does not know the nodes yet")
+    return store.by("node", node)
 
 
 class _FrontProxies:
