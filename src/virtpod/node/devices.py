@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +56,24 @@ DEVICES = (Device("kvm", "kvm"), Device("tun", "net/tun"), Device("vhost-net", "
 
 
 class Plugin:
-    """One device's plugin. `run()` it in a task; `registered` tells whether the kubelet has it."""
+    """One device's plugin. `run()` it in a task; `registered` tells whether the kubelet has it,
+    `changed` is called when that changes."""
 
     def __init__(
-        self, device: Device, folder: Path, dev: Path, inotify: Inotify, count: int = COUNT
+        self,
+        device: Device,
+        folder: Path,
+        dev: Path,
+        inotify: Inotify,
+        changed: Callable[[], None] = lambda: None,
+        count: int = COUNT,
     ) -> None:
         self.device = device
         self.registered = False
         self._folder = folder
         self._dev = dev
         self._inotify = inotify
+        self._changed = changed
         self._count = count
         self._endpoint = f"kubevirt-{device.name}.sock"
         self._listeners: set[asyncio.Event] = set()
@@ -96,10 +104,15 @@ class Plugin:
                                 and self._identity(self._endpoint) == own
                             ):
                                 await watch.changed()
-                        self.registered = False
+                        self._set_registered(False)
         finally:
             self.registered = False
             os.close(folder)
+
+    def _set_registered(self, registered: bool) -> None:
+        if registered != self.registered:
+            self.registered = registered
+            self._changed()
 
     def _identity(self, name: str) -> tuple[int, int] | None:
         with contextlib.suppress(FileNotFoundError):
@@ -144,7 +157,7 @@ class Plugin:
                         extra={"resource": self.device.resource, "error": error.details()},
                     )
                 else:
-                    self.registered = True
+                    self._set_registered(True)
                     log.info("device plugin registered", extra={"resource": self.device.resource})
                     return True
             await asyncio.sleep(pause)

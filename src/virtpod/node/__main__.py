@@ -1,0 +1,177 @@
+"""virt-handler: the node agent, as one task group.
+
+Its end is nobody's end: guests, their networks and their launchers stay as they are, and the next
+virt-handler finds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+from pathlib import Path
+
+from virtpod.kube import errors
+from virtpod.kube import log as logs
+from virtpod.kube.client import Client
+from virtpod.kube.config import Config
+from virtpod.kube.events import Recorder
+from virtpod.kube.metrics import observe_request
+from virtpod.kube.serve import Certificate, Server
+from virtpod.node import labels
+from virtpod.node.devices import DEVICES, Plugin
+from virtpod.node.heartbeat import Heartbeat
+from virtpod.node.inotify import Inotify
+from virtpod.node.probe import Probe
+from virtpod.node.server import Console
+from virtpod.node.sync import NodeSync, Place
+
+log = logging.getLogger(__name__)
+
+NAME = "virt-handler"
+PR_SET_NAME = 15
+PATIENCE = 300.0
+"""Seconds to see the API server; the kubelet starts us anew after that."""
+FAREWELL = 3.0
+"""Seconds for the last word about this node when the process is told to stop."""
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
+    parser.add_argument("--node-name", default=os.environ.get("NODE_NAME", ""))
+    parser.add_argument("--address", default="0.0.0.0", help="to listen on")
+    parser.add_argument("--port", type=int, default=8443, help="of health and metrics")
+    parser.add_argument("--console-server-port", type=int, default=8186)
+    parser.add_argument("--certs", type=Path, default=Path("/etc/virtpod/certs"))
+    parser.add_argument("--ca", type=Path, default=Path("/etc/virtpod/ca/ca-bundle"))
+    parser.add_argument("--pods-dir", type=Path, default=Path("/var/lib/kubelet/pods"))
+    parser.add_argument(
+        "--device-plugins-dir", type=Path, default=Path("/var/lib/kubelet/device-plugins")
+    )
+    parser.add_argument("--probe-dir", type=Path, default=Path("/var/lib/kubevirt-node-labeller"))
+    parser.add_argument("--dev-dir", type=Path, default=Path("/host/dev"), help="the node's /dev")
+    parser.add_argument("--kubeconfig", default="", help="instead of the pod's own account")
+    # Others' manifests name these; there is nothing here that they could change.
+    for ignored in (
+        "--hostname-override",
+        "--pod-ip-address",
+        "--max-metric-requests",
+        "--graceful-shutdown-seconds",
+        "-v",
+    ):
+        parser.add_argument(ignored, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    args.node_name = args.node_name or args.hostname_override or ""
+    if not args.node_name:
+        parser.error("which node is this? --node-name or NODE_NAME tells")
+    return args
+
+
+def main() -> None:
+    """Runs until SIGTERM."""
+    args = arguments()
+    logs.setup(NAME)
+    ctypes.CDLL(None).prctl(PR_SET_NAME, NAME.encode(), 0, 0, 0)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(args))
+    else:
+        uvloop.run(serve(args))
+
+
+async def serve(args: argparse.Namespace) -> None:
+    """Everything, until the process is told to stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    node: str = args.node_name
+    config = Config.load(kubeconfig=args.kubeconfig)
+    with Inotify() as inotify:
+        async with Client(config, component=NAME, observe=observe_request) as client:
+            recorder = Recorder(client, NAME, host=node)
+            probe = Probe(args.probe_dir)
+            sync = NodeSync(client, recorder, Place(node, args.pods_dir, probe), inotify)
+
+            def ready() -> bool:
+                return sync.synced and all(plugin.registered for plugin in plugins)
+
+            heartbeat = Heartbeat(client, node, _Abilities(probe).labels, ready)
+            # Guests may come as soon as we can look after them, not a heartbeat later.
+            plugins = [
+                Plugin(device, args.device_plugins_dir, args.dev_dir, inotify, heartbeat.wake)
+                for device in DEVICES
+            ]
+            certificate = args.certs / "kubevirt-virt-handler-server-certs"
+            files = (str(certificate / "tls.crt"), str(certificate / "tls.key"))
+            health = Server(
+                args.address,
+                args.port,
+                certificate=Certificate(*files),
+                ready=ready,
+                debug={"decisions": sync.loop.decisions},
+            )
+            console = Console(sync.guest).serving(
+                args.address,
+                args.console_server_port,
+                Certificate(*files, ca=str(args.ca), require_client=True),
+            )
+            async with health, console, asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(part())
+                    for part in (
+                        recorder.run,
+                        sync.run,
+                        heartbeat.run,
+                        *(plugin.run for plugin in plugins),
+                    )
+                ]
+                log.info("virt-handler runs", extra={"node": node})
+                running.append(tasks.create_task(_once_synced(heartbeat, sync)))
+                await stop.wait()
+                await _farewell(heartbeat, recorder)
+                for task in running:
+                    task.cancel()
+
+
+async def _once_synced(heartbeat: Heartbeat, sync: NodeSync) -> None:
+    for informer in (sync.pods, sync.vmis):
+        await informer.wait_synced(PATIENCE)
+    heartbeat.wake()
+
+
+async def _farewell(heartbeat: Heartbeat, recorder: Recorder) -> None:
+    """No new guests come to a node that nobody looks after; that it cannot be said stops nobody."""
+    with contextlib.suppress(errors.ApiError, TimeoutError):
+        async with asyncio.timeout(FAREWELL):
+            await heartbeat.stop()
+            await recorder.flush(FAREWELL)
+
+
+class _Abilities:
+    """The labels of what the node can do. The init container has described it before we came, so
+    it is read once."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._labels: dict[str, str] = {}
+
+    def labels(self) -> dict[str, str]:
+        if not self._labels:
+            emulation = not self._probe.text(False, "domcapabilities.xml")
+            try:
+                self._labels = labels.labels(
+                    self._probe.text(emulation, "domcapabilities.xml"),
+                    self._probe.text(emulation, "capabilities.xml"),
+                )
+            except ValueError as error:
+                log.warning("this node is described in no known way", extra={"error": str(error)})
+        return self._labels
+
+
+if __name__ == "__main__":
+    main()

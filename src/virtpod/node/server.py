@@ -1,0 +1,177 @@
+"""virt-handler's server for virt-api: consoles, VNC, and a guest's buttons.
+
+Only virt-api gets in: the connection must bear a client certificate of our CA with the one name
+made for this; another component's certificate does not do (CVE-2025-64434). virt-api has asked the
+API server whether the user may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from virtpod.kube.serve import Certificate
+from virtpod.node.relay import MESSAGE_LIMIT, PROTOCOL, Busy, Seats, relay
+from virtpod.node.safepath import Unsafe
+from virtpod.wire.messages import Pause, Request, Reset, SoftReboot, Unpause
+
+log = logging.getLogger(__name__)
+
+CLIENT = "kubevirt.io:system:client:virt-handler"
+VMIS = "/v1/namespaces/{namespace}/virtualmachineinstances/{name}"
+SCREENS = {"console": "virt-serial0", "vnc": "virt-vnc"}
+BUTTONS: dict[str, Callable[[int], Request]] = {
+    "pause": lambda number: Pause(id=number),
+    "unpause": lambda number: Unpause(id=number),
+    "reset": lambda number: Reset(id=number),
+    "softreboot": lambda number: SoftReboot(id=number),
+}
+FAREWELL = 2.0
+"""Seconds that streams under way get when the process is told to stop."""
+
+
+class NoGuest(Exception):
+    """No launcher of that VMI is on this node, or it is out of reach."""
+
+
+class Declined(Exception):
+    """The launcher answered that it cannot."""
+
+
+class Guest(Protocol):
+    """A guest of this node, as far as the server needs it."""
+
+    @property
+    def uid(self) -> str:
+        """Of the VMI."""
+
+    def screen(self, file: str) -> socket.socket:
+        """A connection to QEMU's socket of that name. Raises OSError, Unsafe."""
+
+    def press(self, button: Callable[[int], Request]) -> Awaitable[None]:
+        """Has the launcher do it, within a deadline. Raises NoGuest, Declined."""
+
+
+class Console:
+    """`find` gives the guest of a VMI by namespace and name, or raises NoGuest."""
+
+    def __init__(self, find: Callable[[str, str], Guest]) -> None:
+        self._find = find
+        self._seats = Seats()
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[_only_virt_api])
+        for name in SCREENS:
+            app.router.add_get(f"{VMIS}/{name}", self._stream, name=name)
+        for name in BUTTONS:
+            app.router.add_put(f"{VMIS}/{name}", self._button, name=name)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def serving(self, host: str, port: int, certificate: Certificate) -> AsyncIterator[int]:
+        """Listens; yields the port, which is a free one where 0 was asked for."""
+        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=FAREWELL)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=certificate.context).start()
+            yield runner.addresses[0][1]
+        finally:
+            await runner.cleanup()
+
+    async def _button(self, request: web.Request) -> web.Response:
+        name = request.path.rpartition("/")[2]
+        guest = self._guest(request)
+        try:
+            await guest.press(BUTTONS[name])
+        except NoGuest as error:
+            return _status(503, "ServiceUnavailable", str(error))
+        except Declined as error:
+            return _status(500, "InternalError", f"{name} failed: {error}")
+        log.info("done for virt-api", extra={"button": name, "vmi": guest.uid})
+        return web.Response()
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.rpartition("/")[2]
+        guest = self._guest(request)
+        client = web.WebSocketResponse(
+            protocols=(PROTOCOL,), compress=False, max_msg_size=MESSAGE_LIMIT, autoclose=False
+        )
+        if not client.can_prepare(request).ok:
+            return _status(400, "BadRequest", "this is a stream: ask for a websocket upgrade")
+        politely = name == "vnc" and request.query.get("preserveSession") == "true"
+        about = {"stream": name, "vmi": guest.uid}
+        try:
+            async with self._seats.taken((guest.uid, name), politely=politely):
+                peer = guest.screen(SCREENS[name])
+                try:
+                    await client.prepare(request)
+                    log.info("stream opened", extra=about)
+                    await relay(client, peer)
+                finally:
+                    peer.close()
+        except Busy:
+            message = "Active VNC connection. Request denied."
+            return _status(503, "ServiceUnavailable", message)
+        except asyncio.CancelledError:
+            if not client.prepared or request.transport is None:
+                raise
+            # A newer client has taken the seat; this one has been told goodbye.
+        except (OSError, Unsafe) as error:
+            log.info("stream cannot be opened", extra={**about, "error": str(error)})
+            if not client.prepared:
+                return _status(500, "InternalError", f"the guest's {name} cannot be reached")
+        log.info("stream closed", extra=about)
+        return client
+
+    def _guest(self, request: web.Request) -> Guest:
+        try:
+            return self._find(request.match_info["namespace"], request.match_info["name"])
+        except NoGuest as error:
+            raise _Answer(_status(404, "NotFound", str(error))) from None
+
+
+class _Answer(Exception):
+    def __init__(self, response: web.Response) -> None:
+        super().__init__(response.text)
+        self.response = response
+
+
+@web.middleware
+async def _only_virt_api(request: web.Request, handler: Any) -> web.StreamResponse:
+    transport = request.transport
+    connection = transport.get_extra_info("ssl_object") if transport else None
+    if CLIENT not in common_names(connection):
+        return _status(401, "Unauthorized", "only virt-api may ask virt-handler")
+    try:
+        response: web.StreamResponse = await handler(request)
+    except _Answer as answer:
+        return answer.response
+    return response
+
+
+def common_names(connection: ssl.SSLObject | None) -> list[str]:
+    """Of the client's certificate, which TLS has verified already."""
+    certificate: Any = connection.getpeercert() if connection else None
+    subject = (certificate or {}).get("subject", ())
+    return [value for part in subject for name, value in part if name == "commonName"]
+
+
+def _status(code: int, reason: str, message: str) -> web.Response:
+    """A Kubernetes Status, which virt-api hands on."""
+    body = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
+    return web.json_response(body, status=code)
