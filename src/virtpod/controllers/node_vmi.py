@@ -1,14 +1,17 @@
-"""What virt-handler says of a guest on its node, and what it tells its launcher.
+"""A VMI on its node, virt-handler's part: from the launcher's socket to the guest's end.
 
-virt-handler owns the VMI from Scheduled on. It rests on what the launcher reported over a
-connection that nobody else can have, and on what the kubelet says of the pod; that either is silent
-proves nothing. Nothing is written when nothing changed.
+Rules in order; the first that has something to do decides, and every rule looks at what is, never
+at what happened. virt-handler writes a VMI from Scheduled on, in patches that test what they rest
+on, because virt-controller writes conditions of its own into the same object.
+
+Absence proves nothing here: a launcher that does not answer is only dead when its process has been
+seen to end (`Guest.lost`) or the kubelet says so (`Pod.ended`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -17,370 +20,416 @@ from virtpod.api.traits import acpi, grace
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import conditions
 from virtpod.controllers.conditions import Condition
-from virtpod.kube.plan import Event, Patch, Plan, Reference
-from virtpod.kube.plan import tests as tested
-from virtpod.kube.resources import VMIS, Obj, key_of
-from virtpod.render import observe
-from virtpod.wire.messages import DomainChanged, Kill, Release, Shutdown
+from virtpod.kube.plan import Event, Patch, Plan, Reference, tests
+from virtpod.kube.resources import VMIS, Key
+from virtpod.render.observe import blocks_migration, observe
+from virtpod.wire.messages import DomainChanged
+
+Json = dict[str, Any]
 
 FINAL = ("Succeeded", "Failed")
 OURS = ("Scheduled", "Running")
+"""The phases in which virt-handler owns the status."""
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+"""Seconds before a start that failed is tried again, doubled each time."""
+IMMOBILE = "Live migration is not supported by this version."
 
 
 @dataclass(frozen=True)
 class Pod:
-    """What is known of a launcher's pod."""
+    """The VMI's pod on this node. `ended`: the compute container's exit code once it is over."""
 
-    namespace: str
-    name: str
     uid: str
-    vmi: str
-    """Name of the VMI that controls it."""
-    vmi_uid: str
-    phase: str = ""
-    ready: bool = False
+    name: str
+    namespace: str
+    vmi_name: str = ""
+    vmi_uid: str = ""
     ips: tuple[str, ...] = ()
-    exit_code: int | None = None
-    """Of the container `compute`; None: it runs, or has not begun."""
-    exit_message: str = ""
-    emulation: bool = False
-    """The pod was made without KVM."""
-
-    @property
-    def ended(self) -> bool:
-        return self.exit_code is not None or self.phase in FINAL
+    ready: bool = False
+    running: bool = False
+    ended: int | None = None
+    deleting: bool = False
+    kvm: bool = False
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the launcher could not do what it was told; `final`: asking again cannot help."""
+    """Why the guest could not be started, in words for users. `final`: no use in trying soon."""
 
     reason: str
     message: str
     final: bool = False
+    at: float = 0.0
+    times: int = 1
 
 
 @dataclass(frozen=True)
-class Tell:
-    """Something to say to a pod's launcher. The conversation gives the request its number."""
+class Guest:
+    """What the launcher shows. `told`: requests that it has got in this conversation."""
 
-    pod: str
-    request: Shutdown | Kill | Release
+    connected: bool = False
+    preparing: bool = False
+    prepared: bool = False
+    lost: bool = False
+    """Its process has been seen to end."""
+    domain: DomainChanged | None = None
+    failure: Failure | None = None
+    told: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A VMI of this node and its launcher."""
+    """`vmi`: the object as JSON, None where it is not known (yet)."""
 
-    vmi: Obj
+    node: str
     now: float
+    vmi: Json | None = None
     pod: Pod | None = None
-    domain: DomainChanged | None = None
-    """What the launcher said last, in this or an earlier connection."""
-    connected: bool = False
-    failure: Failure | None = None
-    """Of the last attempt to start the guest."""
-    told: frozenset[str] = frozenset()
-    """The kinds of request (`Tell`) that this launcher has taken already."""
+    guest: Guest = field(default_factory=Guest)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Set up the pod's network and tell the launcher to start the guest. Safe to repeat."""
+
+    pod_uid: str
+
+
+@dataclass(frozen=True)
+class Tell:
+    """A request to the launcher."""
+
+    pod_uid: str
+    what: Literal["shutdown", "release"]
+    grace: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """A VMI and its pod, both there: what all rules but the first two start from."""
+
+    vmi: Json
+    pod: Pod
+    guest: Guest
+    now: float
+
+    @property
+    def status(self) -> Json:
+        status: Json = self.vmi.get("status") or {}
+        return status
 
     @property
     def phase(self) -> str:
-        return str((self.vmi.get("status") or {}).get("phase") or "")
+        return str(self.status.get("phase") or "")
 
     @property
     def deleting(self) -> bool:
         return bool(self.vmi["metadata"].get("deletionTimestamp"))
 
     @property
-    def alive(self) -> bool:
-        return self.domain is not None and self.domain.state in (
-            "Running",
-            "Blocked",
-            "Paused",
-            "ShuttingDown",
-            "PMSuspended",
-        )
+    def typed(self) -> VirtualMachineInstance:
+        return msgspec.convert(self.vmi, VirtualMachineInstance)
 
     @property
-    def over(self) -> bool:
-        """The guest has ended. A domain that is defined and has never run is not meant."""
-        domain = self.domain
-        if domain is None:
-            return False
-        if domain.state == "Crashed":
-            return True
-        return domain.state == "Shutoff" and (domain.started or domain.reason != "Unknown")
+    def domain_alive(self) -> DomainChanged | None:
+        """The domain, if a guest is there. QEMU that is still being set up is not a guest yet."""
+        domain = self.guest.domain
+        if domain is None or not _alive(domain, self.vmi):
+            return None
+        return domain
 
-    @property
-    def up(self) -> bool:
-        """The guest runs as far as its spec wants it to: one may be started paused."""
-        domain = self.domain
-        if domain is None or not self.alive:
-            return False
-        paused = self.vmi["spec"].get("startStrategy") == "Paused"
-        return domain.state != "Paused" or domain.started or paused
+    def event(self, type: Literal["Normal", "Warning"], reason: str, message: str) -> Event:
+        return Event(Reference.to(self.vmi, VMIS), type, reason, message)
 
-
-Rule = Callable[[Seen], Plan | None]
+    def can_tell(self, what: str) -> bool:
+        return self.guest.connected and what not in self.guest.told
 
 
 def decide(seen: Seen) -> Plan:
-    """What the first rule says whose situation this is."""
+    """What the first rule with something to do says."""
+    if seen.vmi is None:
+        return Plan("the VMI is not known")
+    if seen.pod is None:
+        return Plan("there is no pod of it here")  # virt-controller sees to that
+    known = Known(seen.vmi, seen.pod, seen.guest, seen.now)
     for rule in RULES:
-        if plan := rule(seen):
+        plan = rule(known)
+        if plan is not None:
             return plan
-    return Plan("nothing to do")
+    return Plan("as it should be")
 
 
 # The rules, in the order in which they are asked.
 
 
-def final(seen: Seen) -> Plan | None:
-    """The API has the guest's end: the launcher may go, and must."""
+def over(seen: Known) -> Plan | None:
+    """The API has the guest's end: the launcher may go."""
     if seen.phase not in FINAL:
         return None
-    if seen.over:
-        return Plan("the guest's end is known", _tell(seen, Release(id=0)))
-    if seen.alive:
-        return Plan("a guest of a VMI that is over", _tell(seen, Kill(id=0)))
-    return Plan("a launcher of a VMI that is over", _tell(seen, Shutdown(id=0, grace=0)))
+    if seen.domain_alive:
+        # Somebody else wrote the end, and another guest may start from the same disks.
+        if seen.can_tell("shutdown"):
+            return Plan("it is over: the guest must go", (Tell(seen.pod.uid, "shutdown", 0),))
+        return Plan("it is over: the guest is going")
+    if seen.can_tell("release"):
+        return Plan("it is over: the launcher may go", (Tell(seen.pod.uid, "release"),))
+    return Plan("it is over")
 
 
-def not_ours(seen: Seen) -> Plan | None:
-    """virt-controller has it still; the guest may well run already."""
-    if seen.phase in OURS:
+def leaving(seen: Known) -> Plan | None:
+    """Deleted: the guest is asked to power off, once."""
+    if not seen.deleting or not seen.can_tell("shutdown"):
         return None
-    return Plan("virt-controller has not handed it over")
-
-
-def guest_over(seen: Seen) -> Plan | None:
-    """The launcher said that the guest has ended, and how."""
-    if not seen.over or seen.domain is None:
+    domain = seen.guest.domain
+    if domain and (_ended(domain) or domain.state == "ShuttingDown"):
         return None
-    vmi = msgspec.convert(seen.vmi, VirtualMachineInstance)
-    phase = end_phase(seen.domain, asked_first=acpi(vmi) and grace(vmi) > 0)
-    return _ended(seen, phase, f"the guest ended: {seen.domain.state}, {seen.domain.reason}")
+    actions: list[Any] = [Tell(seen.pod.uid, "shutdown", grace(seen.typed))]
+    if seen.domain_alive:
+        actions.append(seen.event("Normal", "ShuttingDown", "Signaled Graceful Shutdown"))
+    return Plan("deleted: shut the guest down", actions)
 
 
-def pod_over(seen: Seen) -> Plan | None:
-    """The container ended, and the launcher has said nothing of how the guest did.
-
-    A launcher exits with 0 only where the guest went down by itself or as asked to.
-    """
-    pod = seen.pod
-    if pod is None or not pod.ended or (seen.connected and not seen.over):
+def unprepared(seen: Known) -> Plan | None:
+    """As soon as the launcher listens, before the API says Scheduled."""
+    guest = seen.guest
+    if not guest.connected or guest.preparing or guest.prepared or seen.phase == "Running":
         return None
-    clean = pod.exit_code == 0 and seen.phase == "Running"
-    why = f"the launcher ended with {pod.exit_code}"
-    return _ended(seen, "Succeeded" if clean else "Failed", why, pod.exit_message)
-
-
-def going(seen: Seen) -> Plan | None:
-    """The VMI is being deleted: the guest is asked to power off, once."""
-    if not seen.deleting:
+    if seen.deleting or seen.pod.deleting:
         return None
-    if not seen.connected:
-        return Plan("the VMI is being deleted; its launcher is out of reach")
-    vmi = msgspec.convert(seen.vmi, VirtualMachineInstance)
-    asks = _tell(seen, Shutdown(id=0, grace=grace(vmi)))
-    if not asks:
-        return Plan("the guest has been asked to power off")
-    events = (
-        [_event(seen, "Normal", "ShuttingDown", "Signaled Graceful Shutdown")] if seen.alive else []
-    )
-    return Plan("the VMI is being deleted", [*asks, *events])
-
-
-def cannot_start(seen: Seen) -> Plan | None:
-    """The launcher could not start the guest: say why; it is tried again unless that is vain."""
-    failure = seen.failure
-    if failure is None or seen.alive or seen.phase != "Scheduled":
+    if guest.domain and (guest.domain.started or _ended(guest.domain)):
         return None
-    changes = _Changes(seen)
-    problem = conditions.new("Synchronized", "False", failure.reason, failure.message)
-    changes.condition(problem)
-    event = _event(seen, "Warning", "SyncFailed", failure.message)
-    if failure.final:
-        changes.phase("Failed")
-        changes.condition(NOT_RUNNING)
-        return changes.plan("the guest cannot be started", [event])
-    said = conditions.find(conditions.of(seen.vmi), "Synchronized")
-    if said and conditions.same(said, problem):
-        return Plan("the guest could not be started, as has been said")
-    return changes.plan("the guest could not be started", [event])
+    if guest.failure and (wait := _due(guest.failure) - seen.now) > 0:
+        return _failed_to_start(seen, guest.failure, wait)
+    return Plan("the launcher listens: prepare and start", (Prepare(seen.pod.uid),))
 
 
-def started(seen: Seen) -> Plan | None:
-    """The guest runs: say so, and everything that is known by now, in one write."""
-    if seen.phase != "Scheduled" or not seen.up:
+def not_ours(seen: Known) -> Plan | None:
+    if seen.phase not in OURS:
+        return Plan("virt-controller's turn")
+    return None
+
+
+def ended(seen: Known) -> Plan | None:
+    """The guest is gone: say how it ended."""
+    phase = _end(seen)
+    if phase is None:
         return None
-    changes = _Changes(seen)
-    changes.phase("Running")
-    _describe(seen, changes)
-    if seen.pod and seen.pod.ready:
-        changes.condition(conditions.new("Ready", "True"))
-    changes.drop("Synchronized")
-    event = _event(seen, "Normal", "Started", "VirtualMachineInstance started.")
-    return changes.plan("the guest runs", [event])
+    domain, events = seen.guest.domain, []
+    if domain and domain.reason == "Panicked":
+        told = domain.message or "the guest's kernel panicked"
+        events.append(seen.event("Warning", "GuestPanicked", told))
+    if phase == "Succeeded":
+        message = "The VirtualMachineInstance was shut down."
+        events.append(seen.event("Normal", "Stopped", message))
+    else:
+        events.append(seen.event("Warning", "Stopped", "The VirtualMachineInstance crashed."))
+    return _written(f"the guest is gone: {phase}", seen, _transition(seen, phase), events)
 
 
-def running(seen: Seen) -> Plan | None:
-    """What changed since."""
-    if seen.phase != "Running" or not seen.alive:
+def cannot_start(seen: Known) -> Plan | None:
+    """Tell the user why; another try is under way."""
+    if seen.phase != "Scheduled" or seen.guest.failure is None or seen.guest.prepared:
         return None
-    changes = _Changes(seen)
-    events = _describe(seen, changes)
-    return changes.plan("the guest runs", events)
+    return _failed_to_start(seen, seen.guest.failure)
 
 
-RULES: tuple[Rule, ...] = (
-    final,
+def running(seen: Known) -> Plan | None:
+    """Scheduled and the guest runs: one patch with everything that is known by now."""
+    domain = seen.domain_alive
+    if seen.phase != "Scheduled" or domain is None:
+        return None
+    if not seen.pod.running or not seen.pod.ips:
+        return Plan("the guest runs; the pod's own status is on its way")
+    wanted = _own_conditions(seen, domain)
+    if seen.pod.ready:
+        wanted["Ready"] = conditions.new("Ready", "True")
+    changes = _transition(seen, "Running") | _observed(seen, domain) | _conditions(seen, wanted)
+    started = seen.event("Normal", "Started", "VirtualMachineInstance started.")
+    return _written("the guest runs", seen, changes, [started, *_pause_events(seen, domain)])
+
+
+def changed(seen: Known) -> Plan | None:
+    """Running: what the domain shows is what the status says, and nothing is written otherwise."""
+    domain = seen.domain_alive
+    if seen.phase != "Running" or domain is None:
+        return None
+    changes = _observed(seen, domain) | _conditions(seen, _own_conditions(seen, domain))
+    if not changes:
+        return None
+    why = f"the domain shows other {', '.join(sorted(changes))}"
+    return _written(why, seen, changes, _pause_events(seen, domain))
+
+
+RULES: tuple[Callable[[Known], Plan | None], ...] = (
+    over,
+    leaving,
+    unprepared,
     not_ours,
-    guest_over,
-    pod_over,
-    going,
+    ended,
     cannot_start,
-    started,
     running,
+    changed,
 )
 
 
-# What it means.
+# What the rules ask.
 
 
-def end_phase(domain: DomainChanged, *, asked_first: bool) -> Literal["Succeeded", "Failed"]:
-    """How a guest's end is called. `asked_first`: it had a chance to power off before it was
-    destroyed, so that destroying it was the second choice."""
+def _due(failure: Failure) -> float:
+    """When a failed start is tried again."""
+    if failure.final:
+        return failure.at + LONGEST_PAUSE
+    return failure.at + min(FIRST_PAUSE * 2.0 ** min(failure.times - 1, 10), LONGEST_PAUSE)
+
+
+def _alive(domain: DomainChanged, vmi: Json) -> bool:
+    if domain.state == "Paused":
+        if domain.reason == "StartingUp":
+            return bool(vmi["spec"].get("startStrategy") == "Paused")
+        return domain.reason != "PostcopyFailed"
+    return domain.state in ("Running", "Blocked", "PMSuspended", "ShuttingDown")
+
+
+def _ended(domain: DomainChanged) -> bool:
+    """It is over, and was not merely not begun or moved elsewhere."""
     if domain.state == "Crashed":
-        return "Failed"
-    if domain.reason == "Destroyed":
-        return "Failed" if asked_first else "Succeeded"
-    return "Succeeded" if domain.reason in ("Shutdown", "Saved", "FromSnapshot") else "Failed"
+        return True
+    if domain.state == "Paused":
+        return domain.reason == "PostcopyFailed"
+    if domain.state != "Shutoff" or domain.reason == "Migrated":
+        return False
+    return domain.started or domain.reason not in ("Unknown", "")
 
 
-NOT_RUNNING = conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running.")
-IMMOBILE = "Live migration is not supported by this version."
+def _end(seen: Known) -> str | None:
+    """The final phase, None while the guest is not known to be gone."""
+    domain, pod = seen.guest.domain, seen.pod
+    if domain and _ended(domain):
+        return _final_phase(domain, seen.typed)
+    if pod.ended is not None:
+        # We were not there when it ended: the launcher ends with 0 only after its guest's good end.
+        return "Succeeded" if pod.ended == 0 else "Failed"
+    return "Failed" if seen.guest.lost else None
 
 
-def _describe(seen: Seen, changes: _Changes) -> list[Event]:
-    """Status fields and conditions of a guest that is up; events about what is new."""
-    domain, events = seen.domain, []
-    assert domain is not None
-    vmi = msgspec.convert(seen.vmi, VirtualMachineInstance)
-    ips = seen.pod.ips if seen.pod else ()
-    for name, value in observe.observe(vmi, domain, ips).items():
-        changes.field(name, value)
-    reasons = [*observe.blocks_migration(vmi), IMMOBILE]
-    changes.condition(conditions.new("LiveMigratable", "False", "NotMigratable", " ".join(reasons)))
-    pausing = _pausing(domain)
-    if pausing is None:
-        changes.drop("Paused")
-    else:
-        changes.condition(pausing)
-        before = conditions.find(conditions.of(seen.vmi), "Paused")
-        if pausing["reason"] == "PausedIOError" and not (
-            before and conditions.same(before, pausing)
-        ):
-            events.append(_event(seen, "Warning", "IOerror", pausing["message"]))
-    if domain.agent_connected:
-        changes.condition(conditions.new("AgentConnected", "True"))
-    else:
-        changes.drop("AgentConnected")
-    return events
+def _final_phase(domain: DomainChanged, vmi: VirtualMachineInstance) -> str:
+    if domain.state == "Shutoff":
+        if domain.reason in ("Shutdown", "Saved", "FromSnapshot"):
+            return "Succeeded"
+        if domain.reason == "Destroyed":
+            # A guest that could have been asked and had to be killed did not end well.
+            return "Failed" if acpi(vmi) and grace(vmi) > 0 else "Succeeded"
+    return "Failed"
 
 
-def _pausing(domain: DomainChanged) -> Condition | None:
-    if domain.state != "Paused":
-        return None
-    if domain.reason == "IOError":
-        message = domain.message or "VMI was paused, IO error"
-        return conditions.new("Paused", "True", "PausedIOError", message)
-    if domain.reason in ("Migration", "StartingUp"):
-        return None
-    return conditions.new("Paused", "True", "PausedByUser", "VMI was paused by user")
+# The changes below status, and the patch that makes them.
 
 
-def _ended(seen: Seen, phase: Literal["Succeeded", "Failed"], why: str, said: str = "") -> Plan:
-    changes = _Changes(seen)
-    changes.phase(phase)
-    changes.condition(NOT_RUNNING)
-    changes.drop("Paused", "AgentConnected")
-    if phase == "Succeeded":
-        event = _event(seen, "Normal", "Stopped", "The VirtualMachineInstance was shut down.")
-    else:
-        message = "The VirtualMachineInstance crashed."
-        event = _event(seen, "Warning", "Stopped", f"{message} {said}".strip())
-    release = _tell(seen, Release(id=0)) if seen.over else []
-    return changes.plan(why, [event], after=release)
+def _transition(seen: Known, phase: str) -> Json:
+    before = seen.status.get("phaseTransitionTimestamps") or []
+    entry = {"phase": phase, "phaseTransitionTimestamp": conditions.stamp(seen.now)}
+    return {"phase": phase, "phaseTransitionTimestamps": [*before, entry]}
 
 
-def _tell(seen: Seen, request: Shutdown | Kill | Release) -> list[Tell]:
-    """Each kind of request is made once; who is not there is told when it is."""
-    if not seen.connected or seen.pod is None or type(request).__name__ in seen.told:
-        return []
-    return [Tell(seen.pod.uid, request)]
-
-
-def _event(seen: Seen, type: Literal["Normal", "Warning"], reason: str, message: str) -> Event:
-    return Event(Reference.to(seen.vmi, VMIS), type, reason, message)
-
-
-# What is written.
-
-
-class _Changes:
-    """One JSON patch in the making, and what it rests on."""
-
-    def __init__(self, seen: Seen) -> None:
-        self.seen = seen
-        self.conditions = self._before = conditions.of(seen.vmi)
-        self._ops: list[Obj] = []
-        self._tests = ["/status/phase"]
-
-    def phase(self, phase: str) -> None:
-        stamps = (self.seen.vmi.get("status") or {}).get("phaseTransitionTimestamps") or []
-        entry = {"phase": phase, "phaseTransitionTimestamp": conditions.stamp(self.seen.now)}
-        self._set("/status/phase", phase)
-        self._set("/status/phaseTransitionTimestamps", [*stamps, entry])
-
-    def field(self, name: str, value: Any) -> None:
-        """A field of the status. In lists of named things, other writers' fields stay."""
-        before = (self.seen.vmi.get("status") or {}).get(name)
+def _observed(seen: Known, domain: DomainChanged) -> Json:
+    """The observed fields that differ from the status."""
+    changes = {}
+    for name, value in observe(seen.typed, domain, seen.pod.ips).items():
+        before = seen.status.get(name)
         after = merged(before, value)
-        if after != before and not (before is None and not after):
-            if isinstance(before, list):
-                self._tests.append(f"/status/{name}")
-            self._set(f"/status/{name}", after)
-
-    def condition(self, condition: Condition) -> None:
-        self.conditions = conditions.put(self.conditions, condition, self.seen.now)
-
-    def drop(self, *types: str) -> None:
-        self.conditions = conditions.without(self.conditions, *types)
-
-    def plan(self, why: str, actions: Sequence[Any] = (), *, after: Sequence[Any] = ()) -> Plan:
-        """The patch, then `actions`: an event tells what has been written."""
-        if self.conditions != self._before:
-            self._tests.append("/status/conditions")
-            self._set("/status/conditions", self.conditions)
-        if not self._ops:
-            return Plan(why, [*actions, *after])
-        vmi = self.seen.vmi
-        uid = {"op": "test", "path": "/metadata/uid", "value": vmi["metadata"]["uid"]}
-        patch = Patch(VMIS, key_of(vmi), [uid, *tested(vmi, *self._tests), *self._ops], "json")
-        return Plan(why, [patch, *actions, *after])
-
-    def _set(self, path: str, value: Any) -> None:
-        self._ops.append({"op": "add", "path": path, "value": value})
+        if after != before and (after or before):
+            changes[name] = after
+    return changes
 
 
 def merged(before: Any, after: Any) -> Any:
-    """`after`, with what others wrote into the same named items of a list."""
+    """`after`, with what others wrote into the same object or the same named items of a list."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return {**before, **after}
     if not isinstance(before, list) or not isinstance(after, list):
         return after
-    named = [isinstance(each, Mapping) and "name" in each for each in (*before, *after)]
-    if not all(named):
+    if not all(isinstance(each, dict) and "name" in each for each in (*before, *after)):
         return after
     new = {each["name"]: each for each in after}
     kept = [{**each, **new.pop(each["name"], {})} for each in before]
     return [*kept, *new.values()]
+
+
+def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition | None]:
+    """Our conditions as they should be; None: not there."""
+    reasons = " ".join([*blocks_migration(seen.typed), IMMOBILE])
+    return {
+        "LiveMigratable": conditions.new("LiveMigratable", "False", "NotMigratable", reasons),
+        "Paused": _paused(domain),
+        "AgentConnected": (
+            conditions.new("AgentConnected", "True") if domain.agent_connected else None
+        ),
+        "Synchronized": None,
+    }
+
+
+def _paused(domain: DomainChanged) -> Condition | None:
+    if domain.state != "Paused":
+        return None
+    if domain.reason == "IOError":
+        message = domain.message or "VMI was paused, an I/O error was detected"
+        return conditions.new("Paused", "True", "PausedIOError", message)
+    if domain.reason == "Migration":
+        message = "VMI was paused by the migration monitor"
+        return conditions.new("Paused", "True", "PausedByMigrationMonitor", message)
+    return conditions.new("Paused", "True", "PausedByUser", "VMI was paused by user")
+
+
+def _pause_events(seen: Known, domain: DomainChanged) -> list[Event]:
+    wanted = _paused(domain)
+    if not wanted or wanted["reason"] != "PausedIOError":
+        return []
+    before = conditions.find(conditions.of(seen.vmi), "Paused")
+    if before and before.get("reason") == "PausedIOError":
+        return []
+    return [seen.event("Warning", "IOerror", wanted["message"])]
+
+
+def _conditions(seen: Known, wanted: Mapping[str, Condition | None]) -> Json:
+    """`{"conditions": ...}` where one differs; other people's are left as they are."""
+    before = after = conditions.of(seen.vmi)
+    for kind, condition in wanted.items():
+        if condition is None:
+            after = conditions.without(after, kind)
+        else:
+            after = conditions.put(after, condition, seen.now)
+    return {"conditions": after} if after != before else {}
+
+
+def _failed_to_start(seen: Known, failure: Failure, again_in: float | None = None) -> Plan:
+    """Tell the user, once, and try again later; before Scheduled the VMI is not ours to write."""
+    if again_in is None:
+        again_in = max(_due(failure) - seen.now, 0.0)
+    waiting = Plan("the guest could not be started: wait", again_in=again_in)
+    if seen.phase not in OURS:
+        return waiting
+    told = conditions.new("Synchronized", "False", failure.reason, failure.message)
+    changes = _conditions(seen, {"Synchronized": told})
+    if not changes:
+        return waiting
+    event = seen.event("Warning", "SyncFailed", failure.message)
+    return _written("the guest could not be started", seen, changes, [event], again_in)
+
+
+def _written(
+    why: str, seen: Known, changes: Json, events: list[Event], again_in: float | None = None
+) -> Plan:
+    """The patch first: an event tells what has been written."""
+    return Plan(why, [_patch(seen, changes), *events], again_in=again_in)
+
+
+def _patch(seen: Known, changes: Json) -> Patch:
+    """One JSON patch of `status`, which fails where what it rests on has changed."""
+    metadata = seen.vmi["metadata"]
+    rests_on = ["/metadata/uid", "/status/phase"]
+    rests_on += [f"/status/{name}" for name in changes if name != "phase"]
+    operations = tests(seen.vmi, *rests_on)
+    for name, value in changes.items():
+        operations.append({"op": "add", "path": f"/status/{name}", "value": value})
+    return Patch(VMIS, Key(metadata["namespace"], metadata["name"]), operations, "json")

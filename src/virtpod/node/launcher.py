@@ -11,6 +11,7 @@ import itertools
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -20,8 +21,8 @@ from virtpod.wire.messages import DomainChanged, Done, Failed, Hello, Request, S
 
 WRITE_WITHIN = 10.0
 """Seconds for a launcher to take what it is sent."""
-WELCOME_WITHIN = 60.0
-"""Seconds from Hello to Welcome: a cold libvirt on a busy node."""
+LAST_WORDS_WITHIN = 2.0
+"""Seconds to read what a launcher wrote before it ended."""
 
 
 class RequestFailed(Exception):
@@ -51,9 +52,7 @@ class Launcher:
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._closed = False
-        self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
-        # Nobody may be waiting for it when the connection ends.
-        self.welcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.welcome: Welcome | None = None
 
     @staticmethod
     async def over(
@@ -64,7 +63,7 @@ class Launcher:
         return Launcher(reader, writer, peer, on_event)
 
     async def hello(self, message: Hello) -> None:
-        """Opens the conversation; `welcome` is answered later."""
+        """Opens the conversation; the launcher's `welcome` comes when it comes."""
         await self._send(message)
 
     async def request(self, make: Callable[[int], Request], within: float) -> None:
@@ -85,13 +84,12 @@ class Launcher:
             self._waiting.pop(number, None)
 
     async def run(self) -> None:
-        """Reads until the launcher closes. Raises what reading raises; always closes."""
+        """Reads until the launcher closes. Raises what reading raises; closes in any case."""
         try:
             while (message := await codec.read(self.reader, codec.replies)) is not None:
                 match message:
                     case Welcome():
-                        if not self.welcome.done():
-                            self.welcome.set_result(message)
+                        self.welcome = message
                     case Done(id=number):
                         self._answer(number, None)
                     case Failed(id=number):
@@ -100,7 +98,22 @@ class Launcher:
                     case DomainChanged() | Stopping():
                         self.on_event(message)
         finally:
-            self._close()
+            self.close()
+
+    def last_words(self) -> None:
+        """The launcher's process is gone: what it wrote is read, then the conversation ends, even
+        if somebody else still holds the other end."""
+        asyncio.get_running_loop().call_later(LAST_WORDS_WITHIN, self.writer.close)
+
+    def close(self) -> None:
+        """Ends the conversation; requests under way fail with ConnectionLost."""
+        self._closed = True
+        lost = ConnectionLost("the launcher's connection ended")
+        waiting: asyncio.Future[Any]
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(lost)
+        self.writer.close()
 
     def _answer(self, number: int, error: Exception | None) -> None:
         waiting = self._waiting.get(number)
@@ -118,14 +131,6 @@ class Launcher:
                 await self.writer.drain()
         except ConnectionError as error:
             raise ConnectionLost("the launcher has closed the connection") from error
-
-    def _close(self) -> None:
-        self._closed = True
-        lost = ConnectionLost("the launcher's connection ended")
-        for waiting in (*self._waiting.values(), self.welcome):
-            if not waiting.done():
-                waiting.set_exception(lost)
-        self.writer.close()
 
 
 # What a broken conversation raises out of `run`, apart from OSError.

@@ -1,4 +1,4 @@
-"""What virt-handler keeps of the launcher pods on its node."""
+"""A launcher's pod, as far as virt-handler wants to know it: a small value out of its JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import msgspec
 
 from virtpod.controllers.node_vmi import Pod
 
+KIND = "VirtualMachineInstance"
+GROUP = "kubevirt.io/"
 KVM = "devices.kubevirt.io/kvm"
 COMPUTE = "compute"
 
@@ -15,30 +17,46 @@ class _Wire(msgspec.Struct, rename="camel"):
 
 
 class _Owner(_Wire):
-    kind: str
-    name: str
-    uid: str
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
     controller: bool = False
 
 
 class _Metadata(_Wire):
-    name: str
-    namespace: str
-    uid: str
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    deletion_timestamp: str | None = None
     owner_references: list[_Owner] = []
 
 
 class _Resources(_Wire):
-    limits: dict[str, str | int] = {}
+    limits: dict[str, str | int | float] = {}
 
 
 class _Container(_Wire):
     name: str
-    resources: _Resources = _Resources()
+    resources: _Resources = msgspec.field(default_factory=_Resources)
 
 
 class _Spec(_Wire):
     containers: list[_Container] = []
+
+
+class _Terminated(_Wire):
+    exit_code: int = 0
+
+
+class _State(_Wire):
+    running: msgspec.Raw | None = None
+    terminated: _Terminated | None = None
+
+
+class _ContainerStatus(_Wire):
+    name: str
+    state: _State = msgspec.field(default_factory=_State)
 
 
 class _Condition(_Wire):
@@ -46,30 +64,15 @@ class _Condition(_Wire):
     status: str
 
 
-class _Terminated(_Wire):
-    exit_code: int = 0
-    reason: str = ""
-    message: str = ""
-
-
-class _State(_Wire):
-    terminated: _Terminated | None = None
-
-
-class _ContainerStatus(_Wire):
-    name: str
-    state: _State = _State()
-
-
-class _Ip(_Wire):
+class _Address(_Wire):
     ip: str = ""
 
 
 class _Status(_Wire):
     phase: str = ""
+    pod_ips: list[_Address] = msgspec.field(default_factory=list, name="podIPs")
     conditions: list[_Condition] = []
     container_statuses: list[_ContainerStatus] = []
-    pod_ips: list[_Ip] = msgspec.field(default_factory=list, name="podIPs")
 
 
 class _Pod(_Wire):
@@ -82,30 +85,37 @@ _decoder = msgspec.json.Decoder(_Pod)
 
 
 def project(raw: bytes) -> Pod:
-    """From the pod's JSON. Whose it is tells its controller, never a label."""
+    """For the informer. `vmi_uid` is empty where no VMI owns the pod: labels prove nothing."""
     pod = _decoder.decode(raw)
     owner = next(
         (
             each
             for each in pod.metadata.owner_references
-            if each.controller and each.kind == "VirtualMachineInstance"
+            if each.controller and each.kind == KIND and each.api_version.startswith(GROUP)
         ),
-        None,
+        _Owner(),
     )
-    status = next((each for each in pod.status.container_statuses if each.name == COMPUTE), None)
-    over = status.state.terminated if status else None
+    compute = next((each for each in pod.spec.containers if each.name == COMPUTE), None)
+    state = next(
+        (each.state for each in pod.status.container_statuses if each.name == COMPUTE), _State()
+    )
     return Pod(
-        namespace=pod.metadata.namespace,
-        name=pod.metadata.name,
         uid=pod.metadata.uid,
-        vmi=owner.name if owner else "",
-        vmi_uid=owner.uid if owner else "",
-        phase=pod.status.phase,
+        name=pod.metadata.name,
+        namespace=pod.metadata.namespace,
+        vmi_name=owner.name,
+        vmi_uid=owner.uid,
+        ips=tuple(address.ip for address in pod.status.pod_ips if address.ip),
         ready=any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions),
-        ips=tuple(each.ip for each in pod.status.pod_ips if each.ip),
-        exit_code=over.exit_code if over else None,
-        exit_message=(over.message or over.reason).strip()[-600:] if over else "",
-        emulation=not any(
-            each.name == COMPUTE and KVM in each.resources.limits for each in pod.spec.containers
-        ),
+        running=state.running is not None,
+        ended=_ended(pod.status.phase, state),
+        deleting=pod.metadata.deletion_timestamp is not None,
+        kvm=compute is not None and KVM in compute.resources.limits,
     )
+
+
+def _ended(phase: str, state: _State) -> int | None:
+    """The launcher's exit code, None while it may live."""
+    if state.terminated is not None:
+        return state.terminated.exit_code
+    return {"Succeeded": 0, "Failed": 1}.get(phase)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
+from virtpod.node.peer import Peer
 from virtpod.node.safepath import beneath
 
 NODES = {
@@ -20,10 +21,11 @@ NODES = {
 """Path below the container's root: major and minor number (kernel's devices.txt)."""
 
 
-def hand_over(pid: int, owner: int) -> None:
+def hand_over(process: Peer, owner: int) -> None:
     """Gives the devices that the process's container has to `owner`."""
-    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = os.open(f"/proc/{process.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        process.check_alive()  # so that the root is its own, and not a successor's
         for path, numbers in NODES.items():
             try:
                 with beneath(root, path) as handle:

@@ -9,6 +9,7 @@ Source: https://man7.org/linux/man-pages/man2/setns.2.html
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import threading
@@ -70,7 +71,5 @@ async def inside(namespace: int, work: Callable[[], T]) -> T:
 
 
 def _call(loop: asyncio.AbstractEventLoop, tell: Callable[..., None], *args: object) -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(tell, *args)
-    except RuntimeError:
-        pass  # the loop is closed: nobody waits any more

@@ -1,0 +1,98 @@
+"""This node, as virt-handler writes it: may VMs be scheduled here, is the agent alive, what can
+the node do. One patch a minute; labels only where they differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from virtpod.kube import errors
+from virtpod.kube.client import Client
+from virtpod.kube.resources import NODES, Key
+from virtpod.node import labels
+
+log = logging.getLogger(__name__)
+
+EVERY = 60.0
+"""Seconds; a node is thought dead after five minutes without."""
+RETRY = 5.0
+SCHEDULABLE = "kubevirt.io/schedulable"
+CPU_MANAGER = "kubevirt.io/cpumanager"
+HEARTBEAT = "kubevirt.io/heartbeat"
+SKIP = "node-labeller.kubevirt.io/skip-node"
+
+Json = dict[str, Any]
+
+
+class Heartbeat:
+    """`run()` it in a task. `abilities` gives the labels of what the node can do; `ready` whether
+    VMs may come; `wake()` looks again at once."""
+
+    def __init__(
+        self,
+        client: Client,
+        node: str,
+        abilities: Callable[[], Mapping[str, str]],
+        ready: Callable[[], bool],
+    ) -> None:
+        self.client = client
+        self.node = node
+        self.abilities = abilities
+        self.ready = ready
+        self._known: Json | None = None
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            pause = EVERY * random.uniform(0.9, 1.1)
+            self._wake.clear()
+            try:
+                await self._beat(self.ready())
+            except errors.ApiError as error:
+                log.warning("no heartbeat", extra={"node": self.node, "error": str(error)})
+                pause = RETRY * random.uniform(0.5, 1.5)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def stop(self) -> None:
+        """No new VMs here: we are leaving."""
+        body = {"metadata": {"labels": {SCHEDULABLE: "false"}}}
+        await self.client.patch(NODES, Key("", self.node), body)
+
+    async def _beat(self, ready: bool) -> None:
+        if self._known is None:
+            self._known = await self.client.get(NODES, Key("", self.node))
+        body = patch(self._known, self.abilities(), ready, datetime.now(UTC))
+        after = await self.client.patch(NODES, Key("", self.node), body)
+        # What somebody else took away or added is seen in the answer, without watching the node.
+        wanted = patch(after, self.abilities(), ready, datetime.now(UTC))
+        if wanted["metadata"]["labels"]:
+            after = await self.client.patch(NODES, Key("", self.node), wanted)
+        self._known = after
+
+
+def patch(node: Json, abilities: Mapping[str, str], ready: bool, now: datetime) -> Json:
+    """The merge patch: the heartbeat, and labels that differ."""
+    metadata = node["metadata"]
+    have = metadata.get("labels") or {}
+    wanted = {SCHEDULABLE: str(ready).lower(), CPU_MANAGER: "false"}
+    if not abilities or SKIP in (metadata.get("annotations") or {}):
+        # What is not known is not gone: nothing is taken away.
+        change: dict[str, str | None] = {
+            name: value for name, value in wanted.items() if have.get(name) != value
+        }
+    else:
+        change = labels.difference(have, {**wanted, **abilities})
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"metadata": {"labels": change, "annotations": {HEARTBEAT: stamp}}}

@@ -1,0 +1,39 @@
+"""A launcher pod's network, made ready in the pod's own namespace before the guest starts."""
+
+from __future__ import annotations
+
+import os
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.domain import paths
+from virtpod.node import facts
+from virtpod.node.peer import Peer
+from virtpod.node.steps import carry_out, devices, netns
+from virtpod.render import host
+from virtpod.wire.messages import Link
+
+__all__ = ["NetlinkError", "prepare"]
+
+
+async def prepare(node: str, process: Peer, vmi: VirtualMachineInstance) -> list[Link]:
+    """Carries out the host steps in the namespace of the launcher's process. Can be repeated.
+
+    Raises OSError (nft's words, a refused namespace), NetlinkError, ValueError.
+    """
+    devices.hand_over(process, paths.QEMU_UID)
+    if not vmi.spec.domain.devices.interfaces:
+        return []
+    namespace = netns.of(process.pid)
+    try:
+        process.check_alive()  # so that the namespace is its own, and not a successor's
+        return await netns.inside(namespace, lambda: _make(node, vmi))
+    finally:
+        os.close(namespace)
+
+
+def _make(node: str, vmi: VirtualMachineInstance) -> list[Link]:
+    found = facts.probe(node, vmi)
+    carry_out(host.host(vmi, found))
+    return host.links(vmi, found)

@@ -1,0 +1,523 @@
+"""The heart of virt-handler: VMIs of this node and their domains, kept in step both ways.
+
+Two informers (launcher pods of this node, VMIs of this node) and the launchers' own events wake the
+loop; `controllers.node_vmi.decide` says what is to be done, and here it is done. Per launcher pod
+there is one task that waits for its socket, speaks with it, and goes on doing so.
+
+Which pod belongs to a VMI is told by the owner reference's uid, never by labels; which VMI a
+launcher speaks for is told by the socket, never by the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controllers.node_vmi import (
+    Failure,
+    Guest,
+    Json,
+    Pod,
+    Prepare,
+    Seen,
+    Tell,
+    decide,
+)
+from virtpod.domain import paths
+from virtpod.kube import errors
+from virtpod.kube.client import Client
+from virtpod.kube.events import Recorder
+from virtpod.kube.loop import Acts, Loop
+from virtpod.kube.resources import PODS, VMIS, Key
+from virtpod.kube.store import Informer
+from virtpod.node import network, pods
+from virtpod.node.inotify import Inotify
+from virtpod.node.launcher import BROKEN, ConnectionLost, Launcher, RequestFailed
+from virtpod.node.peer import Peer, peer
+from virtpod.node.probe import Probe
+from virtpod.node.safepath import Unsafe, connected, open_beneath
+from virtpod.node.server import Declined, NoGuest
+from virtpod.wire.messages import (
+    DomainChanged,
+    Hello,
+    Link,
+    Release,
+    Request,
+    Shutdown,
+    Stopping,
+    Sync,
+)
+
+log = logging.getLogger(__name__)
+
+SYNC_WITHIN = 180.0
+"""Seconds for a launcher to start its guest, on a node where many start at once."""
+TELL_WITHIN = 10.0
+FIRST_PAUSE = 0.01
+LONGEST_PAUSE = 5.0
+"""Seconds before a launcher is dialled again, doubled each time."""
+VOLUMES = "volumes/kubernetes.io~empty-dir"
+
+
+@dataclass(frozen=True)
+class Place:
+    """This node, as far as conversations with launchers need it."""
+
+    node: str
+    pods: Path
+    probe: Probe
+    owner: int = paths.QEMU_UID
+    """The user that launchers run as."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a listener is identified and a network made; tests have others."""
+
+    identify: Callable[[socket.socket, str, int], Peer] = peer
+    prepare: Callable[[str, Peer, VirtualMachineInstance], Awaitable[list[Link]]] = network.prepare
+
+
+@dataclass
+class Attended:
+    """A launcher pod of this node and everything known of its guest. Only tasks here change it."""
+
+    pod: Pod
+    guest: Guest = field(default_factory=Guest)
+    fetched: Json | None = None
+    raw: bytes = b""
+    launcher: Launcher | None = None
+    process: Peer | None = None
+    process_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """A VMI in the store: its bytes, which are decoded when they are looked at."""
+
+    uid: str
+    raw: bytes
+
+
+class _Head(msgspec.Struct):
+    metadata: _Uid
+
+
+class _Uid(msgspec.Struct):
+    uid: str = ""
+
+
+_head = msgspec.json.Decoder(_Head)
+_json = msgspec.json.Decoder()
+
+
+class NodeSync:
+    """`run()` it in a task; `synced` when both informers have been."""
+
+    def __init__(
+        self,
+        client: Client,
+        recorder: Recorder,
+        place: Place,
+        inotify: Inotify,
+        ways: Ways | None = None,
+    ) -> None:
+        self.client = client
+        self.place = place
+        self.inotify = inotify
+        self.ways = ways or Ways()
+        self.pods: Informer[Pod] = Informer(
+            client,
+            PODS,
+            labels="kubevirt.io=virt-launcher",
+            fields=f"spec.nodeName={place.node}",
+            project=pods.project,
+        )
+        self.vmis: Informer[Held] = Informer(
+            client,
+            VMIS,
+            labels=f"kubevirt.io/nodeName={place.node}",
+            project=lambda raw: Held(_head.decode(raw).metadata.uid, raw),
+            indices={"uid": lambda _key, held: [held.uid]},
+        )
+        acts = Acts(client, recorder, perform={Prepare: self._prepare, Tell: self._tell})
+        self.loop: Loop[str, Seen] = Loop(
+            "virt-handler-vmi", self._seen, decide, acts, stores=[self.vmis], workers=4
+        )
+        self._attended: dict[str, Attended] = {}  # by the pod's uid
+        self._tasks: asyncio.TaskGroup | None = None
+        self._directory = -1
+
+    @property
+    def synced(self) -> bool:
+        return self.pods.synced and self.vmis.synced
+
+    async def run(self) -> None:
+        """Until cancelled; then conversations end and guests stay as they are."""
+        self._directory = os.open(self.place.pods, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self.vmis.on_change(self._vmi_changed)
+                tasks.create_task(self.vmis.run())
+                tasks.create_task(self.pods.run())
+                # Pods are attended from the first list on: their VMIs are read by name if need be.
+                self.pods.on_change(self._pod_changed)
+                await self.vmis.wait_synced()
+                tasks.create_task(self.loop.run())
+        finally:
+            self._tasks = None
+            os.close(self._directory)
+
+    def attended(self, namespace: str, name: str) -> Attended | None:
+        """The launcher that stands for the VMI now, for consoles and power requests."""
+        found = [
+            each
+            for each in self._attended.values()
+            if each.pod.namespace == namespace and each.pod.vmi_name == name
+        ]
+        return max(
+            found,
+            key=lambda each: (each.pod.ended is None, each.launcher is not None),
+            default=None,
+        )
+
+    def guest(self, namespace: str, name: str) -> HostedGuest:
+        """For virt-api's server. Raises NoGuest."""
+        attended = self.attended(namespace, name)
+        if attended is None:
+            raise NoGuest(f"{namespace}/{name} is not running on node {self.place.node}")
+        return HostedGuest(self, attended)
+
+    @contextlib.contextmanager
+    def volume(self, pod: Pod, volume: str) -> Iterator[int]:
+        """A handle of one of the pod's emptyDir volumes."""
+        handle = open_beneath(
+            self._directory, f"{pod.uid}/{VOLUMES}/{volume}", os.O_PATH | os.O_DIRECTORY
+        )
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    # What is seen
+
+    def _seen(self, vmi_uid: str) -> Seen | None:
+        chosen = self._of(vmi_uid)
+        held = self._held(vmi_uid)
+        if chosen is None and held is None:
+            return None
+        vmi: Json | None = None
+        if held:
+            vmi = _json.decode(held.raw)
+        elif chosen:
+            vmi = chosen.fetched
+        if chosen is None:
+            return Seen(self.place.node, time.time(), vmi)
+        return Seen(self.place.node, time.time(), vmi, chosen.pod, chosen.guest)
+
+    def _of(self, vmi_uid: str) -> Attended | None:
+        found = [each for each in self._attended.values() if each.pod.vmi_uid == vmi_uid]
+        return max(
+            found, key=lambda each: (each.pod.ended is None, each.guest.connected), default=None
+        )
+
+    def _held(self, vmi_uid: str) -> Held | None:
+        return next(iter(self.vmis.by("uid", vmi_uid)), None)
+
+    def _vmi_changed(self, _key: Key, old: Held | None, new: Held | None) -> None:
+        for held in (old, new):
+            if held is not None:
+                self.loop.add(held.uid)
+        if new is None and old is not None and (chosen := self._of(old.uid)):
+            chosen.fetched = None  # it is gone: what was read of it once is no more
+
+    def _pod_changed(self, _key: Key, old: Pod | None, new: Pod | None) -> None:
+        if old is not None and (new is None or new.uid != old.uid):
+            self._leave(old.uid)
+        if new is None or not new.vmi_uid:
+            return
+        known = self._attended.get(new.uid)
+        if known is None:
+            known = self._attended[new.uid] = Attended(new)
+            if new.ended is None and self._tasks is not None:
+                known.task = self._tasks.create_task(self._attend(known))
+            elif self._tasks is not None:
+                known.task = self._tasks.create_task(self._fetch(known))
+        known.pod = new
+        self.loop.add(new.vmi_uid)
+
+    def _leave(self, pod_uid: str) -> None:
+        gone = self._attended.pop(pod_uid, None)
+        if gone is not None:
+            if gone.task is not None:
+                gone.task.cancel()
+            self.loop.add(gone.pod.vmi_uid)
+
+    def _change(self, attended: Attended, **changes: Any) -> None:
+        attended.guest = replace(attended.guest, **changes)
+        self.loop.add(attended.pod.vmi_uid)
+
+    # One launcher
+
+    async def _attend(self, attended: Attended) -> None:
+        """Speaks with the launcher until its process has ended."""
+        fetching = asyncio.create_task(self._fetch(attended))
+        clock = asyncio.get_running_loop().time
+        pause = FIRST_PAUSE
+        try:
+            while attended.pod.ended is None and not attended.guest.lost:
+                began = clock()
+                try:
+                    await self._converse(attended)
+                except Unsafe as error:
+                    self._log(attended, "a launcher's socket is not what it should be", error)
+                    pause = LONGEST_PAUSE
+                except (OSError, *BROKEN) as error:
+                    self._log(attended, "a launcher's connection ended", error)
+                except Exception:  # one pod's trouble must not become all the others'
+                    log.exception("a bug in a conversation", extra=_about(attended.pod))
+                    pause = LONGEST_PAUSE
+                if clock() - began > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
+                await self._pause(attended, pause * random.uniform(0.5, 1.5))
+                pause = min(pause * 2, LONGEST_PAUSE)
+            await fetching
+        finally:
+            fetching.cancel()
+            if attended.process is not None:
+                attended.process.close()
+                attended.process = None
+
+    async def _pause(self, attended: Attended, seconds: float) -> None:
+        """Until the process has ended, or so long; a process that listens may be dialled again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await attended.process_ended.wait()
+        if attended.process_ended.is_set() and not attended.guest.lost:
+            self._change(attended, lost=True)
+
+    async def _fetch(self, attended: Attended) -> None:
+        """Reads the VMI that owns the pod, before it has this node's label."""
+        pod = attended.pod
+        while attended.fetched is None and self._held(pod.vmi_uid) is None:
+            try:
+                raw = await self.client.get(
+                    VMIS, Key(pod.namespace, pod.vmi_name), decode=msgspec.Raw
+                )
+            except errors.NotFound:
+                return
+            except errors.ApiError as error:
+                self._log(attended, "cannot read a VMI", error)
+                await asyncio.sleep(random.uniform(1, 2))
+                continue
+            vmi = _json.decode(raw)
+            if vmi["metadata"]["uid"] == pod.vmi_uid:
+                attended.fetched, attended.raw = vmi, bytes(raw)
+                self.loop.add(pod.vmi_uid)
+            return
+
+    async def _converse(self, attended: Attended) -> None:
+        """One connection, from the socket's appearance to its end."""
+        pod = attended.pod
+        await self._appears(f"{pod.uid}/{VOLUMES}/sockets", paths.LAUNCHER_SOCKET)
+        with self.volume(pod, "sockets") as directory:
+            connection = connected(directory, paths.LAUNCHER_SOCKET, self.place.owner)
+        try:
+            process = self.ways.identify(connection, pod.uid, self.place.owner)
+        except BaseException:
+            connection.close()
+            raise
+        if attended.process is not None:
+            attended.process.close()
+        attended.process = process
+        launcher = await Launcher.over(
+            connection, process, lambda event: self._event(attended, event)
+        )
+        process.when_gone(lambda: self._process_ended(attended, launcher))
+        try:
+            capabilities = self.place.probe.capabilities(emulation=not pod.kvm)
+            await launcher.hello(Hello(node=self.place.node, capabilities=capabilities))
+            attended.launcher = launcher
+            self._change(
+                attended, connected=True, preparing=False, prepared=False, told=frozenset()
+            )
+            await launcher.run()
+        finally:
+            launcher.close()
+            attended.launcher = None
+            # Only when all it said has been read may the end of its process be judged.
+            lost = attended.guest.lost or attended.process_ended.is_set()
+            self._change(attended, connected=False, preparing=False, lost=lost)
+
+    async def _appears(self, folder: str, name: str) -> None:
+        """Until `name` is in `folder` (below the kubelet's pods), however much of the path is
+        still to be made."""
+        steps = [*folder.split("/"), name]
+        for depth, step in enumerate(steps):
+            above = "/".join(steps[:depth]) or "."
+            handle = open_beneath(self._directory, above, os.O_PATH | os.O_DIRECTORY)
+            try:
+                if _is_there(handle, step):
+                    continue
+                async with self.inotify.watch(handle) as watch:
+                    while not _is_there(handle, step):
+                        await watch.changed()
+            finally:
+                os.close(handle)
+
+    def _process_ended(self, attended: Attended, launcher: Launcher) -> None:
+        log.info("a launcher's process has ended", extra=_about(attended.pod))
+        attended.process_ended.set()
+        launcher.last_words()
+
+    def _event(self, attended: Attended, event: DomainChanged | Stopping) -> None:
+        if isinstance(event, Stopping):
+            log.info("a launcher is told to end", extra=_about(attended.pod))
+            return
+        log.info(
+            "domain", extra={**_about(attended.pod), "state": event.state, "reason": event.reason}
+        )
+        self._change(attended, domain=event)
+
+    # What is done
+
+    async def _prepare(self, action: Prepare) -> None:
+        """Begins it; the loop goes on and is told when it is done."""
+        attended = self._attended.get(action.pod_uid)
+        if attended is None or attended.launcher is None or self._tasks is None:
+            return
+        attended.guest = replace(attended.guest, preparing=True)
+        self._tasks.create_task(self._start(attended, attended.launcher))
+
+    async def _start(self, attended: Attended, launcher: Launcher) -> None:
+        held = self._held(attended.pod.vmi_uid)
+        raw = held.raw if held else attended.raw
+        began = time.monotonic()
+        try:
+            vmi = msgspec.json.decode(raw, type=VirtualMachineInstance)
+            links = await self.ways.prepare(self.place.node, launcher.peer, vmi)
+            made = time.monotonic()
+            await launcher.request(
+                lambda number: Sync(
+                    id=number, vmi=msgspec.Raw(raw), links=links, emulation=not attended.pod.kvm
+                ),
+                SYNC_WITHIN,
+            )
+        except ConnectionLost:
+            return  # the next conversation begins anew
+        except RequestFailed as error:
+            failure = Failure(error.reason, error.message, final=error.final)
+        except TimeoutError:
+            failure = Failure("StartTimeout", f"the guest did not start within {SYNC_WITHIN:.0f} s")
+        except (OSError, ValueError, network.NetlinkError) as error:
+            failure = Failure("NetworkFailed", f"cannot prepare the pod's network: {error}")
+        except Exception as error:  # a bug: the user is to see that it is one
+            log.exception("a bug in a start", extra=_about(attended.pod))
+            failure = Failure("InternalError", f"virt-handler cannot start the guest: {error!r}")
+        else:
+            log.info(
+                "prepared",
+                extra={
+                    **_about(attended.pod),
+                    "network_ms": round((made - began) * 1000, 1),
+                    "sync_ms": round((time.monotonic() - made) * 1000, 1),
+                },
+            )
+            if attended.launcher is launcher:
+                self._change(attended, preparing=False, prepared=True, failure=None)
+            return
+        log.warning("cannot start", extra={**_about(attended.pod), "error": failure.message})
+        if attended.launcher is launcher:
+            times = attended.guest.failure.times + 1 if attended.guest.failure else 1
+            told = replace(failure, at=time.time(), times=times)
+            self._change(attended, preparing=False, failure=told)
+
+    async def _tell(self, action: Tell) -> None:
+        attended = self._attended.get(action.pod_uid)
+        if attended is None or attended.launcher is None or self._tasks is None:
+            return
+        attended.guest = replace(attended.guest, told=attended.guest.told | {action.what})
+        self._tasks.create_task(self._say(attended, attended.launcher, action))
+
+    async def _say(self, attended: Attended, launcher: Launcher, action: Tell) -> None:
+        def request(number: int) -> Request:
+            if action.what == "shutdown":
+                return Shutdown(id=number, grace=action.grace)
+            return Release(id=number)
+
+        try:
+            await launcher.request(request, TELL_WITHIN)
+        except ConnectionLost:
+            return  # going is an answer too; who stays is asked again in the next conversation
+        except (RequestFailed, TimeoutError) as error:
+            self._log(attended, f"a launcher refused {action.what}", error)
+
+    def _log(self, attended: Attended, message: str, error: BaseException) -> None:
+        log.info(message, extra={**_about(attended.pod), "error": str(error) or repr(error)})
+
+
+@dataclass(frozen=True)
+class HostedGuest:
+    """A guest of this node, as the server for virt-api needs it (`server.Guest`)."""
+
+    sync: NodeSync
+    attended: Attended
+
+    @property
+    def uid(self) -> str:
+        return self.attended.pod.vmi_uid
+
+    def screen(self, file: str) -> socket.socket:
+        """A connection to QEMU's socket of that name, if a process of the pod listens there.
+
+        Raises OSError, Unsafe.
+        """
+        pod, place = self.attended.pod, self.sync.place
+        with self.sync.volume(pod, "private") as directory:
+            connection = connected(directory, f"{pod.vmi_uid}/{file}", place.owner)
+        try:
+            self.sync.ways.identify(connection, pod.uid, place.owner).close()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def press(self, button: Callable[[int], Request]) -> None:
+        """Has the launcher do it. Raises NoGuest, Declined."""
+        launcher = self.attended.launcher
+        if launcher is None:
+            raise NoGuest("virt-launcher is out of reach")
+        try:
+            await launcher.request(button, TELL_WITHIN)
+        except ConnectionLost as error:
+            raise NoGuest("virt-launcher went away") from error
+        except RequestFailed as error:
+            raise Declined(error.message) from error
+        except TimeoutError as error:
+            raise NoGuest(f"virt-launcher did not answer within {TELL_WITHIN:.0f} s") from error
+
+
+def _is_there(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _about(pod: Pod) -> dict[str, str]:
+    return {"vmi": f"{pod.namespace}/{pod.vmi_name}", "pod": pod.uid}
