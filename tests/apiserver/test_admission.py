@@ -180,6 +180,15 @@ def test_a_vm_on_its_way_out_is_not_held_back() -> None:
         assert ask(path, review)["allowed"] is True
 
 
+def test_a_label_does_not_bring_old_specs_before_new_rules() -> None:
+    old = vm()
+    old["spec"]["template"]["spec"]["volumes"] = []
+    new = {**old, "metadata": {**old["metadata"], "labels": {"app": "web"}}}
+    for path in ("/virtualmachines-mutate", "/virtualmachines-validate"):
+        review = envelope(new, "VirtualMachine", operation="UPDATE", oldObject=old)
+        assert ask(path, review) == {"uid": "u-1", "allowed": True}
+
+
 def test_a_migration_needs_a_name_and_gets_its_label() -> None:
     kind = "VirtualMachineInstanceMigration"
     nameless = {"metadata": {"name": "m"}, "spec": {}}

@@ -222,20 +222,24 @@ def _on_its_way_out(asked: _Asked) -> bool:
     return not asked.create and bool(asked.new.get("metadata", {}).get("deletionTimestamp"))
 
 
+def _same_spec(asked: _Asked) -> bool:
+    """A label or finalizer changes: a spec that older rules let in is not judged again by it, and
+    gets no new defaults."""
+    return not asked.create and asked.old.get("spec") == asked.new.get("spec")
+
+
 def _allow(asked: _Asked) -> _Answer:
     return _Answer()
 
 
 def _mutate_vm(asked: _Asked) -> _Answer:
-    if _on_its_way_out(asked):
+    if _on_its_way_out(asked) or _same_spec(asked):
         return _Answer()
     return _Answer(patch=asked.vm().patch)
 
 
 def _validate_vm(asked: _Asked) -> _Answer:
-    if _on_its_way_out(asked):
-        return _Answer()
-    if not asked.create and asked.old.get("spec") == asked.new.get("spec"):
+    if _on_its_way_out(asked) or _same_spec(asked):
         return _Answer()
     verdict = asked.vm()
     return _Answer(causes=verdict.causes, warnings=verdict.warnings)
@@ -300,7 +304,7 @@ def _validate_new_migration(asked: _Asked) -> _Answer:
 
 
 def _validate_changed_migration(asked: _Asked) -> _Answer:
-    if asked.old.get("spec") == asked.new.get("spec"):
+    if _same_spec(asked):
         return _Answer()
     return _Answer(
         causes=[
