@@ -70,7 +70,7 @@ def _tag_for_examples(reference: str) -> None:
 
 
 async def _configuration(client: Client, images: dict[str, str]) -> dict[str, Any] | None:
-    """What the KubeVirt object is to say; None where there is one: that is its owner's to change."""
+    """What the KubeVirt object is to say; None where it is there already."""
     try:
         await client.get(KUBEVIRTS, (NAMESPACE, "kubevirt"))
     except NotFound:

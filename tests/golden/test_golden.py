@@ -1,7 +1,8 @@
 """Every case: a VMI as a user writes it, and all that the pure core makes of it.
 
-A case is a folder <feature>/<case>/ with vmi.yaml and, where the usual facts do not do, cluster.yaml
-(a KubeVirtConfiguration and `imageVolumes`), guest.yaml and host.yaml. `make golden` writes the rest.
+A case is a folder <feature>/<case>/ with vmi.yaml and, where the usual facts do not do,
+cluster.yaml (a KubeVirtConfiguration and `imageVolumes`) and guest.yaml. `make golden` writes the
+rest.
 """
 
 from __future__ import annotations
