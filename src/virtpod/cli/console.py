@@ -61,9 +61,8 @@ async def _connected(session: Session, name: str, stack: AsyncExitStack) -> Clie
         try:
             return await stack.enter_async_context(session.stream(path))
         except Refused as refused:
-            if refused.status not in (400, 409, 503):
-                raise Failure(f"Can't access VMI {name}: {refused}") from refused
-            if not await _starting(session, name):
+            # Between Scheduled and Running the node may know nothing of the guest yet.
+            if refused.status in (0, 401, 403) or not await _starting(session, name):
                 raise Failure(f"Can't access VMI {name}: {refused}") from refused
 
 
