@@ -1,0 +1,1 @@
+"""virt-operator: keeps an installation as the KubeVirt CR wants it."""

@@ -1,0 +1,478 @@
+"""Who may do what: tables, from which the roles of components and users are made.
+
+Each component has what it does and no more; what a compromised virt-handler could do to other
+nodes is cut off by admission policies (`policies`), since RBAC knows no fields.
+
+https://kubernetes.io/docs/reference/access-authn-authz/rbac/
+https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+RBAC = "rbac.authorization.k8s.io"
+KUBEVIRT = "kubevirt.io"
+SUBRESOURCES = "subresources.kubevirt.io"
+
+READ = ("get", "list", "watch")
+ALL = ("get", "delete", "create", "update", "patch", "list", "watch", "deletecollection")
+EDIT = tuple(verb for verb in ALL if verb != "deletecollection")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`verbs` on `resources` of `group`; with `names`, of those alone."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+    def json(self) -> Json:
+        rule: Json = {
+            "apiGroups": [self.group],
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+        }
+        return rule | ({"resourceNames": list(self.names)} if self.names else {})
+
+
+@dataclass(frozen=True)
+class Account:
+    """A component's service account: rules for the whole cluster, and for its own namespace."""
+
+    name: str
+    cluster: tuple[Rule, ...]
+    own: tuple[Rule, ...]
+
+
+def _lease(name: str) -> tuple[Rule, ...]:
+    group = "coordination.k8s.io"
+    return (
+        Rule(group, ("leases",), ("create",)),
+        Rule(group, ("leases",), ("get", "update", "patch"), (name,)),
+    )
+
+
+EVENTS = Rule("", ("events",), ("create", "patch"))
+CONFIGURATION = Rule(KUBEVIRT, ("kubevirts",), READ)
+
+API = Account(
+    "kubevirt-apiserver",
+    (
+        Rule(KUBEVIRT, ("virtualmachines", "virtualmachineinstances"), ("get", "patch")),
+        Rule(KUBEVIRT, ("virtualmachines/status",), ("patch",)),
+        Rule("authorization.k8s.io", ("subjectaccessreviews",), ("create",)),
+    ),
+    (CONFIGURATION, Rule("", ("pods",), READ)),
+)
+CONTROLLER = Account(
+    "kubevirt-controller",
+    (
+        Rule(KUBEVIRT, ("virtualmachines",), (*READ, "patch")),
+        Rule(
+            KUBEVIRT,
+            ("virtualmachines/status", "virtualmachineinstancereplicasets/status"),
+            ("patch",),
+        ),
+        Rule(KUBEVIRT, ("virtualmachineinstances",), (*READ, "create", "patch", "delete")),
+        Rule(KUBEVIRT, ("virtualmachineinstancereplicasets",), READ),
+        # To name a blocking owner one must be allowed to touch that owner's finalizers.
+        Rule(
+            KUBEVIRT,
+            (
+                "virtualmachines/finalizers",
+                "virtualmachineinstances/finalizers",
+                "virtualmachineinstancereplicasets/finalizers",
+            ),
+            ("update",),
+        ),
+        Rule("", ("pods",), (*READ, "create", "delete")),
+        Rule("", ("pods/status",), ("patch",)),
+        Rule("", ("nodes",), (*READ, "patch")),
+        EVENTS,
+    ),
+    (CONFIGURATION, *_lease("virt-controller")),
+)
+HANDLER = Account(
+    "kubevirt-handler",
+    (
+        Rule("", ("nodes",), ("get", "patch")),
+        Rule("", ("pods",), ("list", "watch")),
+        Rule(KUBEVIRT, ("virtualmachineinstances",), (*READ, "patch")),
+        EVENTS,
+    ),
+    (CONFIGURATION,),
+)
+COMPONENTS = (API, CONTROLLER, HANDLER)
+
+AUTHENTICATION_READER = "extension-apiserver-authentication-reader"
+"""A role of Kubernetes in kube-system: reads how the front proxy identifies itself."""
+
+
+# Users' roles.
+
+VM_OBJECTS = (
+    (
+        KUBEVIRT,
+        (
+            "virtualmachines",
+            "virtualmachineinstances",
+            "virtualmachineinstancepresets",
+            "virtualmachineinstancereplicasets",
+        ),
+    ),
+    (
+        "snapshot.kubevirt.io",
+        ("virtualmachinesnapshots", "virtualmachinesnapshotcontents", "virtualmachinerestores"),
+    ),
+    ("backup.kubevirt.io", ("virtualmachinebackups", "virtualmachinebackuptrackers")),
+    ("export.kubevirt.io", ("virtualmachineexports",)),
+    ("clone.kubevirt.io", ("virtualmachineclones",)),
+    (
+        "instancetype.kubevirt.io",
+        (
+            "virtualmachineinstancetypes",
+            "virtualmachineclusterinstancetypes",
+            "virtualmachinepreferences",
+            "virtualmachineclusterpreferences",
+        ),
+    ),
+    ("pool.kubevirt.io", ("virtualmachinepools",)),
+)
+MIGRATIONS = "virtualmachineinstancemigrations"
+VMI_LOOKS = (
+    "guestosinfo",
+    "filesystemlist",
+    "userlist",
+    "sev/fetchcertchain",
+    "sev/querylaunchmeasurement",
+    "objectgraph",
+)
+VMI_STREAMS = ("console", "vnc", "portforward", "usbredir")
+VMI_ACTIONS = (
+    "pause",
+    "unpause",
+    "addvolume",
+    "removevolume",
+    "freeze",
+    "unfreeze",
+    "softreboot",
+    "reset",
+    "sev/setupsession",
+    "sev/injectlaunchsecret",
+    "evacuate/cancel",
+)
+VM_ACTIONS = (
+    "start",
+    "stop",
+    "restart",
+    "addvolume",
+    "removevolume",
+    "memorydump",
+    "removememorydump",
+    "evacuate/cancel",
+)
+
+
+def _of(kind: str, *subresources: str) -> tuple[str, ...]:
+    return tuple(f"{kind}/{name}" for name in subresources)
+
+
+def _work(verbs: tuple[str, ...], *, screenshots: bool) -> tuple[Rule, ...]:
+    vmi = (*VMI_STREAMS, *(("vnc/screenshot",) if screenshots else ()), *VMI_LOOKS)
+    return (
+        Rule(SUBRESOURCES, _of("virtualmachineinstances", *vmi), ("get",)),
+        Rule(
+            SUBRESOURCES,
+            _of("virtualmachines", "expand-spec", "portforward", "objectgraph"),
+            ("get",),
+        ),
+        Rule(SUBRESOURCES, _of("virtualmachineinstances", *VMI_ACTIONS), ("update",)),
+        Rule(SUBRESOURCES, _of("virtualmachines", *VM_ACTIONS), ("update",)),
+        Rule(SUBRESOURCES, ("expand-vm-spec",), ("update",)),
+        *(Rule(group, resources, verbs) for group, resources in VM_OBJECTS),
+        Rule(KUBEVIRT, (MIGRATIONS,), READ),
+        Rule("migrations.kubevirt.io", ("migrationpolicies",), READ),
+    )
+
+
+@dataclass(frozen=True)
+class UserRole:
+    """`aggregate`: Kubernetes' role that it becomes a part of."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    aggregate: str = ""
+
+
+DEFAULT = UserRole(
+    "kubevirt.io:default",
+    (
+        Rule(KUBEVIRT, ("kubevirts",), ("get", "list")),
+        Rule(SUBRESOURCES, ("version", "guestfs"), ("get", "list")),
+    ),
+)
+INSTANCETYPES_VIEW = UserRole(
+    "instancetype.kubevirt.io:view",
+    (
+        Rule(
+            "instancetype.kubevirt.io",
+            ("virtualmachineclusterinstancetypes", "virtualmachineclusterpreferences"),
+            READ,
+        ),
+    ),
+)
+USERS = (
+    DEFAULT,
+    INSTANCETYPES_VIEW,
+    UserRole(
+        "kubevirt.io:admin",
+        (
+            *_work(ALL, screenshots=True),
+            Rule("plugin.kubevirt.io", ("plugins",), ALL),
+        ),
+        "admin",
+    ),
+    UserRole(
+        "kubevirt.io:edit",
+        (
+            *_work(EDIT, screenshots=False),
+            Rule(KUBEVIRT, ("kubevirts",), ("get", "list")),
+        ),
+        "edit",
+    ),
+    UserRole(
+        "kubevirt.io:view",
+        (
+            Rule(SUBRESOURCES, _of("virtualmachineinstances", *VMI_LOOKS), ("get",)),
+            Rule(
+                SUBRESOURCES,
+                _of("virtualmachines", "expand-spec", "objectgraph"),
+                ("get",),
+            ),
+            Rule(SUBRESOURCES, ("expand-vm-spec",), ("update",)),
+            *(Rule(group, resources, READ) for group, resources in VM_OBJECTS),
+            Rule(KUBEVIRT, (MIGRATIONS,), READ),
+            Rule("migrations.kubevirt.io", ("migrationpolicies",), READ),
+            Rule(KUBEVIRT, ("kubevirts",), ("get", "list")),
+        ),
+        "view",
+    ),
+    UserRole(
+        "kubevirt.io:migrate",
+        (
+            Rule(SUBRESOURCES, _of("virtualmachines", "migrate"), ("update",)),
+            Rule(KUBEVIRT, (MIGRATIONS,), ALL),
+        ),
+    ),
+)
+FOR_EVERYBODY = (DEFAULT, INSTANCETYPES_VIEW)
+"""Bound to all who are authenticated."""
+
+
+def cluster_role(name: str, rules: Sequence[Rule], labels: dict[str, str] | None = None) -> Json:
+    metadata: Json = {"name": name} | ({"labels": labels} if labels else {})
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": metadata,
+        "rules": [rule.json() for rule in rules],
+    }
+
+
+def cluster_binding(name: str, role: str, subject: Json) -> Json:
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [subject],
+    }
+
+
+def role(name: str, namespace: str, rules: Sequence[Rule]) -> Json:
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "Role",
+        "metadata": {"name": name, "namespace": namespace},
+        "rules": [rule.json() for rule in rules],
+    }
+
+
+def binding(name: str, namespace: str, role: str, subject: Json) -> Json:
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name, "namespace": namespace},
+        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": role},
+        "subjects": [subject],
+    }
+
+
+def service_account(name: str, namespace: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": namespace},
+    }
+
+
+def account(name: str, namespace: str) -> Json:
+    """A service account as the subject of a binding."""
+    return {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+
+
+def everybody() -> Json:
+    return {"apiGroup": RBAC, "kind": "Group", "name": "system:authenticated"}
+
+
+def given(namespace: str) -> list[Json]:
+    """What the components' accounts get."""
+    objects: list[Json] = []
+    for each in COMPONENTS:
+        subject = account(each.name, namespace)
+        objects += [
+            service_account(each.name, namespace),
+            cluster_role(each.name, each.cluster),
+            cluster_binding(each.name, each.name, subject),
+            role(each.name, namespace, each.own),
+            binding(each.name, namespace, each.name, subject),
+        ]
+    reader = account(API.name, namespace)
+    objects.append(binding(API.name, "kube-system", AUTHENTICATION_READER, reader))
+    return objects
+
+
+def users(*, aggregated: bool = True) -> list[Json]:
+    """What users get. Not `aggregated`: admin, edit and view are for an administrator to bind."""
+    objects = []
+    for each in USERS:
+        labels = {}
+        if aggregated and each.aggregate:
+            labels[f"{RBAC}/aggregate-to-{each.aggregate}"] = "true"
+        objects.append(cluster_role(each.name, each.rules, labels))
+    objects += [cluster_binding(each.name, each.name, everybody()) for each in FOR_EVERYBODY]
+    return objects
+
+
+# What RBAC cannot say.
+
+_NODE = "authentication.kubernetes.io/node-name"
+_OWN_NODE = {
+    "name": "node",
+    "expression": f"'{_NODE}' in request.userInfo.extra ? "
+    f"request.userInfo.extra['{_NODE}'][0] : ''",
+}
+_LABELS = {
+    "name": "labels",
+    "expression": "has(object.metadata.labels) ? object.metadata.labels : {}",
+}
+_OLD_LABELS = {
+    "name": "oldLabels",
+    "expression": "has(oldObject.metadata.labels) ? oldObject.metadata.labels : {}",
+}
+_ANNOTATIONS = {
+    "name": "annotations",
+    "expression": "has(object.metadata.annotations) ? object.metadata.annotations : {}",
+}
+_OLD_ANNOTATIONS = {
+    "name": "oldAnnotations",
+    "expression": "has(oldObject.metadata.annotations) ? oldObject.metadata.annotations : {}",
+}
+
+
+def _only_ours(new: str, old: str) -> str:
+    """CEL: maps differ in keys of kubevirt.io (and its subdomains) alone."""
+    ours = "k.matches('^([a-z0-9-]+[.])*kubevirt[.]io/')"
+    return (
+        f"variables.{new}.all(k, {ours} || "
+        f"(k in variables.{old} && variables.{old}[k] == variables.{new}[k])) && "
+        f"variables.{old}.all(k, {ours} || k in variables.{new})"
+    )
+
+
+def policies(namespace: str) -> list[Json]:
+    """virt-handler changes its own node's labels, and VMIs on its own node: nothing else."""
+    handler = f"system:serviceaccount:{namespace}:{HANDLER.name}"
+    return [
+        *_policy(
+            "kubevirt-node-restriction-policy",
+            handler,
+            {"apiGroups": [""], "apiVersions": ["*"], "resources": ["nodes"]},
+            [_OWN_NODE, _LABELS, _OLD_LABELS, _ANNOTATIONS, _OLD_ANNOTATIONS],
+            [
+                (
+                    "variables.node != '' && object.metadata.name == variables.node",
+                    "virt-handler may change its own node only",
+                ),
+                ("object.spec == oldObject.spec", "virt-handler may not change a node's spec"),
+                (
+                    _only_ours("labels", "oldLabels"),
+                    "virt-handler may change labels of kubevirt.io only",
+                ),
+                (
+                    _only_ours("annotations", "oldAnnotations"),
+                    "virt-handler may change annotations of kubevirt.io only",
+                ),
+            ],
+        ),
+        *_policy(
+            "kubevirt-instance-restriction-policy",
+            handler,
+            {
+                "apiGroups": [KUBEVIRT],
+                "apiVersions": ["*"],
+                "resources": ["virtualmachineinstances"],
+            },
+            [_OWN_NODE, _OLD_LABELS],
+            [
+                (
+                    "variables.node != '' && ['kubevirt.io/nodeName', "
+                    "'kubevirt.io/migrationTargetNodeName'].exists(k, "
+                    "k in variables.oldLabels && variables.oldLabels[k] == variables.node)",
+                    "virt-handler may change instances of its own node only",
+                ),
+                ("object.spec == oldObject.spec", "virt-handler may not change a spec"),
+            ],
+        ),
+    ]
+
+
+def _policy(
+    name: str,
+    user: str,
+    rule: Json,
+    variables: list[Json],
+    validations: list[tuple[str, str]],
+) -> list[Json]:
+    return [
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [{**rule, "operations": ["UPDATE"]}]},
+                "matchConditions": [
+                    {"name": "virt-handler", "expression": f"request.userInfo.username == '{user}'"}
+                ],
+                "variables": variables,
+                "validations": [
+                    {"expression": expression, "message": message}
+                    for expression, message in validations
+                ],
+            },
+        },
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": f"{name}-binding"},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        },
+    ]

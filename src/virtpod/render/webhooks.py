@@ -1,0 +1,164 @@
+"""What the API server is told to ask virt-api: admission webhooks and the aggregated API.
+
+https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
+https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/apiserver-aggregation/
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+SERVICE = "virt-api"
+TIMEOUT = 10
+COMPONENTS = ("kubevirt-controller", "kubevirt-handler", "kubevirt-apiserver")
+"""Service accounts whose updates of a VMI need no second look: they own its status."""
+
+
+@dataclass(frozen=True)
+class Webhook:
+    name: str
+    path: str
+    resource: str
+    operations: tuple[str, ...]
+    not_ours: bool = False
+    """Updates by the components themselves are not asked about."""
+
+
+MUTATING = (
+    Webhook(
+        "virtualmachines-mutator.kubevirt.io",
+        "/virtualmachines-mutate",
+        "virtualmachines",
+        ("CREATE", "UPDATE"),
+    ),
+    Webhook(
+        "virtualmachineinstances-mutator.kubevirt.io",
+        "/virtualmachineinstances-mutate",
+        "virtualmachineinstances",
+        ("CREATE", "UPDATE"),
+        not_ours=True,
+    ),
+    Webhook(
+        "migrations-mutator.kubevirt.io",
+        "/migration-mutate-create",
+        "virtualmachineinstancemigrations",
+        ("CREATE",),
+    ),
+)
+VALIDATING = (
+    Webhook(
+        "virtualmachineinstances-create-validator.kubevirt.io",
+        "/virtualmachineinstances-validate-create",
+        "virtualmachineinstances",
+        ("CREATE",),
+    ),
+    Webhook(
+        "virtualmachineinstances-update-validator.kubevirt.io",
+        "/virtualmachineinstances-validate-update",
+        "virtualmachineinstances",
+        ("UPDATE",),
+        not_ours=True,
+    ),
+    Webhook(
+        "virtualmachine-validator.kubevirt.io",
+        "/virtualmachines-validate",
+        "virtualmachines",
+        ("CREATE", "UPDATE"),
+    ),
+    Webhook(
+        "virtualmachinereplicaset-validator.kubevirt.io",
+        "/virtualmachinereplicaset-validate",
+        "virtualmachineinstancereplicasets",
+        ("CREATE", "UPDATE"),
+    ),
+    Webhook(
+        "migration-create-validator.kubevirt.io",
+        "/migration-validate-create",
+        "virtualmachineinstancemigrations",
+        ("CREATE",),
+    ),
+    Webhook(
+        "migration-update-validator.kubevirt.io",
+        "/migration-validate-update",
+        "virtualmachineinstancemigrations",
+        ("UPDATE",),
+    ),
+)
+
+
+def configurations(namespace: str, ca_bundle: str) -> list[Json]:
+    """Both webhook configurations."""
+    return [
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "webhooks": [_webhook(each, namespace, ca_bundle) for each in webhooks],
+        }
+        for kind, name, webhooks in (
+            ("MutatingWebhookConfiguration", "virt-api-mutator", MUTATING),
+            ("ValidatingWebhookConfiguration", "virt-api-validator", VALIDATING),
+        )
+    ]
+
+
+def api_services(namespace: str, ca_bundle: str) -> list[Json]:
+    """Subresources such as console and start, in both versions that clients ask for."""
+    return [
+        {
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {"name": f"{version}.subresources.kubevirt.io"},
+            "spec": {
+                "group": "subresources.kubevirt.io",
+                "version": version,
+                "groupPriorityMinimum": 1000,
+                "versionPriority": 15,
+                "service": {"namespace": namespace, "name": SERVICE, "port": 443},
+                "caBundle": _base64(ca_bundle),
+            },
+        }
+        for version in ("v1", "v1alpha3")
+    ]
+
+
+def _webhook(webhook: Webhook, namespace: str, ca_bundle: str) -> Json:
+    whole: Json = {
+        "name": webhook.name,
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": {
+            "service": {
+                "namespace": namespace,
+                "name": SERVICE,
+                "path": webhook.path,
+                "port": 443,
+            },
+            "caBundle": _base64(ca_bundle),
+        },
+        "rules": [
+            {
+                "apiGroups": ["kubevirt.io"],
+                "apiVersions": ["v1", "v1alpha3"],
+                "operations": list(webhook.operations),
+                "resources": [webhook.resource],
+                "scope": "*",
+            }
+        ],
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "timeoutSeconds": TIMEOUT,
+        "matchPolicy": "Equivalent",
+    }
+    if webhook.not_ours:
+        users = ", ".join(f"'system:serviceaccount:{namespace}:{name}'" for name in COMPONENTS)
+        expression = f"!(request.operation == 'UPDATE' && request.userInfo.username in [{users}])"
+        whole["matchConditions"] = [{"name": "not-a-component", "expression": expression}]
+    return whole
+
+
+def _base64(bundle: str) -> str:
+    return b64encode(bundle.encode()).decode()
