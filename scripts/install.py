@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from localcluster import cluster as embedded
-from localcluster import state
+from localcluster import layout, state
 from localcluster.progress import Failed, say, step
 from scripts import kvm
 from scripts.target import Target, module, references, target
@@ -64,7 +64,7 @@ def deliver(chosen: Target) -> dict[str, str]:
 def _tag_for_examples(reference: str) -> None:
     name = reference.rpartition(":")[0]
     for node in state.load().nodes:
-        tag = ["ctr", "-n", "k8s.io", "images", "tag", "--force", reference]
+        tag = [str(layout.BIN / "ctr"), "-n", "k8s.io", "images", "tag", "--force", reference]
         command = embedded.within(node.name, [*tag, f"{name}:{EXAMPLE_TAG}"])
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 

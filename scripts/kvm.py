@@ -18,7 +18,7 @@ NAME = "virtpod-kvm-probe"
 SECONDS = 60
 SCRIPT = """
 test -c /dev/kvm || exit 1
-qemu="timeout -k 1 20 qemu-system-x86_64 -accel kvm -M q35 -m 128 -display none -nodefaults"
+qemu="timeout -k 1 10 qemu-system-x86_64 -accel kvm -M q35 -m 128 -display none -nodefaults"
 if [ -f /disk/disk/disk.qcow2 ]; then
     $qemu -serial stdio -blockdev driver=file,filename=/disk/disk/disk.qcow2,node-name=f,\
 read-only=on -blockdev driver=qcow2,file=f,node-name=d,read-only=on \

@@ -16,6 +16,8 @@ IMAGE_VOLUMES = "/var/run/kubevirt-image-volume"
 EMPTY_DISKS = "/var/run/libvirt/empty-disks"
 SECRETS = f"{PRIVATE}/secret"
 LIBVIRT_RUNTIME = "/var/run/libvirt"
+LIBVIRT_SOCKET = f"{LIBVIRT_RUNTIME}/libvirt-sock"
+LIBVIRT_URI = f"qemu:///session?socket={LIBVIRT_SOCKET}"
 OVMF = "/usr/share/OVMF"
 
 QEMU_UID = 107

@@ -30,10 +30,17 @@ from virtpod.wire.messages import DomainChanged, DomainState, InterfaceSeen
 
 T = TypeVar("T")
 
-SOCKET = f"{paths.LIBVIRT_RUNTIME}/libvirt-sock"
-URI = f"qemu:///session?socket={SOCKET}"
+SOCKET = paths.LIBVIRT_SOCKET
+URI = paths.LIBVIRT_URI
 CONFIG = f"{paths.PRIVATE}/libvirt"
 CAPABILITIES = f"{paths.PRIVATE}/libvirt/qemu/cache/capabilities"
+ENVIRONMENT = {
+    "HOME": paths.PRIVATE,
+    "XDG_CACHE_HOME": paths.PRIVATE,
+    "XDG_CONFIG_HOME": paths.PRIVATE,
+    "XDG_RUNTIME_DIR": "/var/run",
+    "MALLOC_ARENA_MAX": "1",  # half of the daemon's memory would be arenas of idle threads
+}
 START_TIMEOUT = 30
 """Seconds until a daemon that does not answer is given up."""
 
@@ -164,7 +171,7 @@ class Hypervisor:
                 if self._daemon is None or self._daemon.exited.done():
                     Path(SOCKET).unlink(missing_ok=True)
                     self._daemon = self._processes.spawn(
-                        ["libvirtd", "-f", f"{CONFIG}/libvirtd.conf"], {"MALLOC_ARENA_MAX": "1"}
+                        ["libvirtd", "-f", f"{CONFIG}/libvirtd.conf"], ENVIRONMENT
                     )
                 try:
                     await _listening(SOCKET, self._daemon)

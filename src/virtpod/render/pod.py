@@ -144,6 +144,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             {"name": "XDG_CACHE_HOME", "value": paths.PRIVATE},
             {"name": "XDG_CONFIG_HOME", "value": paths.PRIVATE},
             {"name": "XDG_RUNTIME_DIR", "value": "/var/run"},
+            {"name": "LIBVIRT_DEFAULT_URI", "value": paths.LIBVIRT_URI},
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             *_joined(parts, "env"),
         ],
