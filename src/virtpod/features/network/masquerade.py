@@ -100,7 +100,7 @@ def _rules(nic: Interface, link: str, gateway: str, guest: str) -> str:
             "type nat hook prerouting priority dstnat; policy accept;",
             f'iifname "{link}" jump inbound',
         ),
-        "output": ("type nat hook output priority dstnat; policy accept;", *local),
+        "output": ("type nat hook output priority -100; policy accept;", *local),
         "postrouting": (
             "type nat hook postrouting priority srcnat; policy accept;",
             f'ip saddr {guest} oifname "{link}" masquerade',
