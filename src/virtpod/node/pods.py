@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from virtpod.controllers.node_vmi import Pod
@@ -50,7 +52,7 @@ class _Terminated(_Wire):
 
 
 class _State(_Wire):
-    running: msgspec.Raw | None = None
+    running: Any = None
     terminated: _Terminated | None = None
 
 

@@ -1,0 +1,217 @@
+"""A VMI's life on its node: a real conversation with a launcher, a fake API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.node.world import RUNNING, World, pod, vmi, world
+from virtpod.kube.resources import PODS, VMIS
+from virtpod.wire.messages import (
+    DomainChanged,
+    Failed,
+    Hello,
+    InterfaceSeen,
+    Release,
+    Shutdown,
+    Sync,
+)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as found:
+        yield found
+
+
+def phase(wanted: str) -> Any:
+    return lambda obj: obj["status"]["phase"] == wanted
+
+
+async def _running(node: World) -> dict[str, Any]:
+    """A guest that runs, from the pod's creation on."""
+    node.put(vmi())
+    node.put(pod())
+    await node.launcher.listen()
+    await node.launcher.until(Sync)
+    node.launcher.say(RUNNING)
+    node.put(pod(running=True))
+    node.change("Scheduled")
+    return await node.until(phase("Running"))
+
+
+async def test_the_guest_is_started_before_the_api_says_scheduled(node: World) -> None:
+    node.put(vmi())
+    node.put(pod())
+    await node.launcher.listen()
+    sync = await node.launcher.until(Sync)
+    assert msgspec.json.decode(sync.vmi)["metadata"]["name"] == "demo"
+    assert [link.tap for link in sync.links] == ["tap0"]
+    assert sync.emulation
+    assert len(node.prepared) == 1
+    assert node.writes() == []
+
+
+async def test_one_patch_and_one_event_say_that_it_runs(node: World) -> None:
+    obj = await _running(node)
+    await _settled(node)
+    assert node.writes() == ["patch virtualmachineinstances", "create events"]
+    assert node.events() == ["Started"]
+    stamps = obj["status"]["phaseTransitionTimestamps"]
+    assert [stamp["phase"] for stamp in stamps] == ["Scheduling", "Running"]
+    known = {condition["type"]: condition["status"] for condition in obj["status"]["conditions"]}
+    assert known == {"Ready": "True", "LiveMigratable": "False"}
+    assert obj["status"]["interfaces"][0]["ipAddress"] == "10.1.0.7"
+    assert obj["status"]["machine"] == {"type": "pc-q35"}
+
+
+async def test_the_end_is_written_once_and_the_launcher_released(node: World) -> None:
+    await _running(node)
+    node.cluster.writes.clear()
+    node.launcher.say(DomainChanged(seq=2, state="Shutoff", reason="Shutdown", started=True))
+    await node.until(phase("Succeeded"))
+    await node.launcher.until(Release)
+    await _settled(node)
+    assert node.writes() == ["patch virtualmachineinstances", "create events"]
+    assert node.events() == ["Started", "Stopped"]
+
+
+async def test_a_deleted_vmi_s_guest_is_asked_to_power_off_once(node: World) -> None:
+    await _running(node)
+    node.change("Running", deletionTimestamp="2026-01-01T00:00:00Z")
+    asked = await node.launcher.until(Shutdown)
+    assert asked.grace == 30
+    node.launcher.say(DomainChanged(seq=2, state="ShuttingDown", started=True))
+    node.launcher.say(DomainChanged(seq=3, state="Shutoff", reason="Shutdown", started=True))
+    await node.until(phase("Succeeded"))
+    await node.launcher.until(Release)
+    await _settled(node)
+    assert len(node.launcher.all(Shutdown)) == 1
+    assert node.events() == ["Started", "ShuttingDown", "Stopped"]
+
+
+async def test_a_launcher_that_dies_takes_its_guest_with_it(node: World) -> None:
+    await _running(node)
+    node.launcher.die()
+    await node.until(phase("Failed"))
+
+
+async def test_a_broken_connection_changes_nothing_and_is_made_again(node: World) -> None:
+    before = await _running(node)
+    node.launcher.hang_up()
+    await node.launcher.until(Hello, times=2)
+    await _settled(node)
+    assert node.vmi()["status"] == before["status"]
+    assert len(node.launcher.all(Sync)) == 1
+    assert len(node.prepared) == 1
+
+
+async def test_a_restarted_virt_handler_leaves_guests_alone(tmp_path: Path) -> None:
+    async with world(tmp_path / "one") as node:
+        node.put(vmi("Running", conditions=[]))
+        node.put(pod(running=True))
+        node.launcher.domain = RUNNING
+        await node.launcher.listen()
+        await node.launcher.until(Hello)
+        await node.until(lambda obj: "machine" in obj["status"])
+        await _settled(node)
+        assert node.launcher.all(Sync) == []
+        assert node.prepared == []
+        assert node.events() == []
+
+
+async def test_a_guest_that_ended_while_nobody_looked(node: World) -> None:
+    node.put(vmi("Running"))
+    node.put(pod(ended=0))
+    await node.until(phase("Succeeded"))
+
+
+async def test_why_it_cannot_start_is_said_once(node: World) -> None:
+    node.launcher.answer = lambda request: (
+        Failed(id=request.id, reason="NoDisk", message="there is no disk in it", final=True)
+        if isinstance(request, Sync)
+        else None
+    )
+    node.put(vmi())
+    node.put(pod())
+    await node.launcher.listen()
+    await node.launcher.until(Sync)
+    node.change("Scheduled")
+    obj = await node.until(lambda obj: "conditions" in obj["status"])
+    await _settled(node)
+    [condition] = obj["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("Synchronized", "False")
+    assert (condition["reason"], condition["message"]) == ("NoDisk", "there is no disk in it")
+    assert node.events() == ["SyncFailed"]
+    assert node.writes() == ["patch virtualmachineinstances", "create events"]
+
+
+async def test_pause_and_interfaces_are_followed(node: World) -> None:
+    await _running(node)
+    node.launcher.say(DomainChanged(seq=2, state="Paused", reason="User", started=True))
+    obj = await node.until(_has("Paused"))
+    assert _condition(obj, "Paused")["reason"] == "PausedByUser"
+    seen = InterfaceSeen(name="default", mac="02:00:00:00:00:07")
+    node.launcher.say(DomainChanged(seq=3, state="Running", started=True, interfaces=[seen]))
+    obj = await node.until(lambda obj: not _has("Paused")(obj))
+    assert obj["status"]["interfaces"][0]["mac"] == "02:00:00:00:00:07"
+
+
+async def test_unchanged_news_are_not_written(node: World) -> None:
+    await _running(node)
+    await _settled(node)
+    node.cluster.writes.clear()
+    node.launcher.say(RUNNING)
+    node.put(pod(running=True))
+    await _settled(node)
+    assert node.writes() == []
+
+
+async def test_labels_do_not_make_a_launcher(node: World) -> None:
+    """CVE-2025-64435: only the owner reference counts."""
+    node.put(vmi("Scheduled"))
+    node.put(pod(running=True, ownerReferences=[]))
+    await node.launcher.listen()
+    await _settled(node)
+    assert node.launcher.got == []
+
+
+async def test_a_conflict_is_no_trouble(node: World) -> None:
+    node.cluster.fail("patch", VMIS, status=409, reason="Conflict")
+    await _running(node)
+    await _settled(node)
+    assert node.events() == ["Started"]
+
+
+async def test_nothing_is_left_of_a_pod_that_is_gone(node: World) -> None:
+    await _running(node)
+    node.cluster.remove(PODS, ("default", "virt-launcher-demo-abcde"))
+    async with asyncio.timeout(5):
+        while node.sync.attended("default", "demo"):  # noqa: ASYNC110 # nothing tells it
+            await asyncio.sleep(0.005)
+    await _settled(node)
+    assert node.vmi()["status"]["phase"] == "Running"
+
+
+def _condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next(each for each in obj["status"]["conditions"] if each["type"] == kind)
+
+
+def _has(kind: str) -> Any:
+    return lambda obj: any(each["type"] == kind for each in obj["status"].get("conditions", ()))
+
+
+async def _settled(node: World) -> None:
+    """All that was told has been decided upon: the loop has been idle for a while."""
+    queue = node.sync.loop.queue
+    idle = 0
+    async with asyncio.timeout(10):
+        while idle < 20:
+            await asyncio.sleep(0.01)
+            busy = len(queue) or queue.processing()
+            idle = 0 if busy else idle + 1
