@@ -51,7 +51,7 @@ def beneath(directory: int, path: str, flags: int = os.O_PATH) -> Iterator[int]:
 
 def open_beneath(directory: int, path: str, flags: int = os.O_PATH) -> int:
     """Like `beneath`; the caller closes the handle."""
-    how = _How(flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0, CAREFUL)
+    how = _How(flags | os.O_CLOEXEC, 0, CAREFUL)
     while True:
         handle: int = _libc.syscall(
             OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how)

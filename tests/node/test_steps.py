@@ -1,0 +1,187 @@
+"""The privileged steps, for real: in a network namespace that the test makes and leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.domain.facts import Host, PodLink
+from virtpod.domain.steps import Bridge, Nft, Sysctl, Tap
+from virtpod.node import facts
+from virtpod.node.steps import carry_out, netns, nft, sysctl
+from virtpod.render import host
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.skipif(os.getuid() != 0, reason="needs root"),
+    pytest.mark.skipif(not shutil.which("nft"), reason="needs nft"),
+]
+
+VMI = msgspec.convert(
+    {
+        "metadata": {"namespace": "default", "name": "demo", "uid": "u-1"},
+        "spec": {
+            "domain": {"devices": {"interfaces": [{"name": "default", "masquerade": {}}]}},
+            "networks": [{"name": "default", "pod": {}}],
+        },
+    },
+    VirtualMachineInstance,
+)
+STEPS = (
+    Bridge("k6t-eth0", "02:00:00:00:00:00", 1400, ("10.0.2.1/24",)),
+    Tap("tap0", "k6t-eth0", 1400, 107),
+    Sysctl("net.ipv4.ip_forward", "1"),
+    Sysctl("net.ipv4.conf.k6t-eth0.route_localnet", "1"),
+    Nft(
+        "ip",
+        "kubevirt",
+        "chain pre {\n  type nat hook prerouting priority dstnat; policy accept;\n"
+        '  iifname "eth0" dnat to 10.0.2.2\n}\n',
+    ),
+)
+
+
+class Pod:
+    """A process in a network namespace of its own, with an eth0 as a CNI makes it."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(["unshare", "-n", "sleep", "1000"])
+        self.run("true")
+
+    def run(self, *command: str) -> str:
+        """Runs it there; `unshare` needs a moment until it has made the namespace."""
+        own = os.readlink("/proc/self/ns/net")
+        while os.readlink(f"/proc/{self.process.pid}/ns/net") == own:
+            assert self.process.poll() is None
+        enter = ["nsenter", "-t", str(self.process.pid), "-n", *command]
+        return subprocess.run(enter, check=True, capture_output=True, text=True).stdout
+
+    def json(self, *command: str) -> Any:
+        return json.loads(self.run(*command))
+
+    def inside(self, work: Callable[[], Any]) -> Any:
+        async def entered() -> Any:
+            handle = netns.of(self.process.pid)
+            try:
+                return await netns.inside(handle, work)
+            finally:
+                os.close(handle)
+
+        return asyncio.run(entered())
+
+    def state(self) -> tuple[Any, ...]:
+        """All that steps can change."""
+        links = self.json("ip", "-d", "-j", "link")
+        for link in links:
+            for part in ("info_data", "info_slave_data"):
+                data = link.get("linkinfo", {}).get(part, {})
+                for name in [name for name in data if "timer" in name]:
+                    del data[name]  # they run
+        return (
+            links,
+            self.json("ip", "-j", "addr"),
+            self.run("nft", "-s", "list", "ruleset"),
+            self.run("cat", "/proc/sys/net/ipv4/ip_forward"),
+        )
+
+
+@pytest.fixture
+def pod() -> Iterator[Pod]:
+    made = Pod()
+    made.run("ip", "link", "add", "eth0", "mtu", "1400", "type", "veth", "peer", "name", "host0")
+    made.run("ip", "addr", "add", "10.1.0.7/24", "dev", "eth0")
+    for name in ("eth0", "host0", "lo"):
+        made.run("ip", "link", "set", name, "up")
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def test_the_pod_s_link_is_found(pod: Pod) -> None:
+    found = pod.inside(lambda: facts.probe("node1", VMI))
+    link = found.links["default"]
+    assert (link.name, link.mtu, link.addresses) == ("eth0", 1400, ("10.1.0.7/24",))
+    assert link.mac.count(":") == 5
+
+
+def test_steps_make_what_they_name(pod: Pod) -> None:
+    pod.inside(lambda: carry_out(STEPS))
+    links = {link["ifname"]: link for link in pod.json("ip", "-d", "-j", "link")}
+    assert links["k6t-eth0"]["address"] == "02:00:00:00:00:00"
+    assert links["k6t-eth0"]["mtu"] == 1400
+    assert "UP" in links["k6t-eth0"]["flags"]
+    assert links["tap0"]["master"] == "k6t-eth0"
+    assert links["tap0"]["mtu"] == 1400
+    assert links["tap0"]["linkinfo"]["info_data"]["persist"]
+    addresses = pod.json("ip", "-j", "addr", "show", "k6t-eth0")[0]["addr_info"]
+    assert "10.0.2.1" in [address["local"] for address in addresses]
+    assert "dnat to 10.0.2.2" in pod.run("nft", "list", "table", "ip", "kubevirt")
+    assert pod.run("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
+
+
+def test_a_second_run_changes_nothing(pod: Pod) -> None:
+    pod.inside(lambda: carry_out(STEPS))
+    before = pod.state()
+    pod.inside(lambda: carry_out(STEPS))
+    assert pod.state() == before
+
+
+def test_a_half_made_state_is_completed(pod: Pod) -> None:
+    pod.run("ip", "link", "add", "k6t-eth0", "type", "bridge")
+    pod.run("nft", "add table ip kubevirt; add chain ip kubevirt old")
+    pod.inside(lambda: carry_out(STEPS))
+    assert "old" not in pod.run("nft", "list", "table", "ip", "kubevirt")
+    assert pod.json("ip", "-j", "link", "show", "k6t-eth0")[0]["address"] == "02:00:00:00:00:00"
+
+
+def test_what_a_vmi_asks_for_is_made(pod: Pod) -> None:
+    def make() -> list[Any]:
+        found = facts.probe("node1", VMI)
+        carry_out(host.host(VMI, found))
+        return host.links(VMI, found)
+
+    [link] = pod.inside(make)
+    assert (link.name, link.tap, link.mtu) == ("default", "tap0", 1400)
+    assert "masquerade" in pod.run("nft", "list", "table", "ip", "kubevirt")
+    assert "tap0" in [each["ifname"] for each in pod.json("ip", "-j", "link")]
+
+
+def test_the_node_s_own_namespace_is_refused() -> None:
+    with pytest.raises(PermissionError):
+        netns.of(os.getpid())
+
+
+def test_the_node_is_left_alone(pod: Pod) -> None:
+    before = subprocess.run(["ip", "-j", "link"], capture_output=True, check=True).stdout
+    names = [link["ifname"] for link in json.loads(before)]
+    pod.inside(lambda: carry_out(STEPS))
+    after = subprocess.run(["ip", "-j", "link"], capture_output=True, check=True).stdout
+    assert [link["ifname"] for link in json.loads(after)] == names
+    assert "k6t-eth0" not in names
+
+
+def test_nft_says_what_is_wrong(pod: Pod) -> None:
+    with pytest.raises(OSError, match="syntax error"):
+        pod.inside(lambda: nft.replace(Nft("ip", "kubevirt", "chain x {\n  nonsense\n}\n")))
+    assert "kubevirt" not in pod.run("nft", "list", "ruleset")
+
+
+@pytest.mark.parametrize("key", ["kernel.core_pattern", "net..x", "net.ipv4.x/../../y"])
+def test_only_network_settings_are_written(key: str) -> None:
+    with pytest.raises(ValueError, match="not a network setting"):
+        sysctl.write(Sysctl(key, "1"))
+
+
+def test_a_pod_without_a_link(pod: Pod) -> None:
+    pod.run("ip", "link", "del", "eth0")
+    assert pod.inside(lambda: facts.probe("node1", VMI)) == Host(node="node1", links={})
+    assert PodLink().mtu == 1500
