@@ -68,6 +68,7 @@ def running(folder: Path) -> Iterator[Config]:
         f"--service-account-signing-key-file={key}",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--endpoint-reconciler-type=none",
+        "--allow-privileged=true",  # as virt-handler is
     ]
     with process(etcd, folder / "etcd.log"), process(apiserver, folder / "apiserver.log") as server:
         config = Config(f"https://127.0.0.1:{port}", token=TOKEN, insecure=True)

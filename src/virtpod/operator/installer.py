@@ -146,7 +146,8 @@ class Installer:
 
     def architecture(self) -> str:
         """That of most nodes."""
-        found = [node.status.node_info.architecture for node in self.nodes.values()]
+        told = [node.status.node_info.architecture for node in self.nodes.values()]
+        found = [each for each in told if each]
         return max(sorted(set(found)), key=found.count, default="amd64")
 
     def lacking(self) -> tuple[Workload, ...]:

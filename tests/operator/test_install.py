@@ -1,0 +1,268 @@
+"""virt-operator installs, rests, repairs and removes, on a real kube-apiserver.
+
+Nothing runs there, so the test plays the kubelet: it writes the statuses of Deployments and
+DaemonSets, and makes the aggregated API available.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from virtpod.controllers import conditions
+from virtpod.kube import apply, errors
+from virtpod.kube.client import Client
+from virtpod.kube.config import Config
+from virtpod.kube.resources import (
+    API_SERVICES,
+    CLUSTER_ROLES,
+    CRDS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    KUBEVIRTS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    NODES,
+    SECRETS,
+    SERVICES,
+    VALIDATING_WEBHOOKS,
+    VMS,
+    Key,
+    Obj,
+)
+from virtpod.operator.__main__ import Operator
+from virtpod.operator.decide import FINALIZER
+from virtpod.render.install import Options, kubevirt_cr, operator_manifests
+
+pytestmark = pytest.mark.apiserver
+
+NAMESPACE = "kubevirt"
+OPTIONS = Options(
+    image="registry.example/virtpod:1", launcher_image="registry.example/virt-launcher:1"
+)
+CR = Key(NAMESPACE, "kubevirt")
+WITHIN = 60.0
+
+
+class Counting(Client):
+    """Counts what is written."""
+
+    writes: list[str]
+
+    def count(self) -> list[str]:
+        self.writes = []
+        observe = self.observe
+
+        def seen(observation: Any) -> None:
+            if observation.method != "GET":
+                self.writes.append(f"{observation.method} {observation.path}")
+            if observe:
+                observe(observation)
+
+        self.observe = seen
+        return self.writes
+
+
+@pytest.fixture
+async def client(apiserver: Config) -> AsyncIterator[Client]:
+    async with Client(apiserver, component="test") as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def operator(
+    config: Config, *, by_hand: bool = False
+) -> AsyncIterator[tuple[Operator, list[str]]]:
+    async with Counting(config, component="virt-operator") as client:
+        writes = client.count()
+        running = Operator(client, client, OPTIONS)
+
+        async def answers() -> str:
+            return ""
+
+        running.installer.answers = answers  # type: ignore[method-assign]  # no virt-api runs here
+        async with asyncio.TaskGroup() as tasks:
+            working = [tasks.create_task(each.run()) for each in running.informers]
+            await running.wait_synced()
+            if not by_hand:
+                working.append(tasks.create_task(running.loop.run()))
+            try:
+                yield running, writes
+            finally:
+                for task in working:
+                    task.cancel()
+
+
+async def until(client: Client, so: Any) -> Obj | None:
+    return await apply.wait_for(client, KUBEVIRTS, CR, so, WITHIN)
+
+
+async def play_kubelet(client: Client) -> None:
+    """All replicas are there."""
+    for name in ("virt-api", "virt-controller"):
+        found = await apply.wait_for(
+            client, DEPLOYMENTS, Key(NAMESPACE, name), lambda obj: obj is not None, WITHIN
+        )
+        assert found is not None
+        wanted = found["spec"]["replicas"]
+        status = {
+            "observedGeneration": found["metadata"]["generation"],
+            "replicas": wanted,
+            "updatedReplicas": wanted,
+            "readyReplicas": wanted,
+            "availableReplicas": wanted,
+        }
+        await client.patch(
+            DEPLOYMENTS, Key(NAMESPACE, name), {"status": status}, "merge", subresource="status"
+        )
+    key = Key(NAMESPACE, "virt-handler")
+    found = await apply.wait_for(client, DAEMONSETS, key, lambda obj: obj is not None, WITHIN)
+    assert found is not None
+    status = {
+        "observedGeneration": found["metadata"]["generation"],
+        "currentNumberScheduled": 1,
+        "numberMisscheduled": 0,
+        "desiredNumberScheduled": 1,
+        "updatedNumberScheduled": 1,
+        "numberReady": 1,
+        "numberAvailable": 1,
+    }
+    await client.patch(DAEMONSETS, key, {"status": status}, "merge", subresource="status")
+
+
+def deployed(cr: Obj | None) -> bool:
+    return cr is not None and (cr.get("status") or {}).get("phase") == "Deployed"
+
+
+def status_of(cr: Obj, type: str) -> str:
+    return conditions.status(conditions.of(cr), type)
+
+
+async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
+    client: Client, apiserver: Config
+) -> None:
+    node = {"metadata": {"name": "node1"}}
+    await client.create(NODES, node)
+    manifests = operator_manifests(OPTIONS)
+    # What needs a node is not a part of this.
+    await apply.all(client, [m for m in manifests if m["kind"] != "Deployment"], "test")
+    await client.create(KUBEVIRTS, kubevirt_cr(OPTIONS))
+    async with operator(apiserver):
+        await until(client, lambda cr: (cr.get("status") or {}).get("phase") == "Deploying")
+        await play_kubelet(client)
+        cr = await until(client, deployed)
+        assert cr is not None
+        assert cr["metadata"]["finalizers"] == [FINALIZER]
+        assert cr["status"]["observedGeneration"] == cr["metadata"]["generation"]
+        assert {
+            type: status_of(cr, type)
+            for type in ("Available", "Progressing", "Degraded", "Created")
+        } == {"Available": "True", "Progressing": "False", "Degraded": "False", "Created": "True"}
+        assert cr["status"]["defaultArchitecture"] == "amd64"
+
+    # At rest nothing is written, not even by a new process that looks at everything.
+    async with operator(apiserver, by_hand=True) as (running, writes):
+        plan = await running.loop.step(CR)
+        assert plan is not None
+        assert plan.why == "something is to be applied"
+        plan = await running.loop.step(CR)
+        assert plan is not None
+        assert plan.why == "all is as it should be"
+        assert writes == []
+
+    async with operator(apiserver):
+        # What somebody breaks is repaired.
+        service = await client.get(SERVICES, Key(NAMESPACE, "virt-api"))
+        await client.delete(SERVICES, Key(NAMESPACE, "virt-api"))
+        repaired = await apply.wait_for(
+            client,
+            SERVICES,
+            Key(NAMESPACE, "virt-api"),
+            lambda obj: obj is not None and obj["metadata"]["uid"] != service["metadata"]["uid"],
+            WITHIN,
+        )
+        assert repaired is not None
+
+        # A second CR is refused, and changes nothing.
+        second = kubevirt_cr(OPTIONS)
+        second["metadata"]["name"] = "another"
+        await client.create(KUBEVIRTS, second)
+        refused = await apply.wait_for(
+            client,
+            KUBEVIRTS,
+            Key(NAMESPACE, "another"),
+            lambda obj: obj is not None and bool(conditions.of(obj)),
+            WITHIN,
+        )
+        assert refused is not None
+        told = conditions.find(conditions.of(refused), "Synchronized")
+        assert told is not None
+        assert told["reason"] == "ExistingDeployment"
+        await client.delete(KUBEVIRTS, Key(NAMESPACE, "another"))
+
+        # Another tag rolls out.
+        await client.patch(KUBEVIRTS, CR, {"spec": {"imageTag": "2"}}, "merge")
+        await apply.wait_for(
+            client,
+            DEPLOYMENTS,
+            Key(NAMESPACE, "virt-api"),
+            lambda obj: (
+                obj is not None
+                and obj["spec"]["template"]["spec"]["containers"][0]["image"]
+                == "registry.example/virtpod:2"
+            ),
+            WITHIN,
+        )
+        await play_kubelet(client)
+        await until(
+            client,
+            lambda cr: (
+                cr["status"]["observedGeneration"] == cr["metadata"]["generation"]
+                and status_of(cr, "Progressing") == "False"
+            ),
+        )
+
+        # Removal, with a VM there whose webhook nobody answers any more.
+        for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+            for found in (await client.list(resource)).items:
+                await client.delete(resource, Key("", found["metadata"]["name"]))
+        vm = {
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "VirtualMachine",
+            "metadata": {"name": "vm", "namespace": "default"},
+            "spec": {
+                "runStrategy": "Halted",
+                "template": {"spec": {"domain": {"devices": {}}}},
+            },
+        }
+        with contextlib.suppress(errors.AlreadyExists):
+            await client.create(NAMESPACES, {"metadata": {"name": "default"}})
+        await client.create(VMS, vm)
+        await client.delete(KUBEVIRTS, CR)
+        assert await until(client, lambda cr: cr is None) is None
+    left = [
+        obj["metadata"]["name"]
+        for resource in (
+            CRDS,
+            DEPLOYMENTS,
+            DAEMONSETS,
+            SECRETS,
+            API_SERVICES,
+            MUTATING_WEBHOOKS,
+            VALIDATING_WEBHOOKS,
+        )
+        for obj in (await client.list(resource)).items
+        if "kubevirt" in obj["metadata"]["name"] or "virt-" in obj["metadata"]["name"]
+        # Those of the groups that CRDs define come and go with the CRDs.
+        if resource != API_SERVICES or "subresources" in obj["metadata"]["name"]
+    ]
+    assert left == ["kubevirts.kubevirt.io"]
+    roles = [obj["metadata"]["name"] for obj in (await client.list(CLUSTER_ROLES)).items]
+    assert sorted(name for name in roles if "kubevirt" in name) == [
+        "kubevirt-operator",
+        "kubevirt.io:operator",
+    ]
