@@ -55,7 +55,7 @@ class Heartbeat:
             pause = EVERY * random.uniform(0.9, 1.1)
             self._wake.clear()
             try:
-                await self._beat(self.ready())
+                await self.beat()
             except errors.ApiError as error:
                 log.warning("no heartbeat", extra={"node": self.node, "error": str(error)})
                 pause = RETRY * random.uniform(0.5, 1.5)
@@ -70,7 +70,9 @@ class Heartbeat:
         body = {"metadata": {"labels": {SCHEDULABLE: "false"}}}
         await self.client.patch(NODES, Key("", self.node), body)
 
-    async def _beat(self, ready: bool) -> None:
+    async def beat(self) -> None:
+        """One heartbeat: one patch, or two where somebody has meddled with the labels."""
+        ready = self.ready()
         if self._known is None:
             self._known = await self.client.get(NODES, Key("", self.node))
         body = patch(self._known, self.abilities(), ready, datetime.now(UTC))

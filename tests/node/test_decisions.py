@@ -1,0 +1,330 @@
+"""virt-handler's decisions, rule by rule: a pure function of what is seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.node.world import NODE, POD_UID, RUNNING, UID, vmi
+from virtpod.controllers.node_vmi import (
+    LONGEST_PAUSE,
+    Failure,
+    Guest,
+    Pod,
+    Prepare,
+    Seen,
+    Tell,
+    decide,
+    merged,
+)
+from virtpod.kube.plan import Event, Patch, Plan
+from virtpod.wire.messages import DomainChanged
+
+NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+POD = Pod(
+    POD_UID,
+    "virt-launcher-demo-abcde",
+    "default",
+    vmi_name="demo",
+    vmi_uid=UID,
+    ips=("10.1.0.7",),
+    ready=True,
+    running=True,
+)
+LISTENS = Guest(connected=True)
+RUNS = Guest(connected=True, prepared=True, domain=RUNNING)
+PREPARE = Prepare(POD_UID)
+RELEASE = Tell(POD_UID, "release")
+
+
+def seen(phase: str, guest: Guest = LISTENS, **more: Any) -> Seen:
+    return Seen(NODE, NOW, **{"vmi": vmi(phase), "pod": POD, "guest": guest, **more})
+
+
+def deleted(phase: str) -> dict[str, Any]:
+    obj = vmi(phase)
+    obj["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return obj
+
+
+def domain(state: Any, reason: str = "Unknown", started: bool = True, **more: Any) -> Guest:
+    shown = DomainChanged(seq=2, state=state, reason=reason, started=started, **more)
+    return replace(RUNS, domain=shown)
+
+
+def written(plan: Plan) -> dict[str, Any]:
+    """What the patch sets below status."""
+    patches = [action for action in plan.actions if isinstance(action, Patch)]
+    return {
+        operation["path"].removeprefix("/status/"): operation["value"]
+        for patch in patches
+        for operation in patch.body
+        if operation["op"] == "add"
+    }
+
+
+def told(plan: Plan) -> list[str]:
+    return [action.reason for action in plan.actions if isinstance(action, Event)]
+
+
+def conditions(plan: Plan) -> dict[str, tuple[str, str]]:
+    found = written(plan).get("conditions", ())
+    return {each["type"]: (each["status"], each.get("reason", "")) for each in found}
+
+
+# Before the guest runs.
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Scheduling", "Scheduled"])
+def test_a_launcher_that_listens_is_prepared_at_once(phase: str) -> None:
+    assert decide(seen(phase)).actions == (PREPARE,)
+
+
+@pytest.mark.parametrize(
+    "guest",
+    [
+        Guest(),
+        Guest(connected=True, preparing=True),
+        Guest(connected=True, prepared=True),
+        RUNS,
+    ],
+)
+def test_nothing_is_prepared_twice(guest: Guest) -> None:
+    assert not decide(seen("Scheduling", guest)).actions
+
+
+def test_a_running_guest_s_launcher_is_not_prepared_again() -> None:
+    assert PREPARE not in decide(seen("Running")).actions
+
+
+def test_nothing_starts_that_is_being_deleted() -> None:
+    assert decide(seen("Scheduled", vmi=deleted("Scheduled"))).actions == [
+        Tell(POD_UID, "shutdown", 30)
+    ]
+    assert not decide(seen("Scheduled", pod=replace(POD, deleting=True))).actions
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Scheduling"])
+def test_virt_controller_s_phases_are_not_written(phase: str) -> None:
+    ended = domain("Shutoff", "Shutdown")
+    for guest in (RUNS, ended, replace(LISTENS, lost=True, prepared=True)):
+        assert written(decide(seen(phase, guest))) == {}
+
+
+def test_nothing_is_known_of_the_vmi_or_of_its_pod() -> None:
+    assert not decide(seen("Running", vmi=None)).actions
+    assert not decide(seen("Running", pod=None)).actions
+
+
+def test_a_failed_start_waits_longer_each_time() -> None:
+    waits = []
+    for times in (1, 2, 3, 20):
+        failure = Failure("X", "y", at=NOW, times=times)
+        plan = decide(seen("Scheduling", replace(LISTENS, failure=failure)))
+        assert not plan.actions
+        waits.append(plan.again_in)
+    assert waits == [1.0, 2.0, 4.0, LONGEST_PAUSE]
+
+
+def test_a_final_failure_is_not_hurried() -> None:
+    failure = Failure("NoDisk", "there is none", final=True, at=NOW)
+    assert decide(seen("Scheduled", replace(LISTENS, failure=failure))).again_in == LONGEST_PAUSE
+
+
+def test_a_failed_start_is_tried_again_when_it_is_due() -> None:
+    failure = Failure("X", "y", at=NOW - 2)
+    plan = decide(seen("Scheduled", replace(LISTENS, failure=failure)))
+    assert plan.actions == (PREPARE,)
+
+
+def test_why_it_cannot_start_is_told_with_the_reason() -> None:
+    failure = Failure("NoDisk", "there is none", at=NOW)
+    plan = decide(seen("Scheduled", replace(LISTENS, failure=failure)))
+    assert conditions(plan) == {"Synchronized": ("False", "NoDisk")}
+    assert told(plan) == ["SyncFailed"]
+
+
+# It runs.
+
+
+def test_running_is_one_patch_that_tests_what_it_rests_on() -> None:
+    plan = decide(seen("Scheduled", RUNS))
+    [patch] = [action for action in plan.actions if isinstance(action, Patch)]
+    tests = {each["path"]: each["value"] for each in patch.body if each["op"] == "test"}
+    assert tests["/metadata/uid"] == UID
+    assert tests["/status/phase"] == "Scheduled"
+    assert tests["/status/conditions"] is None
+    assert written(plan)["phase"] == "Running"
+    assert told(plan) == ["Started"]
+    assert plan.actions[0] is patch
+
+
+def test_a_pod_that_is_not_ready_yet_makes_no_ready_condition() -> None:
+    plan = decide(seen("Scheduled", RUNS, pod=replace(POD, ready=False)))
+    assert "Ready" not in conditions(plan)
+
+
+def test_the_pod_s_address_is_waited_for() -> None:
+    plan = decide(seen("Scheduled", RUNS, pod=replace(POD, ips=(), running=False)))
+    assert not plan.actions
+
+
+def test_qemu_that_is_being_set_up_is_no_guest() -> None:
+    assert not decide(seen("Scheduled", domain("Paused", "StartingUp", started=False))).actions
+
+
+def test_a_guest_that_is_to_start_paused_runs_when_it_is_paused() -> None:
+    obj = vmi("Scheduled")
+    obj["spec"]["startStrategy"] = "Paused"
+    plan = decide(seen("Scheduled", domain("Paused", "User", started=False), vmi=obj))
+    assert written(plan)["phase"] == "Running"
+    assert conditions(plan)["Paused"] == ("True", "PausedByUser")
+
+
+def after(plan: Plan, obj: dict[str, Any]) -> dict[str, Any]:
+    """The VMI once the plan is carried out."""
+    changed: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))
+    changed["status"].update(written(plan))
+    return changed
+
+
+def test_a_second_look_writes_nothing() -> None:
+    running = after(decide(seen("Scheduled", RUNS)), vmi("Scheduled"))
+    assert not decide(seen("Running", RUNS, vmi=running)).actions
+
+
+def test_other_people_s_conditions_stay() -> None:
+    obj = vmi("Running", conditions=[{"type": "Ready", "status": "True"}])
+    plan = decide(seen("Running", domain("Paused", "User"), vmi=obj))
+    assert written(plan)["conditions"][0] == {"type": "Ready", "status": "True"}
+    assert conditions(plan)["Paused"] == ("True", "PausedByUser")
+
+
+def test_an_io_error_is_told_once() -> None:
+    stopped = domain("Paused", "IOError", message="disk full")
+    first = decide(seen("Running", stopped))
+    assert conditions(first)["Paused"] == ("True", "PausedIOError")
+    assert told(first) == ["IOerror"]
+    assert not decide(seen("Running", stopped, vmi=after(first, vmi("Running")))).actions
+
+
+def test_what_failed_before_is_forgotten_when_it_runs() -> None:
+    failed = [{"type": "Synchronized", "status": "False", "reason": "X"}]
+    plan = decide(seen("Scheduled", RUNS, vmi=vmi("Scheduled", conditions=failed)))
+    assert "Synchronized" not in conditions(plan)
+
+
+# It ends.
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "phase", "event"),
+    [
+        ("Shutoff", "Shutdown", "Succeeded", "Normal"),
+        ("Shutoff", "Saved", "Succeeded", "Normal"),
+        ("Shutoff", "FromSnapshot", "Succeeded", "Normal"),
+        ("Shutoff", "Destroyed", "Failed", "Warning"),
+        ("Shutoff", "Crashed", "Failed", "Warning"),
+        ("Shutoff", "Failed", "Failed", "Warning"),
+        ("Crashed", "Unknown", "Failed", "Warning"),
+        ("Paused", "PostcopyFailed", "Failed", "Warning"),
+    ],
+)
+def test_how_a_guest_ended(state: str, reason: str, phase: str, event: str) -> None:
+    plan = decide(seen("Running", domain(state, reason)))
+    assert written(plan)["phase"] == phase
+    [stopped] = [action for action in plan.actions if isinstance(action, Event)]
+    assert (stopped.reason, stopped.type) == ("Stopped", event)
+
+
+def test_a_guest_without_acpi_that_was_destroyed_ended_well() -> None:
+    obj = vmi("Running")
+    obj["spec"]["domain"]["features"] = {"acpi": {"enabled": False}}
+    plan = decide(seen("Running", domain("Shutoff", "Destroyed"), vmi=obj))
+    assert written(plan)["phase"] == "Succeeded"
+
+
+def test_a_panic_is_told_apart() -> None:
+    plan = decide(seen("Running", domain("Crashed", "Panicked", message="kernel BUG")))
+    assert told(plan) == ["GuestPanicked", "Stopped"]
+
+
+@pytest.mark.parametrize(
+    "guest",
+    [
+        domain("Shutoff", "Migrated"),
+        domain("Shutoff", started=False),
+        domain("NoState"),
+        replace(RUNS, connected=False, domain=None),
+        replace(RUNS, connected=False),
+    ],
+)
+def test_what_is_no_end(guest: Guest) -> None:
+    assert "phase" not in written(decide(seen("Running", guest)))
+
+
+def test_a_launcher_whose_process_ended_took_its_guest_with_it() -> None:
+    lost = replace(RUNS, connected=False, lost=True)
+    assert written(decide(seen("Running", lost)))["phase"] == "Failed"
+
+
+@pytest.mark.parametrize(("code", "phase"), [(0, "Succeeded"), (137, "Failed")])
+def test_an_end_that_nobody_saw_is_told_by_the_pod(code: int, phase: str) -> None:
+    plan = decide(seen("Running", Guest(), pod=replace(POD, ended=code)))
+    assert written(plan)["phase"] == phase
+
+
+def test_what_the_launcher_said_counts_more_than_its_exit_code() -> None:
+    shut = replace(domain("Shutoff", "Shutdown"), connected=False, lost=True)
+    plan = decide(seen("Running", shut, pod=replace(POD, ended=1)))
+    assert written(plan)["phase"] == "Succeeded"
+
+
+# It goes.
+
+
+def test_a_deleted_guest_is_asked_once() -> None:
+    plan = decide(seen("Running", RUNS, vmi=deleted("Running")))
+    assert plan.actions[0] == Tell(POD_UID, "shutdown", 30)
+    assert told(plan) == ["ShuttingDown"]
+    asked = replace(RUNS, told=frozenset({"shutdown"}))
+    again = decide(seen("Running", asked, vmi=deleted("Running")))
+    assert not any(isinstance(action, Tell) for action in again.actions)
+    assert told(again) == []
+
+
+def test_a_guest_that_is_shutting_down_is_not_asked_after_a_restart() -> None:
+    plan = decide(seen("Running", domain("ShuttingDown"), vmi=deleted("Running")))
+    assert not any(isinstance(action, Tell) for action in plan.actions)
+
+
+def test_a_launcher_goes_when_the_api_has_the_end() -> None:
+    ended = domain("Shutoff", "Shutdown")
+    assert decide(seen("Succeeded", ended)).actions == (RELEASE,)
+    assert not decide(seen("Succeeded", replace(ended, told=frozenset({"release"})))).actions
+
+
+def test_a_guest_that_somebody_declared_dead_must_go() -> None:
+    plan = decide(seen("Failed", RUNS))
+    assert plan.actions == (Tell(POD_UID, "shutdown", 0),)
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "result"),
+    [
+        (None, [{"name": "a"}], [{"name": "a"}]),
+        (
+            [{"name": "a", "theirs": 1, "x": 1}, {"name": "b"}],
+            [{"name": "a", "x": 2}],
+            [{"name": "a", "theirs": 1, "x": 2}, {"name": "b"}],
+        ),
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ("x", "y", "y"),
+        ([1], [2], [2]),
+    ],
+)
+def test_what_others_wrote_stays(before: Any, new: Any, result: Any) -> None:
+    assert merged(before, new) == result
