@@ -14,11 +14,13 @@ from tests.node.world import RUNNING, World, pod, vmi, world
 from virtpod.kube.resources import PODS, VMIS
 from virtpod.wire.messages import (
     DomainChanged,
+    Done,
     Failed,
     Hello,
     InterfaceSeen,
     Release,
     Shutdown,
+    Stopping,
     Sync,
 )
 
@@ -196,6 +198,49 @@ async def test_nothing_is_left_of_a_pod_that_is_gone(node: World) -> None:
             await asyncio.sleep(0.005)
     await _settled(node)
     assert node.vmi()["status"]["phase"] == "Running"
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x02{}",
+        b"\x00\x00\x00\x14" + b'{"type":"nonsense"}!',
+        b"\x00\x00\x00\x05{{{{{",
+        b"\x00\x00\xff\xff[",
+    ],
+    ids=["huge", "no type", "unknown type", "no JSON", "half a frame"],
+)
+async def test_a_launcher_that_speaks_nonsense_is_dialled_again(
+    node: World, nonsense: bytes
+) -> None:
+    before = await _running(node)
+    node.launcher.write(nonsense)
+    if nonsense.endswith(b"["):
+        node.launcher.hang_up()
+    await node.launcher.until(Hello, times=2)
+    await _settled(node)
+    assert node.vmi()["status"] == before["status"]
+
+
+async def test_an_old_launcher_s_answer_to_nobody_is_no_trouble(node: World) -> None:
+    await _running(node)
+    node.launcher.say(Done(id=4711))
+    node.launcher.say(Failed(id=4712, reason="X", message="y"))
+    node.launcher.say(Stopping(grace=30))
+    node.launcher.say(DomainChanged(seq=2, state="Paused", reason="User", started=True))
+    await node.until(_has("Paused"))
+
+
+async def test_somebody_else_s_vmi_of_that_name_is_not_started(node: World) -> None:
+    obj = vmi()
+    obj["metadata"]["uid"] = "another"
+    node.put(obj)
+    node.put(pod())
+    await node.launcher.listen()
+    await node.launcher.until(Hello)
+    await _settled(node)
+    assert node.launcher.all(Sync) == []
 
 
 def _condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -155,8 +155,11 @@ class FakeLauncher:
     def say(self, message: Any) -> None:
         if isinstance(message, DomainChanged):
             self.domain = message
+        self.write(codec.frame(message))
+
+    def write(self, data: bytes) -> None:
         if self._writers:
-            self._writers[-1].write(codec.frame(message))
+            self._writers[-1].write(data)
 
     async def until(self, kind: type[Any], times: int = 1) -> Any:
         """The nth request of that kind, once it is there."""
