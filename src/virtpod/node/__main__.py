@@ -13,15 +13,21 @@ import ctypes
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from virtpod.api.kubevirt import KubeVirt
 from virtpod.kube import errors
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.events import Recorder
 from virtpod.kube.metrics import observe_request
+from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
+from virtpod.kube.store import Informer
 from virtpod.node import labels
 from virtpod.node.devices import DEVICES, Plugin
 from virtpod.node.heartbeat import Heartbeat
@@ -100,7 +106,15 @@ async def serve(args: argparse.Namespace) -> None:
             def ready() -> bool:
                 return sync.synced and all(plugin.registered for plugin in plugins)
 
-            heartbeat = Heartbeat(client, node, _Abilities(probe).labels, ready)
+            abilities = _Abilities(probe)
+            heartbeat = Heartbeat(client, node, abilities.labels, ready)
+            kubevirts: Informer[KubeVirt] = Informer(
+                client,
+                KUBEVIRTS,
+                namespace=os.environ.get("POD_NAMESPACE", "kubevirt"),
+                project=lambda raw: msgspec.json.decode(raw, type=KubeVirt),
+            )
+            kubevirts.on_change(lambda _key, _old, new: abilities.configured(new, heartbeat.wake))
             # Guests may come as soon as we can look after them, not a heartbeat later.
             plugins = [
                 Plugin(device, args.device_plugins_dir, args.dev_dir, inotify, heartbeat.wake)
@@ -126,16 +140,25 @@ async def serve(args: argparse.Namespace) -> None:
                     for part in (
                         recorder.run,
                         sync.run,
-                        heartbeat.run,
+                        kubevirts.run,
                         *(plugin.run for plugin in plugins),
                     )
                 ]
+                beating = tasks.create_task(_beat(heartbeat, kubevirts))
                 log.info("virt-handler runs", extra={"node": node})
                 running.append(tasks.create_task(_once_synced(heartbeat, sync)))
                 await stop.wait()
+                beating.cancel()
                 await _farewell(heartbeat, recorder)
                 for task in running:
                     task.cancel()
+
+
+async def _beat(heartbeat: Heartbeat, kubevirts: Informer[KubeVirt]) -> None:
+    """Once it is known whether guests have KVM: labels that come and go would be a lie."""
+    with contextlib.suppress(TimeoutError):
+        await kubevirts.wait_synced(PATIENCE)
+    await heartbeat.run()
 
 
 async def _once_synced(heartbeat: Heartbeat, sync: NodeSync) -> None:
@@ -153,24 +176,42 @@ async def _farewell(heartbeat: Heartbeat, recorder: Recorder) -> None:
 
 
 class _Abilities:
-    """The labels of what the node can do. The init container has described it before we came, so
-    it is read once."""
+    """The labels of what the node can do. The init container has described it before we came, once
+    with KVM and once without; the KubeVirt CR says which of the two guests will have."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
-        self._labels: dict[str, str] = {}
+        self._emulation = False
+        self._read: dict[bool, dict[str, str]] = {}
+
+    def configured(self, kubevirt: KubeVirt | None, changed: Callable[[], None]) -> None:
+        """Calls `changed` where the labels do. The CR's deletion changes nothing: the operator
+        removes us then."""
+        if kubevirt is None:
+            return
+        configuration = kubevirt.spec.configuration
+        developer = configuration and configuration.developer_configuration
+        before, self._emulation = self._emulation, bool(developer and developer.use_emulation)
+        if before != self._emulation:
+            changed()
 
     def labels(self) -> dict[str, str]:
-        if not self._labels:
-            emulation = not self._probe.text(False, "domcapabilities.xml")
-            try:
-                self._labels = labels.labels(
-                    self._probe.text(emulation, "domcapabilities.xml"),
-                    self._probe.text(emulation, "capabilities.xml"),
-                )
-            except ValueError as error:
-                log.warning("this node is described in no known way", extra={"error": str(error)})
-        return self._labels
+        """Read once; until there is something to read, none."""
+        found = self._read.get(self._emulation)
+        if not found:
+            found = self._read[self._emulation] = self._described(self._emulation)
+        return found
+
+    def _described(self, emulation: bool) -> dict[str, str]:
+        texts = [
+            self._probe.text(emulation, name)
+            for name in ("domcapabilities.xml", "capabilities.xml")
+        ]
+        try:
+            return labels.labels(*texts)
+        except ValueError as error:
+            log.warning("this node is described in no known way", extra={"error": str(error)})
+            return {}
 
 
 if __name__ == "__main__":
