@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from virtpod.controllers import conditions
+from virtpod.controllers import vmi as instances
 from virtpod.controllers.conditions import Condition
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference
 from virtpod.kube.plan import tests as tested
@@ -110,7 +111,7 @@ def decide(seen: Seen) -> Plan:
     decision = STRATEGIES.get(strategy(vm), _unknown)(state)
     actions = list(decision.actions)
     if FINALIZER not in (vm["metadata"].get("finalizers") or []):
-        actions.insert(0, _finalizers(vm, add=True))
+        actions.append(_finalizers(vm, add=True))
     return Plan(
         decision.why, actions, _status_patch(seen, state.vmi, decision), again_in=decision.again_in
     )
@@ -451,7 +452,9 @@ def _conditions(seen: Seen, vmi: Obj | None, decision: Decision) -> list[Conditi
     kept = [each for each in have if each["type"] in UNCOPIED[2:]]
     mirrored = conditions.of(vmi) if vmi is not None else []
     ready = conditions.find(mirrored, "Ready")
-    if vmi is None:
+    if decision.creating:
+        ready = instances.NOT_YET  # as it will say itself: one write less
+    elif vmi is None:
         ready = conditions.new("Ready", "False", "VMINotExists", "VMI does not exist")
     elif ready is None:
         ready = conditions.new(

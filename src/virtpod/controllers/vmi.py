@@ -40,6 +40,8 @@ WAITING = (
 )
 """Reasons for which a container does not start that the VMI's user should see."""
 
+NOT_YET = conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running.")
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -98,7 +100,8 @@ def deleted_with_pods(seen: Seen) -> Plan | None:
         return None
     standing = [pod for pod in seen.pods if not going(pod)]
     if not standing:
-        return _mirror(seen, "its pod is terminating")
+        # Nobody waits for the readiness of a guest that is going: no write for it.
+        return Plan("its pod is terminating")
     actions: list[Any] = []
     for pod in standing:
         name = pod["metadata"]["name"]
@@ -158,9 +161,7 @@ def needs_pod(seen: Seen) -> Plan | None:
     changes = _Changes(seen)
     changes.phase("Scheduling")
     changes.drop("Synchronized")
-    changes.condition(
-        conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running yet.")
-    )
+    changes.condition(NOT_YET)
     return changes.plan(
         "a new VMI needs its pod",
         [
@@ -177,9 +178,7 @@ def has_pod_already(seen: Seen) -> Plan | None:
         return None
     changes = _Changes(seen)
     changes.phase("Scheduling")
-    changes.condition(
-        conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running yet.")
-    )
+    changes.condition(NOT_YET)
     return changes.plan("its pod is there already")
 
 
@@ -309,7 +308,8 @@ def end_of(pod: Mapping[str, Any]) -> str:
         over = (container.get("state") or {}).get("terminated")
         if over and over.get("exitCode"):
             said = (over.get("message") or over.get("reason") or "").strip()
-            parts.append(f"{container['name']} exited with {over['exitCode']}: {said[-600:]}")
+            parts.append(f"{container['name']} exited with {over['exitCode']}")
+            parts.append(said[-600:])
     told = [part for part in parts if part]
     if not told and going(pod):
         return "the pod was deleted"
@@ -444,7 +444,7 @@ def _readiness(seen: Seen) -> Condition:
     if going(pod) or ended(pod):
         return conditions.new("Ready", "False", "PodTerminating", "The pod is terminating.")
     if seen.phase != "Running":
-        return conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running.")
+        return NOT_YET
     found = conditions.find(conditions.of(pod), "Ready")
     if found is None:
         return conditions.new(
