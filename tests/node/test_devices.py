@@ -1,0 +1,167 @@
+"""Device plugins against a kubelet's side of the protocol, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from virtpod.node.devices import Device, Plugin
+from virtpod.node.inotify import Inotify
+from virtpod.wire import deviceplugin_pb2 as api
+
+WITHIN = 10.0
+TUN = Device("tun", "net/tun")
+
+
+class Kubelet:
+    """Takes registrations, and asks plugins as a kubelet does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.registered: asyncio.Queue[Any] = asyncio.Queue()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """A kubelet that starts empties its folder first."""
+        for path in self.folder.iterdir():
+            path.unlink()
+        server = grpc.aio.server()
+        register = grpc.unary_unary_rpc_method_handler(
+            self._register, api.RegisterRequest.FromString, api.Empty.SerializeToString
+        )
+        handler = grpc.method_handlers_generic_handler(
+            "v1beta1.Registration", {"Register": register}
+        )
+        server.add_generic_rpc_handlers((handler,))
+        server.add_insecure_port(f"unix://{self.folder}/kubelet.sock")
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(None)
+
+    async def _register(self, request: Any, context: Any) -> Any:
+        await self.registered.put(request)
+        return api.Empty()
+
+    @contextlib.asynccontextmanager
+    async def plugin(self) -> AsyncIterator[tuple[Any, grpc.aio.Channel]]:
+        """The next plugin that registers, and a way to call it."""
+        request = await asyncio.wait_for(self.registered.get(), WITHIN)
+        async with grpc.aio.insecure_channel(f"unix://{self.folder}/{request.endpoint}") as channel:
+            yield request, channel
+
+
+def lists(channel: grpc.aio.Channel) -> Any:
+    call = channel.unary_stream(
+        "/v1beta1.DevicePlugin/ListAndWatch",
+        request_serializer=api.Empty.SerializeToString,
+        response_deserializer=api.ListAndWatchResponse.FromString,
+    )
+    return aiter(call(api.Empty(), timeout=WITHIN))
+
+
+async def health(told: Any) -> list[str]:
+    response = await asyncio.wait_for(anext(told), WITHIN)
+    return sorted({device.health for device in response.devices})
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Path:
+    dev = tmp_path / "dev"
+    dev.mkdir()
+    return dev
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "device-plugins"
+    folder.mkdir()
+    return folder
+
+
+@contextlib.asynccontextmanager
+async def running(plugin: Plugin) -> AsyncIterator[None]:
+    task = asyncio.create_task(plugin.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_registers_lists_and_allocates(folder: Path, dev: Path) -> None:
+    (dev / "net").mkdir()
+    (dev / "net/tun").touch()
+    kubelet = Kubelet(folder)
+    with Inotify() as inotify:
+        plugin = Plugin(TUN, folder, dev, inotify)
+        async with kubelet.running(), running(plugin), kubelet.plugin() as (request, channel):
+            assert request.version == "v1beta1"
+            assert request.resource_name == "devices.kubevirt.io/tun"
+            assert request.endpoint == "kubevirt-tun.sock"
+            devices = (await asyncio.wait_for(anext(lists(channel)), WITHIN)).devices
+            assert len({device.ID for device in devices}) == 1000
+            assert {device.health for device in devices} == {"Healthy"}
+            allocate = channel.unary_unary(
+                "/v1beta1.DevicePlugin/Allocate",
+                request_serializer=api.AllocateRequest.SerializeToString,
+                response_deserializer=api.AllocateResponse.FromString,
+            )
+            one = api.ContainerAllocateRequest(devices_ids=["tun7"])
+            answer = await allocate(api.AllocateRequest(container_requests=[one]), timeout=WITHIN)
+            (container,) = answer.container_responses
+            (device,) = container.devices
+            assert (device.host_path, device.container_path, device.permissions) == (
+                "/dev/net/tun",
+                "/dev/net/tun",
+                "mrw",
+            )
+
+
+async def test_health_follows_the_device_and_even_its_folder(folder: Path, dev: Path) -> None:
+    kubelet = Kubelet(folder)
+    with Inotify() as inotify:
+        plugin = Plugin(TUN, folder, dev, inotify)
+        async with kubelet.running(), running(plugin), kubelet.plugin() as (_, channel):
+            told = lists(channel)
+            assert await health(told) == ["Unhealthy"]
+            (dev / "net").mkdir()
+            (dev / "net/tun").touch()
+            assert await health(told) == ["Healthy"]
+            (dev / "net/tun").unlink()
+            assert await health(told) == ["Unhealthy"]
+
+
+async def test_registers_again_with_a_new_kubelet(folder: Path, dev: Path) -> None:
+    changes: list[bool] = []
+    kubelet = Kubelet(folder)
+    with Inotify() as inotify:
+        plugin = Plugin(TUN, folder, dev, inotify, lambda: changes.append(plugin.registered))
+        async with running(plugin):
+            async with kubelet.running(), kubelet.plugin():
+                pass
+            async with kubelet.running(), kubelet.plugin() as (request, channel):
+                assert request.endpoint == "kubevirt-tun.sock"
+                assert await health(lists(channel)) == ["Unhealthy"]
+    assert changes[0] is True
+    assert False in changes[1:]
+
+
+async def test_waits_for_a_kubelet_that_is_not_there_yet(folder: Path, dev: Path) -> None:
+    kubelet = Kubelet(folder)
+    with Inotify() as inotify:
+        plugin = Plugin(TUN, folder, dev, inotify)
+        async with running(plugin):
+            await asyncio.sleep(0)
+            assert not plugin.registered
+            async with kubelet.running(), kubelet.plugin() as (request, _):
+                assert request.resource_name == "devices.kubevirt.io/tun"

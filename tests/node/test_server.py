@@ -1,0 +1,213 @@
+"""The console server over real TLS: who gets in, who keeps a screen, what buttons answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+import trustme
+
+from virtpod.kube.serve import Certificate
+from virtpod.node.server import CLIENT, Console, Declined, NoGuest
+from virtpod.wire.messages import Request
+
+WITHIN = 10.0
+VMI = "/v1/namespaces/default/virtualmachineinstances/demo"
+
+
+@dataclass
+class Guest:
+    """A guest whose screens echo what they are sent, in capitals."""
+
+    uid: str = "u1"
+    pressed: list[Request] = field(default_factory=list)
+    error: Exception | None = None
+    ends: list[socket.socket] = field(default_factory=list)
+
+    def screen(self, file: str) -> socket.socket:
+        if file == "virt-vnc" and self.error:
+            raise self.error
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        self.ends.append(theirs)
+        return ours
+
+    async def press(self, button: Callable[[int], Request]) -> None:
+        if self.error:
+            raise self.error
+        self.pressed.append(button(1))
+
+
+@dataclass
+class Place:
+    """Where the server listens, and a client of each kind."""
+
+    url: str
+    ca: trustme.CA
+    guest: Guest
+    session: aiohttp.ClientSession
+
+    def tls(self, name: str | None) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        self.ca.configure_trust(context)
+        if name is not None:
+            self.ca.issue_cert(common_name=name).configure_cert(context)
+        return context
+
+    def stream(
+        self, path: str
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+        return self.session.ws_connect(
+            f"{self.url}{VMI}/{path}", protocols=("plain.kubevirt.io",), ssl=self.tls(CLIENT)
+        )
+
+    async def put(self, button: str, name: str | None = CLIENT) -> tuple[int, str]:
+        async with self.session.put(f"{self.url}{VMI}/{button}", ssl=self.tls(name)) as response:
+            return response.status, await response.text()
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    ca = trustme.CA()
+    issued = ca.issue_cert("127.0.0.1")
+    for name, pem in (("tls.crt", issued.cert_chain_pems[0]), ("tls.key", issued.private_key_pem)):
+        pem.write_to_path(tmp_path / name)
+    ca.cert_pem.write_to_path(tmp_path / "ca")
+    certificate = Certificate(
+        str(tmp_path / "tls.crt"), str(tmp_path / "tls.key"), str(tmp_path / "ca"), True
+    )
+    guest = Guest()
+
+    def find(namespace: str, name: str) -> Guest:
+        if (namespace, name) != ("default", "demo"):
+            raise NoGuest("not here")
+        return guest
+
+    async with (
+        Console(find).serving("127.0.0.1", 0, certificate) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Place(f"https://127.0.0.1:{port}", ca, guest, session)
+
+
+async def end_of(guest: Guest, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_unix_connection(sock=guest.ends[number])
+
+
+async def test_console_carries_bytes_both_ways(place: Place) -> None:
+    async with asyncio.timeout(WITHIN), place.stream("console") as client:
+        assert client.protocol == "plain.kubevirt.io"
+        reader, writer = await end_of(place.guest, 0)
+        await client.send_bytes(b"ls\n")
+        assert await reader.read(100) == b"ls\n"
+        await client.send_str("text is not part of the protocol")
+        writer.write(b"\x00\xff lost+found")
+        assert await client.receive_bytes() == b"\x00\xff lost+found"
+        writer.close()
+        assert (await client.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_the_guests_socket_is_closed_with_the_client(place: Place) -> None:
+    async with asyncio.timeout(WITHIN):
+        async with place.stream("console"):
+            reader, _ = await end_of(place.guest, 0)
+        assert await reader.read() == b""
+
+
+async def test_a_newer_client_takes_the_screen_over(place: Place) -> None:
+    async with asyncio.timeout(WITHIN), place.stream("vnc") as older:
+        first, _ = await end_of(place.guest, 0)
+        async with place.stream("vnc") as newer:
+            assert (await older.receive()).type is aiohttp.WSMsgType.CLOSE
+            assert await first.read() == b""
+            reader, _ = await end_of(place.guest, 1)
+            await newer.send_bytes(b"RFB")
+            assert await reader.read(3) == b"RFB"
+
+
+async def test_a_polite_client_is_turned_away(place: Place) -> None:
+    async with asyncio.timeout(WITHIN), place.stream("vnc") as older:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with place.stream("vnc?preserveSession=true"):
+                pass
+        assert refused.value.status == 503
+        reader, _ = await end_of(place.guest, 0)
+        await older.send_bytes(b"still here")
+        assert await reader.read(100) == b"still here"
+
+
+async def test_a_polite_client_gets_a_free_screen(place: Place) -> None:
+    async with asyncio.timeout(WITHIN):
+        async with place.stream("vnc?preserveSession=true"):
+            pass
+        async with place.stream("vnc?preserveSession=true"):
+            pass
+
+
+async def test_console_and_vnc_do_not_disturb_each_other(place: Place) -> None:
+    async with asyncio.timeout(WITHIN), place.stream("vnc") as vnc, place.stream("console"):
+        await vnc.send_bytes(b"x")
+        reader, _ = await end_of(place.guest, 0)
+        assert await reader.read(1) == b"x"
+
+
+async def test_a_screen_out_of_reach_is_an_error_before_the_upgrade(place: Place) -> None:
+    place.guest.error = FileNotFoundError("no socket")
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with place.stream("vnc"):
+            pass
+    assert refused.value.status == 500
+
+
+async def test_a_plain_get_of_a_stream(place: Place) -> None:
+    async with place.session.get(f"{place.url}{VMI}/console", ssl=place.tls(CLIENT)) as response:
+        assert response.status == 400
+        assert (await response.json())["reason"] == "BadRequest"
+
+
+@pytest.mark.parametrize("button", ["pause", "unpause", "reset", "softreboot"])
+async def test_buttons(place: Place, button: str) -> None:
+    assert (await place.put(button))[0] == 200
+    assert [type(request).__name__.lower() for request in place.guest.pressed] == [button]
+
+
+async def test_what_the_launcher_cannot_do_is_told(place: Place) -> None:
+    place.guest.error = Declined("the domain is not running")
+    status, body = await place.put("pause")
+    assert status == 500
+    assert "the domain is not running" in body
+    place.guest.error = NoGuest("virt-launcher is out of reach")
+    assert (await place.put("pause"))[0] == 503
+
+
+async def test_a_guest_of_another_node(place: Place) -> None:
+    url = f"{place.url}{VMI}x/pause"
+    async with place.session.put(url, ssl=place.tls(CLIENT)) as response:
+        assert response.status == 404
+
+
+@pytest.mark.parametrize("name", ["kubevirt.io:system:node:virt-handler", "virt-api"])
+async def test_another_component_of_the_same_ca_is_refused(place: Place, name: str) -> None:
+    assert (await place.put("pause", name))[0] == 401
+    assert place.guest.pressed == []
+
+
+async def test_nobody_gets_in_without_a_certificate(place: Place) -> None:
+    with pytest.raises(aiohttp.ClientError):
+        await place.put("pause", None)
+
+
+async def test_nobody_gets_in_with_another_cas_certificate(place: Place) -> None:
+    stranger = place.tls(None)
+    trustme.CA().issue_cert(common_name=CLIENT).configure_cert(stranger)
+    with pytest.raises(aiohttp.ClientError):
+        await place.session.put(f"{place.url}{VMI}/pause", ssl=stranger)
+    assert place.guest.pressed == []
