@@ -264,7 +264,9 @@ async def world(folder: Path) -> AsyncIterator[World]:
         with Inotify() as inotify:
             recorder = Recorder(client, "virt-handler", host=NODE)
             place = Place(NODE, pods, Probe(folder / "probe"), owner=os.getuid())
-            sync = NodeSync(client, recorder, place, inotify, Ways(identify, prepare))
+            sync = NodeSync(
+                client, recorder, place, inotify, Ways(identify, lambda *_: None, prepare)
+            )
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(recorder.run()), tasks.create_task(sync.run())]
                 try:

@@ -7,10 +7,9 @@ import os
 from pyroute2.netlink.exceptions import NetlinkError
 
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.domain import paths
 from virtpod.node import facts
 from virtpod.node.peer import Peer
-from virtpod.node.steps import carry_out, devices, netns
+from virtpod.node.steps import carry_out, netns
 from virtpod.render import host
 from virtpod.wire.messages import Link
 
@@ -22,7 +21,6 @@ async def prepare(node: str, process: Peer, vmi: VirtualMachineInstance) -> list
 
     Raises OSError (nft's words, a refused namespace), NetlinkError, ValueError.
     """
-    devices.hand_over(process, paths.QEMU_UID)
     if not vmi.spec.domain.devices.interfaces:
         return []
     namespace = netns.of(process.pid)

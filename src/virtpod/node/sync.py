@@ -49,6 +49,7 @@ from virtpod.node.peer import Peer, peer
 from virtpod.node.probe import Probe
 from virtpod.node.safepath import Unsafe, connected, open_beneath
 from virtpod.node.server import Declined, NoGuest
+from virtpod.node.steps.devices import hand_over
 from virtpod.wire.messages import (
     DomainChanged,
     Hello,
@@ -84,9 +85,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Ways:
-    """How a listener is identified and a network made; tests have others."""
+    """How a listener is identified, given its devices, and its network made; tests have others."""
 
     identify: Callable[[socket.socket, str, int], Peer] = peer
+    hand_over: Callable[[Peer, int], None] = hand_over
     prepare: Callable[[str, Peer, VirtualMachineInstance], Awaitable[list[Link]]] = network.prepare
 
 
@@ -291,7 +293,9 @@ class NodeSync:
                 except Exception:  # one pod's trouble must not become all the others'
                     log.exception("a bug in a conversation", extra=_about(attended.pod))
                     pause = LONGEST_PAUSE
-                if clock() - began > LONGEST_PAUSE:
+                if "release" in attended.guest.told:
+                    pause = LONGEST_PAUSE  # it is about to end: nothing is left to be said
+                elif clock() - began > LONGEST_PAUSE:
                     pause = FIRST_PAUSE
                 await self._pause(attended, pause * random.uniform(0.5, 1.5))
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -349,6 +353,8 @@ class NodeSync:
         )
         process.when_gone(lambda: self._process_ended(attended, launcher))
         try:
+            # Before Hello: libvirt starts at Hello, and looks whether it may use /dev/kvm.
+            self.ways.hand_over(process, self.place.owner)
             capabilities = self.place.probe.capabilities(emulation=not pod.kvm)
             await launcher.hello(Hello(node=self.place.node, capabilities=capabilities))
             attended.launcher = launcher
