@@ -30,7 +30,7 @@ class Golden:
                 path.unlink(missing_ok=True)
             return
         expected = path.read_text(encoding="utf-8") if path.exists() else ""
-        assert expected == text, f"{path} differs; `make golden` rewrites it, the diff is the review"
+        assert expected == text, f"{path} differs; `make golden` rewrites it, the diff is to review"
 
 
 @pytest.fixture
