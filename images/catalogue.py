@@ -10,11 +10,14 @@ from localcluster.progress import Failed, step
 from . import code, debian, layers, layout, oci
 from .guest import build as guest
 from .layers import Layer, Store
-from .tools import run
+from .tools import need, run
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PLAIN = {"PATH": PATH, "LANG": "C.UTF-8"}
 QEMU = 107
+
+DEMO_GUEST_WORK = layout.CACHE / "guest"
+DEMO_GUEST_DISK = layout.CACHE / "demo-guest" / "disk" / "disk.qcow2"
 
 # The linter keeps the processes apart, so an image can do without the others' packages: a change
 # in virt-api makes no new launcher.
@@ -92,12 +95,13 @@ def _demo_guest(store: Store) -> tuple[Layer, ...]:
     """A containerDisk: one disk in /disk/, as KubeVirt's are."""
     what, key = "demo-guest", guest.key()
     known = store.known(what, key)
-    if known:
+    if known and DEMO_GUEST_DISK.exists():
         return (known,)
     with step("demo guest from Debian's kernel and busybox"):
-        stage = layout.CACHE / what
+        stage = DEMO_GUEST_DISK.parent.parent
+        need("mmdebstrap")
         try:
-            guest.build(stage / "disk", layout.CACHE / "guest")
+            guest.build(DEMO_GUEST_DISK.parent, DEMO_GUEST_WORK)
         except guest.BuildFailed as error:
             raise Failed(str(error)) from error
         return (store.add(what, key, lambda stream: layers.write(stage, stream, owner=QEMU)),)

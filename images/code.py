@@ -26,7 +26,11 @@ from .tools import need, run
 
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 # Of no use to a running program.
-SUPERFLUOUS = ("bin", "**/tests", "**/test", "**/*.pyi", "**/*.pxd", "**/*.pyx", "**/*.h")
+SUPERFLUOUS = (
+    *("bin", "**/tests", "**/test", "**/*.pyi", "**/*.pxd", "**/*.pyx", "**/*.h"),
+    # They tell which program installed, and that must not change the digest.
+    *("*.dist-info/INSTALLER", "*.dist-info/RECORD", "*.dist-info/REQUESTED", ".lock"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Store:
             return None
         return layer if self.blob(layer.digest).exists() else None
 
-    def add(self, what: str, key: str, write: Callable[[IO[bytes]], None]) -> Layer:
+    def add(self, what: str, key: str, write: Callable[[IO[bytes]], object]) -> Layer:
         """Keep what `write` writes, whole or not at all."""
         self.blobs.mkdir(parents=True, exist_ok=True)
         partial = self.blobs / f".{os.getpid()}"

@@ -53,6 +53,7 @@ def _apt_install(package: str) -> None:
     """A fresh machine has no package lists, so the first try may fail for want of them."""
     need_root()
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package]
+    install += ["-o", "DPkg::Lock::Timeout=300"]  # the cluster's packages may be on their way
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing {package}"):
         try:

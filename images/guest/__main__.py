@@ -8,6 +8,6 @@ from .build import BuildFailed, build
 if len(sys.argv) != 2:
     sys.exit(__doc__)
 try:
-    print(build(Path(sys.argv[1]), Path(".local/cache/guest")))
+    print(build(Path(sys.argv[1]), Path(".local/cache/images/guest")))
 except BuildFailed as error:
     sys.exit(str(error))

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from images import catalogue, debian
 from images.guest import build
+from images.layers import Store
 
-ROOT = Path(__file__).parents[2]
 BOOT_DEADLINE = 60.0
 ANSWER_DEADLINE = 20.0
 LIMIT = 30 << 20
@@ -99,19 +100,21 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def disk() -> Path:
-    out = ROOT / ".local" / "images" / "guest" / build.key()
-    made = out / "disk.qcow2"
-    return made if made.exists() else build.build(out, ROOT / ".local" / "cache" / "guest")
+    """The disk that the image has."""
+    catalogue.DEMO_GUEST.build(Store())
+    return catalogue.DEMO_GUEST_DISK
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The root file system that QEMU runs in: the host's own, or one made for the tests."""
-    if named := os.environ.get("VIRTPOD_TEST_ROOTFS"):
-        return Path(named)
-    if shutil.which("qemu-system-x86_64"):
-        return Path("/")
-    pytest.fail("no qemu-system-x86_64 in PATH, and VIRTPOD_TEST_ROOTFS names no root with one")
+    """The root file system that QEMU runs in: the launcher's."""
+    named = os.environ.get("VIRTPOD_TEST_ROOTFS")
+    return Path(named) if named else debian.root("virt-launcher")
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    return build.tools(catalogue.DEMO_GUEST_WORK)
 
 
 @pytest.fixture
@@ -178,8 +181,7 @@ def test_size(disk: Path) -> None:
     assert disk.stat().st_size <= LIMIT
 
 
-def test_no_cloud(root: Path, shared: Path) -> None:
-    tools = build.tools(ROOT / ".local" / "cache" / "guest")
+def test_no_cloud(root: Path, tools: Path, shared: Path) -> None:
     no_cloud(tools, shared, **{"meta-data": META_DATA, "user-data": USER_DATA})
     with booted(
         *(root, shared, "-M", "q35"),
@@ -198,8 +200,7 @@ def test_no_cloud(root: Path, shared: Path) -> None:
         assert machine.process.wait(ANSWER_DEADLINE) == 0
 
 
-def test_static_network_from_a_sata_disk(root: Path, shared: Path) -> None:
-    tools = build.tools(ROOT / ".local" / "cache" / "guest")
+def test_static_network_from_a_sata_disk(root: Path, tools: Path, shared: Path) -> None:
     no_cloud(tools, shared, **{"meta-data": META_DATA, "network-config": NETWORK})
     with booted(
         *(root, shared, "-M", "q35"),
