@@ -74,6 +74,7 @@ async def test_one_patch_and_one_event_say_that_it_runs(node: World) -> None:
 
 async def test_the_end_is_written_once_and_the_launcher_released(node: World) -> None:
     await _running(node)
+    await _settled(node)
     node.cluster.writes.clear()
     node.launcher.say(DomainChanged(seq=2, state="Shutoff", reason="Shutdown", started=True))
     await node.until(phase("Succeeded"))
