@@ -24,7 +24,7 @@ PROGRAMS = {
     "virt-launcher": [
         *("qemu-system-x86_64 --version", "qemu-img --version", "libvirtd --version"),
         *("virsh --version", "dnsmasq --version", "xorriso --version", "passt --version"),
-        *("swtpm --version", "swtpm_setup --version", "nft --version", "ip -V"),
+        *("swtpm --version", "swtpm_setup --print-capabilities", "nft --version", "ip -V"),
         *("/usr/libexec/virtiofsd --version", "container-disk --no-op"),
     ],
 }
@@ -77,7 +77,7 @@ def test_every_entry_point_imports(name: str, root: Path) -> None:
 
 
 def test_every_module_imports(name: str, root: Path) -> None:
-    """Also those that an entry point imports late; the kubelet's protocol is virt-handler's only."""
+    """Also what is imported late. The protocol of the kubelet is for virt-handler only."""
     skipped = "__main__" if name == "virtpod" else ("__main__", "_pb2", "_pb2_grpc")
     code = (
         "import importlib, pkgutil, virtpod\n"
