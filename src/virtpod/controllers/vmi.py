@@ -218,9 +218,8 @@ def pod_ended_unnoticed(seen: Seen) -> Plan | None:
     pod = seen.pod
     if seen.phase not in ("Scheduled", "Running") or pod is None or not ended(pod):
         return None
-    since = _ended_at(pod)
-    left = UNNOTICED if since is None else since + UNNOTICED - seen.now
-    if since is not None and left <= 0:
+    left = _ended_at(pod) + UNNOTICED - seen.now
+    if left <= 0:
         changes = _Changes(seen)
         changes.phase("Failed")
         changes.condition(_readiness(seen))
@@ -333,13 +332,14 @@ def _waiting(pod: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _ended_at(pod: Mapping[str, Any]) -> float | None:
-    stamps = [
-        conditions.seconds(((each.get("state") or {}).get("terminated") or {}).get("finishedAt"))
-        for each in _statuses(pod)
-    ]
-    known = [stamp for stamp in stamps if stamp is not None]
-    return max(known, default=None)
+def _ended_at(pod: Mapping[str, Any]) -> float:
+    """When its last container ended; of an evicted pod, when something last changed."""
+    told = [((each.get("state") or {}).get("terminated") or {}) for each in _statuses(pod)]
+    stamps = [each.get("finishedAt") for each in told if each]
+    if not stamps:
+        stamps = [each.get("lastTransitionTime") for each in conditions.of(pod)]
+    stamps.append(pod["metadata"].get("creationTimestamp"))
+    return max((conditions.seconds(stamp) or 0.0 for stamp in stamps), default=0.0)
 
 
 # What is written.

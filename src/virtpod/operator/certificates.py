@@ -146,8 +146,7 @@ def keep(
     settled = alone or now - _begins(ca.x509) > policy.settled
     again = [_ends(ca.x509) - policy.ca_renew_before - now]
     again += [_ends(each) - now for each in known if each != ca.x509]
-    if not settled:
-        again.append(policy.settled - (now - _begins(ca.x509)) + 1.0)
+    unsettled_for = 0.0 if settled else policy.settled - (now - _begins(ca.x509)) + 1.0
     objects = [_secret(CA_SECRET, namespace, ca)]
     for each in wanted(namespace):
         pair = _pair(secrets.get(each.secret))
@@ -159,7 +158,7 @@ def keep(
         )
         if pair is None or due:
             pair = _signed(each, ca, policy, now)
-        again.append(_ends(pair.x509) - policy.renew_before - now)
+        again.append(max(_ends(pair.x509) - policy.renew_before - now, unsettled_for))
         objects.append(_secret(each.secret, namespace, pair))
     text = "".join(_pem(each) for each in known)
     return Kept(tuple(objects), text, max(min(again), 1.0))
