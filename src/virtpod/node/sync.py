@@ -328,9 +328,8 @@ class NodeSync:
                 self._log(attended, "cannot read a VMI", error)
                 await asyncio.sleep(random.uniform(1, 2))
                 continue
-            vmi = _json.decode(raw)
-            if vmi["metadata"]["uid"] == pod.vmi_uid:
-                attended.fetched, attended.raw = vmi, bytes(raw)
+            if _head.decode(raw).metadata.uid == pod.vmi_uid:
+                attended.fetched, attended.raw = _json.decode(raw), bytes(raw)
                 self.loop.add(pod.vmi_uid)
             return
 
@@ -394,9 +393,10 @@ class NodeSync:
         if isinstance(event, Stopping):
             log.info("a launcher is told to end", extra=_about(attended.pod))
             return
-        log.info(
-            "domain", extra={**_about(attended.pod), "state": event.state, "reason": event.reason}
-        )
+        before = attended.guest.domain
+        if before is None or (before.state, before.reason) != (event.state, event.reason):
+            seen = {"state": event.state, "reason": event.reason}
+            log.info("domain", extra={**_about(attended.pod), **seen})
         self._change(attended, domain=event)
 
     # What is done
