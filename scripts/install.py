@@ -120,10 +120,10 @@ def _told(kubevirt: dict[str, Any], version: str) -> str:
     if status.get("observedGeneration") != kubevirt["metadata"].get("generation"):
         return "virt-operator has not seen the object yet"
     if status.get("observedKubeVirtVersion") != version:
-        return conditions.get("Progressing", {}).get("message", "deploying")
+        return str(conditions.get("Progressing", {}).get("message", "deploying"))
     ready = conditions.get("Available", {}).get("status") == "True"
     settled = conditions.get("Progressing", {}).get("status") == "False"
-    message: str = conditions.get("Available", {}).get("message", "deploying")
+    message = str(conditions.get("Available", {}).get("message", "deploying"))
     return "" if ready and settled else message
 
 
