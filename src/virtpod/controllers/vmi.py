@@ -293,10 +293,8 @@ def ended(pod: Mapping[str, Any]) -> bool:
 
 def running(pod: Mapping[str, Any]) -> bool:
     """Whether `compute` runs; whether it is ready, and what else is there, makes no difference."""
-    compute = _compute(pod)
-    return bool(
-        pod["spec"].get("nodeName") and compute and (compute.get("state") or {}).get("running")
-    )
+    state = (_compute(pod) or {}).get("state") or {}
+    return bool(pod["spec"].get("nodeName")) and state.get("running") is not None
 
 
 def end_of(pod: Mapping[str, Any]) -> str:

@@ -1,0 +1,171 @@
+"""virt-controller's caches and loops on an API server: what was decided arrives, once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from tests.kube.fake import FakeCluster
+from virtpod.controller.loops import Caches, Loops
+from virtpod.installation import Container, Installation
+from virtpod.kube import errors
+from virtpod.kube.events import Recorder
+from virtpod.kube.resources import EVENTS, PODS, VMIS, VMS, Key, Obj
+
+KEY = Key("default", "demo")
+WITHIN = 10.0
+
+
+def machine() -> Obj:
+    domain = {
+        "devices": {},
+        "machine": {"type": "q35"},
+        "cpu": {"sockets": 1, "cores": 1, "threads": 1},
+        "memory": {"guest": "64Mi"},
+        "resources": {"requests": {"memory": "64Mi"}},
+    }
+    return {
+        "metadata": {"name": "demo", "namespace": "default"},
+        "spec": {
+            "runStrategy": "Always",
+            "template": {"spec": {"architecture": "amd64", "domain": domain}},
+        },
+    }
+
+
+@contextlib.asynccontextmanager
+async def controller(
+    fake: FakeCluster, check: Callable[[], None] | None = None
+) -> AsyncIterator[Loops]:
+    installation = Installation(Container("kubevirt", "pod-1", "launcher:1", False))
+    async with fake.client("virt-controller") as client:
+        writer = client.guarded(check) if check else client
+        recorder = Recorder(writer, "virt-controller")
+        caches = Caches(client, "kubevirt", installation)
+        loops = Loops(caches, writer, recorder, installation)
+        async with asyncio.TaskGroup() as tasks:
+            working = [tasks.create_task(each.run()) for each in caches.all]
+            working.append(tasks.create_task(recorder.run()))
+            await caches.wait_synced()
+            working.append(tasks.create_task(loops.run()))
+            try:
+                yield loops
+            finally:
+                for task in working:
+                    task.cancel()
+
+
+async def until(so: Callable[[], Any]) -> Any:
+    """The fake is in this process: each turn of its loop may change it."""
+    async with asyncio.timeout(WITHIN):
+        while True:
+            with contextlib.suppress(KeyError, LookupError):
+                if found := so():
+                    return found
+            await asyncio.sleep(0.01)
+
+
+def vmi(fake: FakeCluster) -> Obj:
+    return fake.objects(VMIS)[KEY]
+
+
+def pod(fake: FakeCluster) -> Obj:
+    found = list(fake.objects(PODS).values())
+    return found[0]
+
+
+def phase(fake: FakeCluster) -> str:
+    return str(vmi(fake)["status"]["phase"])
+
+
+def runs(fake: FakeCluster) -> None:
+    """As the kubelet tells it."""
+    found = pod(fake)
+    found["spec"]["nodeName"] = "node1"
+    found["status"] = {
+        **found.get("status", {}),
+        "phase": "Running",
+        "containerStatuses": [{"name": "compute", "state": {"running": {}}}],
+    }
+    fake.put(PODS, found)
+
+
+def wrote(fake: FakeCluster, verb: str, plural: str) -> int:
+    return sum(1 for write in fake.writes if tuple(write)[:2] == (verb, plural))
+
+
+async def test_from_a_vm_to_a_pod_that_runs(fake: FakeCluster) -> None:
+    async with controller(fake):
+        fake.put(VMS, machine())
+        await until(lambda: phase(fake) == "Scheduling")
+        await until(lambda: pod(fake)["status"]["conditions"])
+        runs(fake)
+        await until(lambda: phase(fake) == "Scheduled")
+        assert vmi(fake)["metadata"]["labels"]["kubevirt.io/nodeName"] == "node1"
+        assert fake.objects(VMS)[KEY]["status"]["printableStatus"] == "Starting"
+        await until(lambda: len(fake.objects(EVENTS)) == 2)
+    assert wrote(fake, "create", "virtualmachineinstances") == 1
+    assert wrote(fake, "create", "pods") == 1
+    assert wrote(fake, "patch", "virtualmachineinstances") == 2
+
+
+async def test_another_leader_adopts_what_the_first_one_made(fake: FakeCluster) -> None:
+    """The first one dies between the pod's creation and the word of it."""
+    fake.fail("patch", VMIS, 500, times=8)
+    async with controller(fake):
+        fake.put(VMS, machine())
+        first = await until(lambda: pod(fake)["metadata"]["uid"])
+    async with controller(fake):
+        await until(lambda: phase(fake) == "Scheduling")
+        assert [each["metadata"]["uid"] for each in fake.objects(PODS).values()] == [first]
+
+
+async def test_who_leads_no_more_writes_nothing(fake: FakeCluster) -> None:
+    def lost() -> None:
+        raise errors.NotLeading("another holds it")
+
+    fake.put(VMS, machine())
+    with contextlib.suppress(ExceptionGroup):
+        async with controller(fake, lost):
+            await asyncio.sleep(0.2)
+    assert fake.writes == []
+
+
+async def test_a_pod_that_is_refused_is_told_and_tried_again(fake: FakeCluster) -> None:
+    fake.fail("create", PODS, 403, times=2)
+    async with controller(fake) as loops:
+        fake.put(VMS, machine())
+        told = await until(lambda: vmi(fake)["status"]["conditions"])
+        assert told[0]["reason"] == "FailedCreate"
+        loops.vmis.add(KEY)
+        await until(lambda: phase(fake) == "Scheduling")
+        assert "FailedCreate" not in str(vmi(fake)["status"]["conditions"])
+
+
+async def test_a_pods_end_must_be_proved(fake: FakeCluster) -> None:
+    """A watch that breaks off and a list that fails are no proof; the pod's absence is."""
+    async with controller(fake):
+        fake.put(VMS, machine())
+        await until(lambda: phase(fake) == "Scheduling")
+        await until(lambda: pod(fake)["status"]["conditions"])
+        runs(fake)
+        await until(lambda: phase(fake) == "Scheduled")
+        running = vmi(fake)
+        running["status"]["phase"] = "Running"
+        running["status"]["phaseTransitionTimestamps"].append({"phase": "Running"})
+        fake.put(VMIS, running)
+        fake.fail("list", PODS, 500, times=2)
+        fake.compact()
+        await fake.drop_watches()
+        fake.put(VMIS, vmi(fake))
+        await asyncio.sleep(0.3)
+        assert phase(fake) == "Running"
+        uid = vmi(fake)["metadata"]["uid"]
+        found = pod(fake)
+        fake.remove(PODS, Key("default", found["metadata"]["name"]))
+        # The run strategy replaces what has failed.
+        await until(lambda: vmi(fake)["metadata"]["uid"] != uid)
+        await until(lambda: phase(fake) == "Scheduling")
+    assert wrote(fake, "create", "pods") == 2
