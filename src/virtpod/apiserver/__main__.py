@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 
 from virtpod.api.kubevirt import KubeVirt
-from virtpod.apiserver import facts, frontproxy, tls
+from virtpod.apiserver import frontproxy, tls
 from virtpod.apiserver.app import Backend, application
 from virtpod.apiserver.authorization import authorizer
 from virtpod.apiserver.call import Site
@@ -22,6 +22,7 @@ from virtpod.apiserver.metrics import Metrics
 from virtpod.apiserver.nodes import Identity, KubeNodes, Pod
 from virtpod.apiserver.objects import KubeObjects
 from virtpod.apiserver.status import Refusal
+from virtpod.installation import Container, Installation, project
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -68,12 +69,12 @@ async def serve(args: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    container = facts.Container.probe()
-    installation = facts.Installation(container)
+    container = Container.probe()
+    installation = Installation(container)
     config = Config.load(kubeconfig=args.kubeconfig)
     async with Client(config, component="virt-api", observe=observe_request) as client:
         kubevirts: Informer[KubeVirt | None] = Informer(
-            client, KUBEVIRTS, namespace=container.namespace, project=facts.project
+            client, KUBEVIRTS, namespace=container.namespace, project=project
         )
         kubevirts.on_change(lambda _key, _old, new: installation.changed(new))
         authentication: Informer[dict[str, Any]] = Informer(

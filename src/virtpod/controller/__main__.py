@@ -12,8 +12,8 @@ from pathlib import Path
 
 from prometheus_client import Gauge
 
-from virtpod.controller.facts import Container, Installation
 from virtpod.controller.loops import Caches, Loops
+from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client

@@ -18,9 +18,9 @@ import msgspec
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controller.facts import Installation, project
 from virtpod.controller.held import Held, HeldNode, project_node
 from virtpod.controllers import conditions, node, replicaset, vm, vmi
+from virtpod.installation import Installation, project
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.events import Recorder

@@ -1,7 +1,7 @@
-"""virt-api's view of the installation: the KubeVirt CR, and what its container was told.
+"""A component's view of the installation: the KubeVirt CR, and what its container was told.
 
 The last configuration that could be read stays in force: a CR that a newer version wrote, or that
-is gone for a moment, must not change what a VM is admitted with.
+is gone for a moment, must not change what a VM is admitted or run with.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Container:
     """What the environment says."""
 
     namespace: str
+    pod: str
     launcher_image: str
     image_volumes: bool
 
@@ -35,6 +36,7 @@ class Container:
         """From the variables that virt-operator sets."""
         return Container(
             namespace=os.environ.get("POD_NAMESPACE", "kubevirt"),
+            pod=os.environ.get("POD_NAME") or platform.node(),
             launcher_image=os.environ.get("VIRT_LAUNCHER_IMAGE", ""),
             image_volumes=os.environ.get("VIRTPOD_IMAGE_VOLUMES", "").lower() == "true",
         )
@@ -58,10 +60,9 @@ class Installation:
 
     def changed(self, kubevirt: KubeVirt | None) -> None:
         """Takes in a CR; None changes nothing."""
-        if kubevirt is None:
-            return
-        config = kubevirt.spec.configuration or KubeVirtConfiguration()
-        self.cluster = self._facts(config, kubevirt.status.default_architecture or "")
+        if kubevirt is not None:
+            config = kubevirt.spec.configuration or KubeVirtConfiguration()
+            self.cluster = self._facts(config, kubevirt.status.default_architecture or "")
 
     def _facts(self, config: KubeVirtConfiguration, architecture: str) -> Cluster:
         here = platform.machine()
