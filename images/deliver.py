@@ -13,7 +13,7 @@ from localcluster import cluster, state
 from localcluster import layout as cluster_layout
 from localcluster.progress import Failed, say, step
 
-from . import layout, oci
+from . import oci
 from .layers import Store
 from .tools import need, run
 
@@ -42,8 +42,7 @@ def into_cluster(built: Sequence[oci.Built], prefix: str, store: Store) -> None:
 
 def to_registry(built: Sequence[oci.Built], prefix: str, store: Store) -> None:
     skopeo = need("skopeo")
-    plain = prefix.split("/")[0].rpartition(":")[0] in ("127.0.0.1", "localhost")
-    tls = "false" if plain else "true"
+    tls = "false" if without_tls(prefix) else "true"
     for image in built:
         reference = image.reference(prefix)
         look = [skopeo, "inspect", "--raw", f"--tls-verify={tls}", f"docker://{reference}"]
@@ -52,15 +51,19 @@ def to_registry(built: Sequence[oci.Built], prefix: str, store: Store) -> None:
             continue
         with (
             step(f"pushing {reference}, {_mib(image.size)} before compression"),
-            tempfile.TemporaryDirectory(dir=layout.MADE) as folder,
+            tempfile.TemporaryDirectory(dir=store.folder) as folder,
         ):
             oci.write_folder(image, reference, store, Path(folder))
             copy = [skopeo, "copy", "--quiet", f"--dest-tls-verify={tls}"]
             run([*copy, f"oci:{folder}:{image.tag}", f"docker://{reference}"])
 
 
+def without_tls(prefix: str) -> bool:
+    return prefix.split("/")[0].split(":")[0] in ("127.0.0.1", "localhost")
+
+
 def _import(image: oci.Built, prefix: str, store: Store, have: frozenset[str]) -> None:
-    with tempfile.TemporaryDirectory(dir=layout.MADE) as folder:
+    with tempfile.TemporaryDirectory(dir=store.folder) as folder:
         archive = Path(folder) / f"{image.name}.tar"
         oci.write_archive(image, image.reference(prefix), store, archive, without=have)
         cluster.import_images([archive])

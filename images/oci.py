@@ -62,9 +62,9 @@ class Built:
 
 
 def image(name: str, content: tuple[Layer, ...], settings: Settings) -> Built:
-    process: dict[str, Any] = {
-        "Env": [f"{key}={value}" for key, value in sorted(settings.environment.items())]
-    }
+    process: dict[str, Any] = {}
+    if settings.environment:
+        process["Env"] = [f"{key}={value}" for key, value in sorted(settings.environment.items())]
     if settings.command:
         process["Cmd"] = list(settings.command)
     if settings.user:
