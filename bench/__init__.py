@@ -1,0 +1,1 @@
+"""Measurements of Virtpod on a cluster, beside KubeVirt's own figures."""

@@ -1,0 +1,294 @@
+"""`python3 -m bench`: measure Virtpod on the cluster, print a table, write JSON.
+
+A run leaves nothing behind. It does not fail because a figure is not met; it fails where something
+could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import audit, table
+from bench.memory import Process
+from bench.scenarios import (
+    NAMESPACE,
+    REST,
+    SYSTEM,
+    Batch,
+    Bench,
+    Failed,
+    Timing,
+    guestless,
+    medians,
+    namespace,
+    percentile,
+)
+from bench.sightings import TOLD, Sightings
+from localcluster import layout
+from scripts import demo
+from scripts.target import target
+from virtpod.kube.client import Client
+from virtpod.kube.config import Config
+from virtpod.kube.errors import ApiError
+from virtpod.kube.resources import KUBEVIRTS, Obj
+
+RUNS = 5
+REPORT = layout.LOCAL / "bench.json"
+
+
+@dataclass
+class Report:
+    """All that a run found; `measured` has the rows of the table by their id."""
+
+    measured: dict[str, float] = field(default_factory=dict)
+    timelines: dict[str, dict[str, float]] = field(default_factory=dict)
+    requests: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    launcher: list[dict[str, Any]] = field(default_factory=list)
+    components: dict[str, dict[str, float]] = field(default_factory=dict)
+    rest: dict[str, dict[str, float]] = field(default_factory=dict)
+    cpu: dict[str, dict[str, float]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+class Run:
+    """The scenarios that were asked for, one after the other."""
+
+    def __init__(self, bench: Bench, options: argparse.Namespace, guest: Obj) -> None:
+        self.bench = bench
+        self.options = options
+        self.guest = guest
+        self.report = Report()
+        self.lives: dict[str, dict[str, audit.Life]] = {}
+        self.resting: tuple[float, float] | None = None
+
+    def scenarios(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        count = self.options.count
+        return {
+            "rest": self._rest,
+            "guestless": lambda: self._one("guestless", guestless()),
+            "guest": lambda: self._one("guest", self.guest),
+            "plain": self._plain,
+            "ten-guestless": lambda: self._many("guestless", guestless(), count),
+            "ten-guests": lambda: self._many("guest", self.guest, count),
+        }
+
+    async def all(self) -> None:
+        asked = self.options.only or list(self.scenarios())
+        if self.options.quick and not self.options.only:
+            asked.remove("ten-guests")
+        for name, scenario in self.scenarios().items():
+            if name not in asked:
+                continue
+            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            try:
+                await scenario()
+            except* (Failed, ApiError, TimeoutError) as errors:
+                found = "; ".join(str(error) for error in errors.exceptions)
+                self.report.failures.append(f"{name}: {found}")
+
+    async def _rest(self) -> None:
+        self.report.components = _components(await self.bench.components())
+        self.resting = await self.bench.rest()
+
+    async def _one(self, kind: str, spec: Obj) -> None:
+        timings = [await self.bench.vmi(f"{kind}-one-{index}", spec) for index in range(RUNS)]
+        self.lives[f"one {kind}"] = {
+            f"{kind}-one-{index}": timing.life for index, timing in enumerate(timings)
+        }
+        found = medians(timings)
+        self.report.timelines[kind] = found
+        self.report.measured |= {
+            f"{kind}.running": found["Running"],
+            f"{kind}.after_compute": found["Running"] - found["compute"],
+            f"{kind}.gone": found["gone"],
+        }
+
+    async def _plain(self) -> None:
+        image = await self._launcher_image()
+        timings = [await self.bench.plain(f"plain-{index}", image) for index in range(RUNS)]
+        found = medians(timings)
+        self.report.timelines["plain"] = found
+        self.report.measured["plain.running"] = found["Running"]
+
+    async def _launcher_image(self) -> str:
+        """That of a launcher of this run, or else of one made for it."""
+        if not self.bench.seen.pods:
+            await self.bench.vmi("image", guestless())
+        pod = next(iter(self.bench.seen.pods.values()))
+        image: str = pod["spec"]["containers"][0]["image"]
+        return image
+
+    async def _many(self, kind: str, spec: Obj, count: int) -> None:
+        batch = await self.bench.batch(f"{kind}-many", spec, count)
+        self.lives[f"{count} {kind}"] = batch.lives
+        self.report.measured |= {
+            f"{kind}{count}.p50": percentile(batch.running, 0.5),
+            f"{kind}{count}.p95": percentile(batch.running, 0.95),
+            f"{kind}{count}.gone": batch.gone,
+        }
+        if self.bench.local:
+            self._insides(kind, batch, count)
+
+    def _insides(self, kind: str, batch: Batch, count: int) -> None:
+        self.report.launcher = _launcher(batch.launchers)
+        helpers = [[p for p in pod if not p.guest] for pod in batch.launchers]
+        self.report.measured["launcher.pss"] = median(sum(p.pss for p in pod) for pod in helpers)
+        self.report.measured["launcher.rss"] = median(sum(p.rss for p in pod) for pod in helpers)
+        self.report.cpu[kind] = {name: cpu / count for name, cpu in batch.cpu.items()}
+        for name, cpu in self.report.cpu[kind].items():
+            self.report.measured[f"cpu.{name}"] = cpu
+
+    def read_audit(self, log: Path, start: int) -> None:
+        requests = audit.read(log, start)
+        for what, lives in self.lives.items():
+            count = audit.count(requests, NAMESPACE, lives)
+            self.report.requests[what] = _requests(count)
+            one = what == "one guest" or (what == "one guestless" and "one guest" not in self.lives)
+            many = not what.startswith("one ")
+            if one or many:
+                suffix = ".many" if many else ""
+                self.report.measured[f"writes.create{suffix}"] = count.writes(deleting=False)
+                self.report.measured[f"writes.delete{suffix}"] = count.writes(deleting=True)
+        if self.resting is not None:
+            begin, end = self.resting
+            a_minute = 60 / (end - begin)
+            for name, rest in audit.at_rest(requests, begin, end).items():
+                self.report.rest[name] = {k: v * a_minute for k, v in asdict(rest).items()}
+            self.report.measured["rest.most"] = max(
+                r["requests"] for r in self.report.rest.values()
+            )
+
+
+def _components(found: dict[str, list[Process]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            "pss": sum(p.pss for p in processes),
+            "rss": sum(p.rss for p in processes),
+            "processes": len(processes),
+        }
+        for name, processes in found.items()
+        if processes
+    }
+
+
+def _launcher(pods: list[list[Process]]) -> list[dict[str, Any]]:
+    """The processes of a launcher pod, with the median over all pods."""
+    found: dict[str, list[Process]] = defaultdict(list)
+    for pod in pods:
+        for process in pod:
+            found[process.name].append(process)
+    return [
+        {"process": name, "pss": median(p.pss for p in all), "rss": median(p.rss for p in all)}
+        for name, all in sorted(found.items())
+    ]
+
+
+def _requests(count: audit.Count) -> list[dict[str, Any]]:
+    merged: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for place, counted in enumerate((count.create, count.delete)):
+        for key, number in Counter(counted).items():
+            merged[key][place] += number / count.vmis
+    return [
+        {"who": key[0], "verb": key[1], "resource": key[2], "create": both[0], "delete": both[1]}
+        for key, both in sorted(merged.items())
+    ]
+
+
+def text(report: Report) -> str:
+    """The report for people."""
+    known = table.figures()
+    parts = [f"Theirs: {known.source}.", table.compared(table.rows(known, report.measured))]
+    for kind, steps in report.timelines.items():
+        theirs = known.timeline.get(kind, {})
+        lines = [(f"{kind}: median of {RUNS}", "KubeVirt", "ours")]
+        lines += [(TOLD[s], table.number(theirs.get(s)), f"{at:.2f}") for s, at in steps.items()]
+        parts.append(table.columns(lines))
+    for what, requests in report.requests.items():
+        lines4 = [(f"API requests per VMI, {what}", "", "", "to Running", "to gone")]
+        lines4 += [
+            (r["who"], r["verb"], r["resource"], f"{r['create']:.1f}", f"{r['delete']:.1f}")
+            for r in requests
+        ]
+        parts.append(table.columns(lines4))
+    for title, sizes in (
+        ("a launcher pod, MiB (median)", {p["process"]: p for p in report.launcher}),
+        ("components, MiB, all replicas", report.components),
+    ):
+        if sizes:
+            rows = [(title, "PSS", "RSS")]
+            rows += [(n, f"{s['pss']:.1f}", f"{s['rss']:.1f}") for n, s in sizes.items()]
+            parts.append(table.columns(rows))
+    if report.rest:
+        rows4 = [(f"API requests a minute at rest, over {REST:g} s", "requests", "leases", "beats")]
+        rows4 += [
+            (name, f"{r['requests']:.0f}", f"{r['leases']:.0f}", f"{r['heartbeats']:.0f}")
+            for name, r in report.rest.items()
+        ]
+        parts.append(table.columns(rows4))
+    for kind, cpu in report.cpu.items():
+        rows2 = [(f"CPU seconds per VMI, a batch of {kind}", "")]
+        rows2 += [(name, f"{seconds:.3f}") for name, seconds in cpu.items()]
+        parts.append(table.columns(rows2))
+    parts += [f"FAILED {failure}" for failure in report.failures]
+    return "\n\n".join(parts)
+
+
+async def run(options: argparse.Namespace) -> Report:
+    chosen = target()
+    log = layout.AUDIT_LOG if chosen.local else None
+    start = log.stat().st_size if log is not None and log.exists() else 0
+    guest: Obj = demo.manifest(chosen)["spec"]["template"]["spec"]
+    async with Client(Config.from_kubeconfig(chosen.kubeconfig, ""), component="bench") as client:
+        await _installed(client)
+        async with namespace(client):
+            seen = Sightings(client, NAMESPACE)
+            watching = asyncio.create_task(seen.run())
+            try:
+                await seen.ready()
+                measuring = Run(Bench(client, seen, chosen.local), options, guest)
+                await measuring.all()
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+    if log is not None and log.exists():
+        await asyncio.to_thread(measuring.read_audit, log, start)
+    return measuring.report
+
+
+async def _installed(client: Client) -> None:
+    found = (await client.list(KUBEVIRTS, namespace=SYSTEM)).items
+    conditions = found[0].get("status", {}).get("conditions", []) if found else []
+    if not any(c["type"] == "Available" and c["status"] == "True" for c in conditions):
+        raise Failed("Virtpod is not available on this cluster: run `make install` first")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--json", type=Path, default=REPORT, help="where to write all figures")
+    parser.add_argument("--quick", action="store_true", help="without the batch of guests")
+    parser.add_argument("--count", type=int, default=10, help="VMIs in a batch")
+    names = ("rest", "guestless", "guest", "plain", "ten-guestless", "ten-guests")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    options = parser.parse_args()
+    try:
+        report = asyncio.run(run(options))
+    except (Failed, ApiError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    options.json.write_text(json.dumps(asdict(report), indent=2), encoding="utf-8")
+    print(text(report))
+    print(f"\nAll figures: {options.json}")
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

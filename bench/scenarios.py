@@ -1,0 +1,252 @@
+"""What is measured: pods and VMIs that are made, watched and taken away again.
+
+All is made in one namespace of the benchmark's own, which goes in the end, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench import audit, memory
+from bench.sightings import TOLD, Failed, Sightings
+from virtpod.kube import apply
+from virtpod.kube.client import Client
+from virtpod.kube.errors import ApiError, NotFound
+from virtpod.kube.resources import NAMESPACES, PODS, VMIS, Key, Obj
+
+NAMESPACE = "virtpod-bench"
+SYSTEM = "kubevirt"
+APART = 0.1  # seconds between two creations of a batch
+SETTLE = 1.0  # seconds after Running and after the end whose requests count too
+REST = 35.0
+# A pod that does nothing and ends when told to: the least that Kubernetes itself takes.
+SLEEPER = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); signal.sigwait([15])"
+# What the launcher's log tells by its own clock, and how we call it.
+LOGGED = {"guest prepared": "prepared", "domain changed": "domain"}
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    one: float = 120.0
+    batch: float = 600.0
+    removal: float = 180.0
+
+
+@dataclass
+class Timing:
+    """Seconds from the create call, or from the delete call, to each step."""
+
+    steps: dict[str, float]
+    life: audit.Life
+
+
+@dataclass
+class Batch:
+    running: list[float]
+    gone: float
+    lives: dict[str, audit.Life]
+    launchers: list[list[memory.Process]] = field(default_factory=list)
+    cpu: dict[str, float] = field(default_factory=dict)
+
+
+def guestless() -> Obj:
+    """No disk and 1 MiB of memory: what is left is the path itself."""
+    return {
+        "domain": {
+            "memory": {"guest": "1Mi"},
+            "devices": {"interfaces": [{"name": "default", "masquerade": {}}]},
+        },
+        "networks": [{"name": "default", "pod": {}}],
+        "terminationGracePeriodSeconds": 0,
+    }
+
+
+@asynccontextmanager
+async def namespace(client: Client) -> AsyncIterator[None]:
+    """The benchmark's namespace, empty; an earlier run's is taken away first."""
+    await _remove(client)
+    await client.create(NAMESPACES, {"metadata": {"name": NAMESPACE}})
+    try:
+        yield
+    finally:
+        await asyncio.shield(_remove(client))
+
+
+async def _remove(client: Client) -> None:
+    with suppress(NotFound):
+        await client.delete(NAMESPACES, Key("", NAMESPACE))
+        gone: Callable[[Obj | None], bool] = lambda found: found is None  # noqa: E731
+        await apply.wait_for(client, NAMESPACES, Key("", NAMESPACE), gone, Deadlines.removal)
+
+
+class Bench:
+    """The scenarios, on one client."""
+
+    def __init__(self, client: Client, seen: Sightings, local: bool) -> None:
+        self.client = client
+        self.seen = seen
+        self.local = local
+
+    # One at a time
+
+    async def plain(self, name: str, image: str) -> Timing:
+        """A pod of the launcher's image that only waits."""
+        compute = {
+            "name": "compute",
+            "image": image,
+            "command": ["/usr/bin/python3", "-I", "-c", SLEEPER],
+            "resources": {"requests": {"cpu": "100m"}},
+        }
+        user = {"runAsUser": 107, "runAsGroup": 107, "runAsNonRoot": True}
+        spec = {
+            "containers": [compute],
+            "securityContext": user,
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+        }
+        body: Obj = {"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+        begin = await self._create(PODS, name, body)
+        await self.seen.until(name, "Running", Deadlines.one)
+        end = time.time()
+        await self.client.delete(PODS, Key(NAMESPACE, name))
+        await self.seen.until(name, "gone", Deadlines.one)
+        return self._timing(name, begin, end)
+
+    async def vmi(self, name: str, spec: Obj) -> Timing:
+        begin = await self._create(VMIS, name, _vmi(name, spec))
+        await self.seen.until(name, "Running", Deadlines.one)
+        await asyncio.sleep(SETTLE)  # a span that is measured: what is asked after Running counts
+        await self._look_inside(name)
+        end = time.time()
+        await self.client.delete(VMIS, Key(NAMESPACE, name))
+        await self.seen.until(name, "gone", Deadlines.one)
+        await asyncio.sleep(SETTLE)
+        return self._timing(name, begin, end)
+
+    async def _create(self, resource: Any, name: str, body: Obj) -> float:
+        begin = time.time()
+        await self.client.create(resource, body)
+        self.seen.mark(name, "created")
+        return begin
+
+    def _timing(self, name: str, begin: float, end: float) -> Timing:
+        marks = self.seen.marks[name]
+        after_delete = ("pod gone", "gone")
+        steps = {step: at - (end if step in after_delete else begin) for step, at in marks.items()}
+        return Timing(steps, audit.Life(begin, end))
+
+    async def _look_inside(self, name: str) -> None:
+        """What the launcher tells by its log and by /proc; nothing of it is needed."""
+        pod = self.seen.pods[name]["metadata"]
+        if self.local:
+            inside = await asyncio.to_thread(memory.of_pods, [pod["uid"]], False)
+            started = [p.started for p in inside[pod["uid"]] if p.name == "virt-launcher"]
+            if started:
+                self.seen.marks[name]["process"] = min(started)
+        path = PODS.path(NAMESPACE, pod["name"], "log")
+        try:
+            said = await self.client.request("GET", path, query={"container": "compute"})
+        except ApiError:
+            return
+        for at, message in logged(said.body):
+            if message in LOGGED:
+                self.seen.marks[name].setdefault(LOGGED[message], at)
+
+    # Many at once
+
+    async def batch(self, prefix: str, spec: Obj, number: int) -> Batch:
+        """Created 100 ms apart, deleted together when all run."""
+        names = [f"{prefix}-{index}" for index in range(number)]
+        loop = asyncio.get_running_loop()
+        before = await self.components(memory_too=False)
+        first, begins = loop.time(), {}
+        async with asyncio.TaskGroup() as tasks:
+            for index, name in enumerate(names):
+                await asyncio.sleep(max(0.0, first + index * APART - loop.time()))
+                begins[name] = time.time()
+                tasks.create_task(self._create(VMIS, name, _vmi(name, spec)))
+        for name in names:
+            await self.seen.until(name, "Running", Deadlines.batch)
+        await asyncio.sleep(SETTLE)
+        after = await self.components(memory_too=False)
+        uids = [self.seen.pods[name]["metadata"]["uid"] for name in names]
+        inside = await asyncio.to_thread(memory.of_pods, uids) if self.local else {}
+        end = time.time()
+        async with asyncio.TaskGroup() as tasks:
+            for name in names:
+                tasks.create_task(self.client.delete(VMIS, Key(NAMESPACE, name)))
+        gone = [await self.seen.until(name, "gone", Deadlines.batch) for name in names]
+        await asyncio.sleep(SETTLE)
+        return Batch(
+            running=[self.seen.marks[name]["Running"] - begins[name] for name in names],
+            gone=max(gone) - end,
+            lives={name: audit.Life(begins[name], end) for name in names},
+            launchers=list(inside.values()),
+            cpu={
+                component: sum(p.cpu for p in processes) - sum(p.cpu for p in before[component])
+                for component, processes in after.items()
+            },
+        )
+
+    # Without work
+
+    async def components(self, memory_too: bool = True) -> dict[str, list[memory.Process]]:
+        """The processes of each component, of all its replicas."""
+        found: dict[str, list[memory.Process]] = {name: [] for name in audit.COMPONENTS.values()}
+        if not self.local:
+            return found
+        pods = (await self.client.list(PODS, namespace=SYSTEM, labels="kubevirt.io")).items
+        owners = {pod["metadata"]["uid"]: pod["metadata"]["labels"]["kubevirt.io"] for pod in pods}
+        inside = await asyncio.to_thread(memory.of_pods, owners, memory_too)
+        for uid, processes in inside.items():
+            if owners[uid] in found:
+                found[owners[uid]] += processes
+        return found
+
+    async def rest(self) -> tuple[float, float]:
+        """A time in which nobody asks for anything; its begin and end."""
+        begin = time.time()
+        await asyncio.sleep(REST)
+        return begin, time.time()
+
+
+def _vmi(name: str, spec: Obj) -> Obj:
+    return {"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+
+
+def logged(body: bytes) -> list[tuple[float, str]]:
+    """(time, message) of a launcher's structured lines; others are libvirt's and dnsmasq's."""
+    found = []
+    for line in body.splitlines():
+        if line.startswith(b"{"):
+            with suppress(ValueError, KeyError, TypeError):
+                said = json.loads(line)
+                found.append((float(said["ts"]), str(said["msg"])))
+    return found
+
+
+def medians(timings: list[Timing]) -> dict[str, float]:
+    """Each step's median, in the order in which they happen."""
+    steps = {step for timing in timings for step in timing.steps}
+    found = {
+        step: statistics.median(t.steps[step] for t in timings if step in t.steps)
+        for step in steps & TOLD.keys()
+    }
+    return dict(sorted(found.items(), key=lambda item: (item[0].endswith("gone"), item[1])))
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that `share` of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+
+
+__all__ = ["Batch", "Bench", "Failed", "Timing", "medians", "percentile"]
