@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+
+# The kernel drops what the first process of a container does not handle yet; blocked, it waits.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 # asyncio imports ssl for what it can do with it: 3 MiB and 15 ms that nobody here needs.
 sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
@@ -29,6 +33,7 @@ def main() -> int:
     given = arguments()
     ctypes.CDLL(None).prctl(PR_SET_NAME, b"virt-launcher", 0, 0, 0)
     if given.probe:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         from virtpod.launcher import probe
 
         return probe.write(given.probe)

@@ -42,7 +42,7 @@ class Boot:
     def __init__(self, hypervisor: Hypervisor, steps: Steps) -> None:
         self._hypervisor = hypervisor
         self._steps = steps
-        self._opened: dict[str, int] = {}
+        self._opened: dict[str, DiskImage] = {}
         self._lock = asyncio.Lock()
 
     async def sync(self, request: Sync) -> None:
@@ -86,13 +86,12 @@ class Boot:
         found = {}
         for index, volume in enumerate(vmi.spec.volumes or ()):
             if volume.container_disk:
-                disk, opened = await images.container_disk(
-                    index, volume.name, volume.container_disk.path
-                )
-                if volume.name in self._opened:
-                    os.close(self._opened[volume.name])
-                self._opened[volume.name] = opened
-                found[volume.name] = disk
+                # Once: what was made over it in an earlier try names this descriptor.
+                if volume.name not in self._opened:
+                    self._opened[volume.name] = await images.container_disk(
+                        index, volume.name, volume.container_disk.path
+                    )
+                found[volume.name] = self._opened[volume.name]
         return found
 
 

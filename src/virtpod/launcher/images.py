@@ -107,10 +107,11 @@ def inspect(opened: int, path: str, volume: str) -> DiskImage:
     return DiskImage(path, "qcow2", virtual_size)
 
 
-async def container_disk(index: int, volume: str, path: str | None) -> tuple[DiskImage, int]:
-    """The disk of a containerDisk volume, and the descriptor that keeps its path valid.
+async def container_disk(index: int, volume: str, path: str | None) -> DiskImage:
+    """The disk of a containerDisk volume; its descriptor stays open, so that its path stays valid.
 
     Where the image is mounted it is found there; else the volume's side-car hands out its root.
+    Raises ImageInvalid; OSError where the image is not in the pod (yet).
     """
     mounted = paths.image_volume(index)
     if os.path.isdir(mounted):
@@ -123,11 +124,19 @@ async def container_disk(index: int, volume: str, path: str | None) -> tuple[Dis
         os.close(root)
     # QEMU runs under our user and in our namespaces: it opens the very file that was looked at.
     name = f"/proc/{os.getpid()}/fd/{opened}"
-    return inspect(opened, name, volume), opened
+    try:
+        return inspect(opened, name, volume)
+    except ImageInvalid:
+        os.close(opened)
+        raise
 
 
 async def _handed_over(path: str, volume: str) -> int:
     """The root folder of a side-car, by its socket."""
+    if not os.path.isdir(os.path.dirname(path)):
+        raise OSError(
+            f"the image of volume {volume} is neither mounted in this pod nor served by a container"
+        )
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(HANDOVER_TIMEOUT):
@@ -137,7 +146,7 @@ async def _handed_over(path: str, volume: str) -> int:
                 await loop.sock_connect(peer, path)
                 return await _receive_descriptor(peer)
     except TimeoutError:
-        raise ImageInvalid(
+        raise OSError(
             f"the container of volume {volume} did not come up in {HANDOVER_TIMEOUT} s"
         ) from None
 

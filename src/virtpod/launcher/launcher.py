@@ -14,6 +14,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import format_exc
 
 import msgspec
 
@@ -87,6 +88,7 @@ class Launcher:
         self._ended = asyncio.Event()
         self._released = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
+        self._deadline = 0.0
         self._daemon: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
@@ -94,6 +96,7 @@ class Launcher:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         code = 1
         try:
             async with asyncio.TaskGroup() as helpers:
@@ -156,8 +159,14 @@ class Launcher:
             peer.write(codec.frame(message))
 
     def _begin_shutdown(self, grace: int) -> None:
-        if self._stopping is None:
-            self._stopping = self._helpers.create_task(self._shut_down(grace))
+        """The guest is to be down within `grace` seconds; a later request can only hasten it."""
+        deadline = asyncio.get_running_loop().time() + grace
+        if self._stopping is not None:
+            if deadline >= self._deadline:
+                return
+            self._stopping.cancel()
+        self._deadline = deadline
+        self._stopping = self._helpers.create_task(self._shut_down(grace))
 
     async def _shut_down(self, grace: int) -> None:
         """The guest powers off within `grace` seconds, or is ended."""
@@ -218,6 +227,9 @@ class Launcher:
             )
         except Refused as error:
             answer = Failed(id=request.id, reason="Refused", message=str(error))
+        except Exception as error:  # a bug: the guest goes on, and the user must hear of it
+            log("a request failed", request=type(request).__name__, error=format_exc())
+            answer = Failed(id=request.id, reason="InternalError", message=repr(error))
         else:
             answer = Done(id=request.id)
         writer.write(codec.frame(answer))

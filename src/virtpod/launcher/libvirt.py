@@ -119,6 +119,8 @@ class Hypervisor:
         self._panicked = False
         self._last: DomainChanged | None = None
         self._described: dict[str, Any] = {}
+        self._qemu = 0
+        self._looking: set[asyncio.Task[None]] = set()
         self._daemon: Child | None = None
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
@@ -148,7 +150,7 @@ class Hypervisor:
                 await self._start()
                 self._lost.clear()
                 self._connected.set()
-                await self._refresh()
+                self._ask_again()
                 await self._lost.wait()
                 self._connected.clear()
                 log("connection to libvirt lost")
@@ -224,8 +226,9 @@ class Hypervisor:
         self._report(state, reason)
 
     def _ask_again(self) -> None:
-        # The task is short, and its end is seen by whoever waits for the next state.
-        self._asking = self._loop.create_task(self._refresh())
+        task = self._loop.create_task(self._refresh())
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
 
     async def _refresh(self) -> None:
         """Looks at the domain and reports it where it changed."""
@@ -236,11 +239,10 @@ class Hypervisor:
             return
         if found is not None:
             self._report(*found)
-        elif self._last is not None and not self.ended:
+        elif self._qemu and self._last is not None and not self.ended:
             # The daemon was away while the guest ended: QEMU's own exit code is what is left.
-            code = self._qemu_exit_code()
-            if code is not None:
-                self._end("Shutdown" if code == 0 else "Crashed")
+            code = await self._processes.exit_code(self._qemu)
+            self._end("Shutdown" if code == 0 else "Crashed")
 
     def _look(self) -> tuple[DomainState, str] | None:
         try:
@@ -252,15 +254,9 @@ class Hypervisor:
                 return None
             raise
         self._domain = domain
+        self._qemu = self._qemu or _process(self._name)
         named = PAUSED_REASONS.get(reason, "Unknown") if state == libvirt.VIR_DOMAIN_PAUSED else ""
         return STATES.get(state, "NoState"), named or "Unknown"
-
-    def _qemu_exit_code(self) -> int | None:
-        try:
-            pid = int(Path(f"{paths.LIBVIRT_RUNTIME}/qemu/run/{self._name}.pid").read_text())
-        except (OSError, ValueError):
-            return 1  # libvirt has cleaned up after a QEMU that it found dead
-        return self._processes.exit_code(pid)
 
     def _report(self, state: DomainState, reason: str) -> None:
         new = DomainChanged(seq=0, state=state, reason=reason, started=True, **self._described)
@@ -372,6 +368,14 @@ def _event_loop() -> None:
         if libvirt.virEventRunDefaultImpl() < 0:
             log("libvirt's event loop failed")
             return
+
+
+def _process(name: str) -> int:
+    """QEMU's number, as libvirt keeps it while the guest runs; 0 if it cannot be told."""
+    try:
+        return int(Path(f"{paths.LIBVIRT_RUNTIME}/qemu/run/{name}.pid").read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _describe(xml: str) -> dict[str, Any]:

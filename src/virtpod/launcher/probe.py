@@ -40,11 +40,16 @@ def write(folder: str) -> int:
     if known.exists() and json.loads(known.read_text()).get("build") == build:
         log("this build is known already", build=build)
         return 0
-    variants = ["tcg", "kvm"] if KVM.exists() else ["tcg"]
-    for variant in variants:
-        if not _as_launcher(target / variant, variant):
-            log("QEMU could not be described", variant=variant)
-            return 1
+    variants = [
+        variant
+        for variant in (("tcg", "kvm") if KVM.exists() else ("tcg",))
+        if _as_launcher(target / variant, variant)
+    ]
+    if "tcg" not in variants:
+        log("QEMU could not be described")
+        return 1
+    if "kvm" not in variants:
+        shutil.rmtree(target / "kvm", ignore_errors=True)  # half a description misleads
     known.write_text(json.dumps({"build": build, "variants": variants}))
     log("node described", variants=variants)
     return 0

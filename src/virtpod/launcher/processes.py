@@ -49,6 +49,7 @@ class Processes:
             list(argv),
             {**os.environ, **(env or {})},
             file_actions=actions,
+            setsigmask=[],
             setsigdef=[signal.SIGPIPE, signal.SIGTERM],
         )
         exited = asyncio.get_running_loop().create_future()
@@ -72,9 +73,12 @@ class Processes:
         finally:
             os.close(said)
 
-    def exit_code(self, pid: int) -> int | None:
-        """How a process ended that was not ours to start, if it was reaped here."""
-        return self._orphans.get(pid)
+    async def exit_code(self, pid: int) -> int:
+        """Waits for a process that was not ours to start, and tells how it ended."""
+        if pid in self._orphans:
+            return self._orphans[pid]
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(self._waiting.setdefault(pid, loop.create_future()))
 
     def _reap(self) -> None:
         while True:

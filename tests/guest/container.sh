@@ -1,0 +1,32 @@
+# The inside of a launcher's container, for tests: `container.sh ROOT RUN KVM PROGRAM...`.
+# ROOT: the mounted image; RUN: the folder that becomes /run, shared with the test.
+# Started as the first process of new mount, PID, network and UTS namespaces.
+set -eu
+root=$1 run=$2 kvm=$3
+shift 3
+mount --make-rprivate /
+mount --bind "$run" "$root/run"
+mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
+mount -t tmpfs -o mode=755 dev "$root/dev"
+mkdir -p "$root/dev/net" "$root/dev/shm" "$root/dev/pts"
+chmod 1777 "$root/dev/shm"
+for node in null zero full random urandom net/tun; do
+    touch "$root/dev/$node"
+    mount --bind "/dev/$node" "$root/dev/$node"
+done
+if [ "$kvm" = yes ]; then
+    mknod "$root/dev/kvm" c 10 232
+    chmod 666 "$root/dev/kvm"
+fi
+touch "$root/dev/termination-log"
+mount --bind "$run/../termination-log" "$root/dev/termination-log"
+printf 'nameserver 192.0.2.53\nsearch test.local\n' >"$root/etc/resolv.conf"
+ip link set lo up
+ip link add k6t-eth0 type bridge
+ip addr add 10.0.2.1/24 dev k6t-eth0
+ip link set k6t-eth0 up
+ip tuntap add tap0 mode tap user 107
+ip link set tap0 master k6t-eth0 up
+echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
+exec "$@"
