@@ -40,8 +40,9 @@ from virtpod.render.install import CA_MAP, OPERATOR, Options, Site, chosen, comp
 log = logging.getLogger(__name__)
 
 MANAGER = "virt-operator"
-LOOK_AGAIN = 300.0
-"""Seconds after which everything is compared once more, for what no watch tells."""
+LOOK_AGAIN = 1800.0
+"""Seconds after which everything is compared once more, for what no watch tells: an installation
+at rest shall be quiet."""
 TRY_AGAIN = 5.0
 GUESTS = (VMS, VMIRS, VMIS, MIGRATIONS)
 """What runs on an installation, in the order in which it is taken away."""
