@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import yaml
 
 from localcluster.progress import Failed, say, step
 from scripts import install
-from scripts.target import Target, module, references, target
+from scripts.target import Target, build_all, module, references, target
 from virtpod.kube import apply
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -31,13 +30,7 @@ def prepare(chosen: Target) -> None:
     """The programs, the cluster and the images; what does not need the other goes on beside it."""
     if not chosen.local:
         return
-    with ThreadPoolExecutor() as pool:
-        both = [
-            pool.submit(module, "localcluster", "build"),
-            pool.submit(module, "images", "build"),
-        ]
-        for one in both:
-            one.result()
+    build_all()
     module("localcluster", "up", "--nodes", os.environ.get("NODES", "1"))
 
 

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from localcluster import layout
+from localcluster import build, layout
 from localcluster.progress import Failed
 
 
@@ -39,6 +41,21 @@ def module(name: str, *words: str) -> None:
     """Runs one of the project's modules; its progress is shown as it comes. Raises Failed."""
     if subprocess.run([sys.executable, "-m", name, *words], check=False).returncode != 0:
         raise Failed(f"`python3 -m {name} {' '.join(words)}` failed")
+
+
+def build_all(*beside: Callable[[], None]) -> None:
+    """Builds the cluster's programs and the images; what is given goes on beside it."""
+    build.install_packages()  # one after the other what both would install
+    build.find_go()
+    with ThreadPoolExecutor() as pool:
+        parts = [
+            pool.submit(module, "localcluster", "build"),
+            pool.submit(module, "images", "build"),
+        ]
+        for one in beside:
+            one()
+        for part in parts:
+            part.result()
 
 
 def references() -> dict[str, str]:
