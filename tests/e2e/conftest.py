@@ -1,0 +1,102 @@
+"""A cluster of two nodes with Virtpod on it, and what it looks like when a test fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localcluster import layout
+from tests.e2e.support import ROOT, SYSTEM, Namespace, Refused, available, kubectl
+
+COMPONENTS = ("virt-api", "virt-controller", "virt-handler", "virt-operator")
+ORDER = ("test_side_car", "test_registry", "test_operator")
+"""What changes the whole installation comes last, and its removal at the very end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        return ORDER.index(name) + 1 if item.path.parent == here and name in ORDER else 0
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> None:
+    """VIRTPOD_E2E_READY=1: it is there already and is to be taken as it is."""
+    if os.environ.get("VIRTPOD_E2E_READY") != "1":
+        environment = {**os.environ, "KUBECONFIG": "", "IMAGE_PREFIX": "", "NODES": "2"}
+        done = subprocess.run(
+            [sys.executable, "-m", "scripts.install"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            pytest.fail(f"Virtpod was not installed:\n{done.stdout}\n{component_logs()}")
+    available()
+
+
+@pytest.fixture(scope="module")
+def namespace(cluster: None) -> Iterator[Namespace]:
+    """A namespace of its own for each module, taken away at its end."""
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield Namespace(name)
+    kubectl("delete", "namespace", name, "--timeout", "120s")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if not report.failed or report.when == "teardown":
+        return
+    found = getattr(item, "funcargs", {}).get("namespace")
+    if isinstance(found, Namespace):
+        report.sections.append(("the namespace", state_of(found.name)))
+    report.sections.append(("the components", component_logs()))
+
+
+def state_of(namespace: str) -> str:
+    pods = said("-n", namespace, "get", "pods", "-o", "name").split()
+    return "\n".join(
+        [
+            said("-n", namespace, "get", "vm,vmi,pod", "-o", "wide"),
+            said("-n", namespace, "get", "vmi", "-o", "yaml"),
+            said("-n", namespace, "get", "events", "--sort-by=.metadata.creationTimestamp"),
+            *(said("-n", namespace, "logs", pod, "--all-containers", "--tail=60") for pod in pods),
+        ]
+    )
+
+
+def component_logs() -> str:
+    selected = [
+        said("-n", SYSTEM, "logs", "-l", f"kubevirt.io={name}", "--prefix", "--tail=40")
+        for name in COMPONENTS
+    ]
+    return "\n".join([said("-n", SYSTEM, "get", "kubevirt,pods", "-o", "wide"), *selected])
+
+
+def said(*words: str) -> str:
+    """What kubectl answers, be it an error."""
+    if not layout.KUBECONFIG.exists():
+        return "there is no cluster"
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
+            return kubectl(*words, seconds=30)
+        except Refused as refused:
+            return str(refused)
+    return f"kubectl {' '.join(words)}: no answer"
