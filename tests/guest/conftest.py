@@ -103,7 +103,9 @@ def empty(vmi: dict[str, Any]) -> dict[str, Any]:
 
 
 def admitted(raw: dict[str, Any]) -> dict[str, Any]:
-    config = KubeVirtConfiguration(developer_configuration=DeveloperConfiguration(use_emulation=True))
+    config = KubeVirtConfiguration(
+        developer_configuration=DeveloperConfiguration(use_emulation=True)
+    )
     answer = admit.vmi(raw, Cluster(config=config), now="2026-01-01T00:00:00Z", uuid=MACHINE)
     assert not answer.causes
     return patched(raw, answer.patch)

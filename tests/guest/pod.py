@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import msgspec
 
 from images import catalogue, code, debian, layers, layout
 from virtpod.domain import paths
+from virtpod.launcher.inotify import appears
 from virtpod.wire import codec
 from virtpod.wire.messages import (
     DomainChanged,
@@ -153,17 +153,20 @@ class Container:
             loop.remove_reader(handle)
             os.close(handle)
 
-    async def named(self, name: str, within: float = 10) -> None:
-        """Waits until the container's first process calls itself so."""
+    async def listens_to_signals(self, within: float = 10) -> None:
+        """Waits until the first process has blocked or handles SIGTERM; before, it is dropped."""
         async with asyncio.timeout(within):
-            while not self._calls_itself(name):
-                await asyncio.sleep(0.002)
+            while not self._listens(1 << (signal.SIGTERM - 1)):
+                await asyncio.sleep(0.001)  # noqa: ASYNC110  # /proc tells nobody of a change
 
-    def _calls_itself(self, name: str) -> bool:
+    def _listens(self, bit: int) -> bool:
         try:
-            return Path(f"/proc/{self.first}/comm").read_text().strip() == name
+            status = Path(f"/proc/{self.first}/status").read_text()
         except (OSError, ValueError):
             return False
+        lines = dict(line.split(":\t", 1) for line in status.splitlines())
+        named = lines["Name"] in ("virt-launcher", "python3")
+        return named and bool((int(lines["SigBlk"], 16) | int(lines["SigCgt"], 16)) & bit)
 
     def last_words(self) -> str:
         """What the launcher left for the kubelet to show."""
@@ -270,9 +273,7 @@ class Handler:
         self._ids += 1
         number = self._ids
         self.send(make(number))
-        found = await self.until(
-            lambda m: isinstance(m, Done | Failed) and m.id == number, within
-        )
+        found = await self.until(lambda m: isinstance(m, Done | Failed) and m.id == number, within)
         assert isinstance(found, Done | Failed)
         return found
 
@@ -294,13 +295,13 @@ class Handler:
 
 
 @asynccontextmanager
-async def connected(made: Container, cache: dict[str, bytes], within: float = 20) -> AsyncIterator[Handler]:
+async def connected(
+    made: Container, cache: dict[str, bytes], within: float = 20
+) -> AsyncIterator[Handler]:
     """Connects as soon as the socket is there, and says Hello."""
     path = made.inside(f"{paths.SOCKETS}/{paths.LAUNCHER_SOCKET}")
-    end = time.monotonic() + within
-    while not path.exists():
-        assert time.monotonic() < end, "the launcher did not make its socket"
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(within):
+        await appears(str(path))
     reader, writer = await asyncio.open_unix_connection(path, limit=codec.LIMIT)
     handler = Handler(reader, writer)
     try:

@@ -114,6 +114,7 @@ class Hypervisor:
         self._changed = changed
         self._thread = ThreadPoolExecutor(1, "libvirt")
         self._connection: Any = None
+        self._opened = 0
         self._domain: Any = None
         self._sequence = 0
         self._panicked = False
@@ -154,6 +155,7 @@ class Hypervisor:
                 await self._lost.wait()
                 self._connected.clear()
                 log("connection to libvirt lost")
+                self._connection = None
         finally:
             self._stop()
 
@@ -185,7 +187,9 @@ class Hypervisor:
 
     def _open(self) -> None:
         connection = libvirt.open(URI)
-        connection.registerCloseCallback(lambda *_: self._call(self._lost.set), None)
+        self._opened += 1
+        number = self._opened
+        connection.registerCloseCallback(lambda *_: self._call(self._closed, number), None)
         for event in (
             libvirt.VIR_DOMAIN_EVENT_ID_REBOOT,
             libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG,
@@ -199,6 +203,14 @@ class Hypervisor:
             None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None
         )
         self._connection = connection
+        if self._domain is not None:
+            self._look()  # the domain that is known belongs to the connection before
+
+    def _closed(self, number: int) -> None:
+        """A connection is no more; what is told late of an older one is nothing new."""
+        if number == self._opened:
+            self._connected.clear()
+            self._lost.set()
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         self._loop.call_soon_threadsafe(function, *arguments)
@@ -251,6 +263,7 @@ class Hypervisor:
             self._described = _describe(domain.XMLDesc())
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                self._domain = None
                 return None
             raise
         self._domain = domain
@@ -269,7 +282,6 @@ class Hypervisor:
 
     async def create(self, xml: str) -> None:
         """Defines and starts the domain in one call. Raises Refused."""
-        await self._connected.wait()
 
         def start() -> None:
             self._domain = self._connection.createXML(xml)
@@ -281,7 +293,6 @@ class Hypervisor:
 
     async def exists(self) -> bool:
         """Whether the domain is there: started by this launcher, or found again."""
-        await self._connected.wait()
         return await self._asked(lambda: self._look() is not None)
 
     async def shutdown(self) -> None:
@@ -318,16 +329,29 @@ class Hypervisor:
         await self._on_domain(lambda: self._domain.reboot())
 
     async def _on_domain(self, function: Callable[[], object]) -> None:
-        await self._connected.wait()
-        if self._domain is None:
-            raise Refused("the guest does not run")
-        await self._asked(function)
+        def ask() -> None:
+            if self._domain is None:
+                raise Refused("the guest does not run")
+            function()
+
+        await self._asked(ask)
 
     async def _asked(self, function: Callable[[], T]) -> T:
+        """What libvirt answers; once more where the daemon died over the question."""
+        await self._connected.wait()
+        number = self._opened
         try:
             return await self._in_thread(function)
         except libvirt.libvirtError as error:
-            raise Refused(error.get_error_message() or str(error)) from None
+            if self._connection is not None and self._connection.isAlive():
+                raise Refused(error.get_error_message() or str(error)) from None
+        self._closed(number)
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await self._connected.wait()
+            return await self._in_thread(function)
+        except (libvirt.libvirtError, TimeoutError) as error:
+            raise Refused(f"libvirt ended while it was asked: {error}") from None
 
     def _in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._thread, function)
