@@ -170,6 +170,16 @@ async def test_what_is_absent_can_be_tested(api: Api, path: str, test: Obj) -> N
         await client.patch(CONFIGMAPS, (api.namespace, "a"), [test], "json")
 
 
+async def test_json_patch_tests_any_text(api: Api) -> None:
+    """The server compares texts as it encodes them, which is not how everybody does."""
+    text = 'a < b & c > d \u2028 "quoted" \\ / \n\t\b\f\x01\x7f é 😀'
+    async with api.client() as client:
+        made = await client.create(CONFIGMAPS, configmap(api, "a", x=text))
+        body = [*read(made, "/data/x"), {"op": "add", "path": "/data/y", "value": "2"}]
+        after = await client.patch(CONFIGMAPS, (api.namespace, "a"), body, "json")
+        assert after["data"] == {"x": text, "y": "2"}
+
+
 async def test_json_patch_that_does_not_fit_is_a_conflict(api: Api) -> None:
     async with api.client() as client:
         await client.create(CONFIGMAPS, configmap(api, "a", x="1"))

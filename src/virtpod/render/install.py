@@ -336,6 +336,8 @@ def _api(options: Options, site: Site, replicas: int) -> Json:
         memory="70Mi",
         mounts=mounts,
     )
+    # It still answers while the word spreads that it is going: else writes of VMs would fail.
+    container["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
     return _deployment("virt-api", options, rbac.API.name, replicas, container, volumes)
 
 

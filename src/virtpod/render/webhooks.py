@@ -15,7 +15,8 @@ Json = dict[str, Any]
 SERVICE = "virt-api"
 TIMEOUT = 10
 COMPONENTS = ("kubevirt-controller", "kubevirt-handler", "kubevirt-apiserver")
-"""Service accounts whose updates of a VMI need no second look: they own its status."""
+"""Service accounts whose updates need no second look: they write statuses, finalizers and run
+strategies."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ MUTATING = (
         "/virtualmachines-mutate",
         "virtualmachines",
         ("CREATE", "UPDATE"),
+        not_ours=True,
     ),
     Webhook(
         "virtualmachineinstances-mutator.kubevirt.io",
@@ -68,6 +70,7 @@ VALIDATING = (
         "/virtualmachines-validate",
         "virtualmachines",
         ("CREATE", "UPDATE"),
+        not_ours=True,
     ),
     Webhook(
         "virtualmachinereplicaset-validator.kubevirt.io",
