@@ -30,6 +30,7 @@ class Guest:
     pressed: list[Request] = field(default_factory=list)
     error: Exception | None = None
     ends: list[socket.socket] = field(default_factory=list)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def screen(self, file: str) -> socket.socket:
         if file == "virt-vnc" and self.error:
@@ -96,10 +97,16 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         aiohttp.ClientSession() as session,
     ):
         yield Place(f"https://127.0.0.1:{port}", ca, guest, session)
+        for writer in guest.writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 async def end_of(guest: Guest, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    return await asyncio.open_unix_connection(sock=guest.ends[number])
+    reader, writer = await asyncio.open_unix_connection(sock=guest.ends[number])
+    guest.writers.append(writer)
+    return reader, writer
 
 
 async def test_console_carries_bytes_both_ways(place: Place) -> None:
