@@ -57,8 +57,10 @@ def node(node: layout.Node) -> None:
 
 
 def admin_kubeconfig(port: int) -> None:
-    """`.local/kubeconfig`: whole in itself, so that it may be copied."""
-    _kubeconfig("admin", layout.KUBECONFIG, f"https://127.0.0.1:{port}")
+    """`.local/kubeconfig`: whole in itself, so that it may be copied; users' to change, so the
+    starter reads one of its own."""
+    for path in (layout.ADMIN_KUBECONFIG, layout.KUBECONFIG):
+        _kubeconfig("admin", path, f"https://127.0.0.1:{port}")
 
 
 def _authority(name: str, subject: str) -> None:

@@ -52,7 +52,7 @@ def up(count: int, forwards: tuple[int, ...] = ()) -> None:
         if not state.alive(layout.CONTROL_PLANE):
             _start_control_plane(state)
         _relay_to_api(state)
-        api = Api(layout.KUBECONFIG)
+        api = Api(layout.ADMIN_KUBECONFIG)
         _wait_for_api(api)
         booted: dict[str, str] = {}
         if new:
@@ -96,8 +96,8 @@ def down() -> None:
 def status() -> Status:
     state = load()
     found, ready, dns = "not running", {}, False
-    if layout.KUBECONFIG.exists() and state.alive(layout.CONTROL_PLANE):
-        api = Api(layout.KUBECONFIG, timeout=5)
+    if layout.ADMIN_KUBECONFIG.exists() and state.alive(layout.CONTROL_PLANE):
+        api = Api(layout.ADMIN_KUBECONFIG, timeout=5)
         try:
             found = api.text("/readyz")
             ready = {each["metadata"]["name"]: _is_ready(each) for each in _items(api, NODES_PATH)}
