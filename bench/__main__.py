@@ -26,7 +26,6 @@ from bench.scenarios import (
     Batch,
     Bench,
     Failed,
-    Timing,
     guestless,
     medians,
     namespace,
@@ -96,7 +95,6 @@ class Run:
                 self.report.failures.append(f"{name}: {found}")
 
     async def _rest(self) -> None:
-        self.report.components = _components(await self.bench.components())
         self.resting = await self.bench.rest()
 
     async def _one(self, kind: str, spec: Obj) -> None:
@@ -140,6 +138,10 @@ class Run:
 
     def _insides(self, kind: str, batch: Batch, count: int) -> None:
         self.report.launcher = _launcher(batch.launchers)
+        self.report.components = _components(batch.components)
+        for size in ("pss", "rss"):
+            total = sum(sizes[size] for sizes in self.report.components.values())
+            self.report.measured[f"components.{size}"] = total
         helpers = [[p for p in pod if not p.guest] for pod in batch.launchers]
         self.report.measured["launcher.pss"] = median(sum(p.pss for p in pod) for pod in helpers)
         self.report.measured["launcher.rss"] = median(sum(p.rss for p in pod) for pod in helpers)

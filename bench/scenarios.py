@@ -23,6 +23,8 @@ from virtpod.kube.resources import NAMESPACES, PODS, VMIS, Key, Obj
 
 NAMESPACE = "virtpod-bench"
 SYSTEM = "kubevirt"
+CONSOLE = "/apis/subresources.kubevirt.io/v1/namespaces/{}/virtualmachineinstances/{}/console"
+PROMPT = b"login:"
 APART = 0.1  # seconds between two creations of a batch
 SETTLE = 1.0  # seconds after Running and after the end whose requests count too
 REST = 35.0
@@ -35,6 +37,7 @@ LOGGED = {"guest prepared": "prepared", "domain changed": "domain"}
 @dataclass(frozen=True)
 class Deadlines:
     one: float = 120.0
+    boot: float = 300.0
     batch: float = 600.0
     removal: float = 180.0
 
@@ -53,6 +56,7 @@ class Batch:
     gone: float
     lives: dict[str, audit.Life]
     launchers: list[list[memory.Process]] = field(default_factory=list)
+    components: dict[str, list[memory.Process]] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
 
 
@@ -121,10 +125,11 @@ class Bench:
         return self._timing(name, begin, end)
 
     async def vmi(self, name: str, spec: Obj) -> Timing:
+        """One with a disk is deleted when it has booted: only then does it know the power key."""
         begin = await self._create(VMIS, name, _vmi(name, spec))
         await self.seen.until(name, "Running", Deadlines.one)
-        await asyncio.sleep(SETTLE)  # a span that is measured: what is asked after Running counts
         await self._look_inside(name)
+        await self._settled(name, spec)
         end = time.time()
         await self.client.delete(VMIS, Key(NAMESPACE, name))
         await self.seen.until(name, "gone", Deadlines.one)
@@ -136,6 +141,29 @@ class Bench:
         await self.client.create(resource, body)
         self.seen.mark(name, "created")
         return begin
+
+    async def _settled(self, name: str, spec: Obj) -> None:
+        """A span that is measured too: what is asked soon after Running counts."""
+        if spec.get("volumes"):
+            await self._booted(name)
+        await asyncio.sleep(SETTLE)
+
+    async def _booted(self, name: str) -> None:
+        """The guest's own login prompt, on its serial console."""
+        seen = b""
+        try:
+            async with (
+                asyncio.timeout(Deadlines.boot),
+                self.client.websocket(
+                    CONSOLE.format(NAMESPACE, name), protocols=("plain.kubevirt.io",)
+                ) as console,
+            ):
+                await console.send_bytes(b"\n")
+                while PROMPT not in seen:
+                    seen += await console.receive_bytes()
+        except (ApiError, TypeError, TimeoutError) as error:
+            raise Failed(f"{name}: no login prompt: {error!r}; {seen[-200:]!r}") from error
+        self.seen.mark(name, "login")
 
     def _timing(self, name: str, begin: float, end: float) -> Timing:
         marks = self.seen.marks[name]
@@ -175,10 +203,12 @@ class Bench:
                 tasks.create_task(self._create(VMIS, name, _vmi(name, spec)))
         for name in names:
             await self.seen.until(name, "Running", Deadlines.batch)
-        await asyncio.sleep(SETTLE)
-        after = await self.components(memory_too=False)
+        after = await self.components()
         uids = [self.seen.pods[name]["metadata"]["uid"] for name in names]
         inside = await asyncio.to_thread(memory.of_pods, uids) if self.local else {}
+        async with asyncio.TaskGroup() as tasks:
+            for name in names:
+                tasks.create_task(self._settled(name, spec))
         end = time.time()
         async with asyncio.TaskGroup() as tasks:
             for name in names:
@@ -190,6 +220,7 @@ class Bench:
             gone=max(gone) - end,
             lives={name: audit.Life(begins[name], end) for name in names},
             launchers=list(inside.values()),
+            components=after,
             cpu={
                 component: sum(p.cpu for p in processes) - sum(p.cpu for p in before[component])
                 for component, processes in after.items()

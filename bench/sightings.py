@@ -28,6 +28,7 @@ TOLD = {
     "compute": "compute container started, says the kubelet",
     "Scheduled": "VMI Scheduled",
     "Running": "VMI Running",
+    "login": "the guest's login prompt",
     "pod gone": "delete to pod gone",
     "gone": "delete to gone",
 }
