@@ -145,7 +145,8 @@ def status_of(cr: Obj, type: str) -> str:
 async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
     client: Client, apiserver: Config
 ) -> None:
-    node = {"metadata": {"name": "node1"}}
+    labels = {"kubevirt.io/schedulable": "true", "cpu-model.node.kubevirt.io/Haswell": "true"}
+    node = {"metadata": {"name": "node1", "labels": {**labels, "of.example/others": "x"}}}
     await client.create(NODES, node)
     manifests = operator_manifests(OPTIONS)
     # What needs a node is not a part of this.
@@ -266,3 +267,7 @@ async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
         "kubevirt-operator",
         "kubevirt.io:operator",
     ]
+    (bare,) = (await client.list(NODES)).items
+    ours = [name for name in bare["metadata"]["labels"] if "kubevirt.io" in name]
+    assert ours == []
+    assert bare["metadata"]["labels"]["of.example/others"] == "x"

@@ -54,6 +54,9 @@ WORKLOADS = (
 MOUNTS_IMAGES = {"containerd": (2, 1), "cri-o": (1, 33)}
 """Runtimes, and since which version they mount images as volumes."""
 
+OURS = re.compile(r"([a-z0-9-]+\.)*kubevirt\.io/")
+"""Labels and annotations of nodes that virt-handler writes, and no other."""
+
 
 class _Info(msgspec.Struct, rename="camel"):
     architecture: str = "amd64"
@@ -243,13 +246,39 @@ class Installer:
         }
         # With two nodes more is made than with one: what is not there is quickly deleted.
         manifests = components(action.cr, self.options, Site(nodes=2))
+        running = [each for each in manifests if apply.rank(each) >= apply.RANK["Deployment"]]
+        rest = [each for each in manifests if each not in running]
         try:
-            await apply.delete_all(self.writer, [*manifests, *secrets, lease], 100.0)
+            await apply.delete_all(self.writer, running, 50.0)
+            # Until its pods are gone a component needs its rights, and a node its labels.
+            await self._pods_gone()
+            await self._strip_nodes()
+            await apply.delete_all(self.writer, [*rest, *secrets, lease], 50.0)
         except TimeoutError as error:
             raise errors.NotYet("something of the installation does not go", 1.0) from error
         self.done = None
         self.dirty = True
         return None
+
+    async def _pods_gone(self) -> None:
+        names = ", ".join(name for _, name in WORKLOADS)
+        pods = await self.client.list(
+            PODS, namespace=self.options.namespace, labels=f"kubevirt.io in ({names})"
+        )
+        if pods.items:
+            first = pods.items[0]["metadata"]["name"]
+            raise errors.NotYet(f"{len(pods.items)} pods are still there, {first} for one", 1.0)
+
+    async def _strip_nodes(self) -> None:
+        """Takes away what virt-handler wrote on the nodes."""
+        for node in (await self.client.list(NODES)).items:
+            metadata = node["metadata"]
+            body = {
+                field: {name: None for name in metadata.get(field) or {} if OURS.match(name)}
+                for field in ("labels", "annotations")
+            }
+            if any(body.values()):
+                await self.writer.patch(NODES, ("", metadata["name"]), {"metadata": body}, "merge")
 
     async def _delete(self, resource: Resource, obj: Obj) -> None:
         metadata = obj["metadata"]
