@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from pyroute2.netlink.exceptions import NetlinkError
+
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.node import facts
 from virtpod.node.peer import Peer
@@ -11,11 +13,13 @@ from virtpod.node.steps import carry_out, netns
 from virtpod.render import host
 from virtpod.wire.messages import Link
 
+__all__ = ["NetlinkError", "prepare"]
+
 
 async def prepare(node: str, process: Peer, vmi: VirtualMachineInstance) -> list[Link]:
     """Carries out the host steps in the namespace of the launcher's process. Can be repeated.
 
-    Raises OSError (nft's words, the kernel's, a refused namespace), ValueError.
+    Raises OSError (nft's words, a refused namespace), NetlinkError, ValueError.
     """
     if not vmi.spec.domain.devices.interfaces:
         return []

@@ -429,7 +429,7 @@ class NodeSync:
             failure = Failure(error.reason, error.message, final=error.final)
         except TimeoutError:
             failure = Failure("StartTimeout", f"the guest did not start within {SYNC_WITHIN:.0f} s")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, network.NetlinkError) as error:
             failure = Failure("NetworkFailed", f"cannot prepare the pod's network: {error}")
         except Exception as error:  # a bug: the user is to see that it is one
             log.exception("a bug in a start", extra=_about(attended.pod))
