@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,11 +29,14 @@ from virtpod.kube.resources import (
     NAMESPACES,
     NODES,
     SECRETS,
+    SERVICE_ACCOUNTS,
     SERVICES,
     VALIDATING_WEBHOOKS,
+    VMIS,
     VMS,
     Key,
     Obj,
+    Resource,
 )
 from virtpod.operator.__main__ import Operator
 from virtpod.operator.decide import FINALIZER
@@ -97,6 +101,21 @@ async def operator(
                     task.cancel()
 
 
+async def acting(client: Client, config: Config, account: str, node: str = "") -> Config:
+    """As a service account; bound to a node as the kubelet's tokens are."""
+    spec: Obj = {"audiences": ["https://kubernetes.default.svc"], "expirationSeconds": 3600}
+    if node:
+        uid = (await client.get(NODES, Key("", node)))["metadata"]["uid"]
+        spec["boundObjectRef"] = {"kind": "Node", "apiVersion": "v1", "name": node, "uid": uid}
+    review = await client.post(
+        SERVICE_ACCOUNTS,
+        Key(NAMESPACE, account),
+        "token",
+        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
+    )
+    return replace(config, token=review["status"]["token"])
+
+
 async def until(client: Client, so: Any) -> Obj | None:
     return await apply.wait_for(client, KUBEVIRTS, CR, so, WITHIN)
 
@@ -142,6 +161,65 @@ def status_of(cr: Obj, type: str) -> str:
     return conditions.status(conditions.of(cr), type)
 
 
+async def virt_handler_changes_what_is_its_own(client: Client, config: Config) -> None:
+    """A compromised node reaches neither other nodes nor their guests."""
+    await client.create(NODES, {"metadata": {"name": "node2"}})
+    for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):  # nobody answers them here
+        for found in (await client.list(resource)).items:
+            await client.delete(resource, Key("", found["metadata"]["name"]))
+    for name in ("node1", "node2"):
+        vmi = {
+            "metadata": {
+                "name": f"on-{name}",
+                "namespace": "default",
+                "labels": {"kubevirt.io/nodeName": name},
+            },
+            "spec": {"domain": {"devices": {}}},
+        }
+        await client.create(VMIS, vmi)
+
+    async def takes(resource: Resource, name: str, change: Obj) -> bool:
+        key = Key("default" if resource.namespaced else "", name)
+        try:
+            await handler.patch(resource, key, change, "merge", dry_run=True)
+        except (errors.Forbidden, errors.Invalid):
+            return False
+        return True
+
+    def labelled(name: str) -> Obj:
+        return {"metadata": {"labels": {name: "true"}, "annotations": {name: "true"}}}
+
+    async with Client(
+        await acting(client, config, "kubevirt-handler", "node1"), "virt-handler"
+    ) as handler:
+        # Policies reach the API server's admission a moment after they are made.
+        async with asyncio.timeout(WITHIN):
+            while await takes(  # noqa: ASYNC110 - there is no event to wait for
+                NODES, "node2", labelled("kubevirt.io/schedulable")
+            ):
+                await asyncio.sleep(0.2)
+        assert await takes(NODES, "node1", labelled("kubevirt.io/schedulable"))
+        assert await takes(NODES, "node1", labelled("cpu-model.node.kubevirt.io/Haswell"))
+        assert not await takes(NODES, "node1", labelled("node-role.kubernetes.io/x"))
+        assert not await takes(NODES, "node1", labelled("notkubevirt.io/x"))
+        assert not await takes(NODES, "node1", {"spec": {"unschedulable": True}})
+        assert not await takes(
+            NODES, "node1", {"metadata": {"labels": {"of.example/others": None}}}
+        )
+        phase = {"status": {"phase": "Running"}}
+        assert await takes(VMIS, "on-node1", phase)
+        assert not await takes(VMIS, "on-node2", phase)
+        assert not await takes(VMIS, "on-node1", {"spec": {"domain": {"cpu": {"cores": 9}}}})
+        steal = {"metadata": {"labels": {"kubevirt.io/nodeName": "node1"}}}
+        assert not await takes(VMIS, "on-node2", steal)
+    # A token that is bound to no node is nobody's.
+    async with Client(await acting(client, config, "kubevirt-handler"), "virt-handler") as handler:
+        assert not await takes(NODES, "node1", labelled("kubevirt.io/schedulable"))
+    for name in ("node1", "node2"):
+        await client.delete(VMIS, Key("default", f"on-{name}"))
+    await client.delete(NODES, Key("", "node2"))
+
+
 async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
     client: Client, apiserver: Config
 ) -> None:
@@ -152,7 +230,9 @@ async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
     # What needs a node is not a part of this.
     await apply.all(client, [m for m in manifests if m["kind"] != "Deployment"], "test")
     await client.create(KUBEVIRTS, kubevirt_cr(OPTIONS))
-    async with operator(apiserver):
+    # With the rights that its manifests give it, and no others.
+    mine = await acting(client, apiserver, "kubevirt-operator")
+    async with operator(mine):
         await until(client, lambda cr: (cr.get("status") or {}).get("phase") == "Deploying")
         await play_kubelet(client)
         cr = await until(client, deployed)
@@ -166,7 +246,7 @@ async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
         assert cr["status"]["defaultArchitecture"] == "amd64"
 
     # At rest nothing is written, not even by a new process that looks at everything.
-    async with operator(apiserver, by_hand=True) as (running, writes):
+    async with operator(mine, by_hand=True) as (running, writes):
         plan = await running.loop.step(CR)
         assert plan is not None
         assert plan.why == "something is to be applied"
@@ -175,7 +255,9 @@ async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
         assert plan.why == "all is as it should be"
         assert writes == []
 
-    async with operator(apiserver):
+    async with operator(mine):
+        await virt_handler_changes_what_is_its_own(client, apiserver)
+
         # What somebody breaks is repaired.
         service = await client.get(SERVICES, Key(NAMESPACE, "virt-api"))
         await client.delete(SERVICES, Key(NAMESPACE, "virt-api"))
