@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from localcluster import layout
-from tests.e2e.support import ROOT, SYSTEM, Namespace, Refused, available, kubectl
+from tests.e2e.support import ENVIRONMENT, ROOT, SYSTEM, Namespace, Refused, available, kubectl
 
 COMPONENTS = ("virt-api", "virt-controller", "virt-handler", "virt-operator")
 ORDER = ("test_side_car", "test_registry", "test_operator")
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster() -> None:
     """VIRTPOD_E2E_READY=1: it is there already and is to be taken as it is."""
     if os.environ.get("VIRTPOD_E2E_READY") != "1":
-        environment = {**os.environ, "KUBECONFIG": "", "IMAGE_PREFIX": "", "NODES": "2"}
+        environment = {**ENVIRONMENT, "KUBECONFIG": "", "IMAGE_PREFIX": "", "NODES": "2"}
         done = subprocess.run(
             [sys.executable, "-m", "scripts.install"],
             cwd=ROOT,

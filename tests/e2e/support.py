@@ -24,6 +24,12 @@ SYSTEM = "kubevirt"
 BOOT = 120
 """Seconds that a guest may need to its login prompt when the machine is busy with other things."""
 
+ENVIRONMENT = {
+    **os.environ,
+    "KUBECONFIG": str(layout.KUBECONFIG),
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]),
+}
+
 Object = dict[str, Any]
 T = TypeVar("T")
 
@@ -36,7 +42,7 @@ def run(*words: str, stdin: str | None = None, seconds: float = 120) -> str:
     done = subprocess.run(
         words,
         cwd=ROOT,
-        env={**os.environ, "KUBECONFIG": str(layout.KUBECONFIG)},
+        env=ENVIRONMENT,
         input=stdin,
         capture_output=True,
         text=True,
@@ -102,7 +108,7 @@ class Namespace:
     def column(self, kind: str, name: str, title: str) -> str:
         """What `kubectl get` shows to the user in this column, found by its title's place."""
         head, row = self.kubectl("get", kind, name, "--output", "wide").splitlines()[:2]
-        words = [match for match in re.finditer(r"\S+(?: \S+)*", head)]
+        words = list(re.finditer(r"\S+(?: \S+)*", head))
         place = next(match.start() for match in words if match.group() == title)
         return row[place:].split()[0]
 
@@ -180,7 +186,7 @@ class Watch:
                 *("--field-selector", f"metadata.name={name}", "--output", "json"),
                 *("--watch", "--output-watch-events"),
             ],
-            env={**os.environ, "KUBECONFIG": str(layout.KUBECONFIG)},
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -234,7 +240,7 @@ class Console:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "virtpod.cli", "console", name, "--namespace", namespace],
             cwd=ROOT,
-            env={**os.environ, "KUBECONFIG": str(layout.KUBECONFIG)},
+            env=ENVIRONMENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -120,10 +120,13 @@ def test_vnc_answers(namespace: Namespace, demo: Object) -> None:
         )
         config = Config.from_kubeconfig(str(layout.KUBECONFIG))
         seen = b""
-        async with asyncio.timeout(30), Client(config, component="e2e") as client:
-            async with client.websocket(path, protocols=("plain.kubevirt.io",)) as stream:
-                while len(seen) < 12:
-                    seen += await stream.receive_bytes()
+        async with (
+            asyncio.timeout(30),
+            Client(config, component="e2e") as client,
+            client.websocket(path, protocols=("plain.kubevirt.io",)) as stream,
+        ):
+            while len(seen) < 12:
+                seen += await stream.receive_bytes()
         return seen
 
     assert asyncio.run(banner()) == b"RFB 003.008\n"
