@@ -154,6 +154,17 @@ def vmi_ends_unnoticed(world: World) -> None:
     world.time_passes(90)
 
 
+def vmi_side_car_outlives_it(world: World) -> None:
+    world.apply(instance())
+    up(world)
+    over = {"terminated": {"exitCode": 0, "finishedAt": "2027-01-15T08:00:10Z"}}
+    running = {"running": {"startedAt": "2027-01-15T08:00:00Z"}}
+    world.edit(VMIS, "demo", {"status": {"phase": "Succeeded"}}, "virt-handler: the guest ended")
+    states = [{"name": "compute", "state": over}, {"name": "volumedisk", "state": running}]
+    world.kubelet("compute has exited, the disk's container has not", {"containerStatuses": states})
+    world.pod_is_gone()
+
+
 def vmi_deleted_before_it_ran(world: World) -> None:
     world.apply(instance())
     world.delete(VMIS, "demo")
@@ -270,6 +281,7 @@ LIVES = {
         vmi_loses_its_pod,
         vmi_pod_dies_early,
         vmi_ends_unnoticed,
+        vmi_side_car_outlives_it,
         vmi_deleted_before_it_ran,
     ),
     "vm": (

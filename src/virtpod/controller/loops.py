@@ -212,7 +212,7 @@ class Loops:
         held = new or old
         if held is not None and held.owner_kind == VMIRS.kind:
             self.sets.add(Key(key.namespace, held.owner_name))
-        elif key in self.caches.vms:
+        if key in self.caches.vms:
             self.vms.add(key)
 
     async def _vmi(self, key: Key) -> vmi.Seen | None:

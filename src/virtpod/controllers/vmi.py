@@ -124,10 +124,16 @@ def deleted_without_pods(seen: Seen) -> Plan | None:
 
 
 def final(seen: Seen) -> Plan | None:
-    """Its life is over; the pod stays for its log until somebody deletes the VMI."""
+    """Its life is over; the pod stays for its log until somebody deletes the VMI, unless
+    containers go on in it that serve a disk to nobody."""
     if not seen.final:
         return None
     changes = _Changes(seen)
+    left = [pod for pod in seen.pods if ended(pod) and not lies(pod) and not going(pod)]
+    if left:
+        uids = [(key_of(pod), pod["metadata"]["uid"]) for pod in left]
+        actions = [Delete(PODS, key, uid=uid) for key, uid in uids]
+        return changes.plan("the guest's life is over, and its side-cars go on", actions)
     if not seen.pods and seen.pod_gone:
         changes.release()
     if conditions.status(changes.conditions, "Ready") == "True":
@@ -288,6 +294,13 @@ def going(pod: Mapping[str, Any]) -> bool:
 
 
 def ended(pod: Mapping[str, Any]) -> bool:
+    """Whether `compute` is over; containers that serve a disk may well outlive it."""
+    over = ((_compute(pod) or {}).get("state") or {}).get("terminated") is not None
+    return over or lies(pod)
+
+
+def lies(pod: Mapping[str, Any]) -> bool:
+    """Whether all its containers are over."""
     return (pod.get("status") or {}).get("phase") in FINAL
 
 
