@@ -332,7 +332,7 @@ class World:
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return
         obj["metadata"]["deletionTimestamp"] = stamp(self.now)
-        if resource == PODS and not vmi.ended(obj) and obj["spec"].get("nodeName"):
+        if resource == PODS and not vmi.lies(obj) and obj["spec"].get("nodeName"):
             # As long as the kubelet is at it.
             obj["metadata"]["finalizers"] = ["kubelet"]
         self._put(resource, obj)
