@@ -103,6 +103,7 @@ def empty(vmi: dict[str, Any]) -> dict[str, Any]:
 
 
 def admitted(raw: dict[str, Any]) -> dict[str, Any]:
+    """As admission lets it in, where guests are emulated."""
     config = KubeVirtConfiguration(
         developer_configuration=DeveloperConfiguration(use_emulation=True)
     )

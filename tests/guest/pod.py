@@ -156,8 +156,8 @@ class Container:
     async def listens_to_signals(self, within: float = 10) -> None:
         """Waits until the first process has blocked or handles SIGTERM; before, it is dropped."""
         async with asyncio.timeout(within):
-            while not self._listens(1 << (signal.SIGTERM - 1)):
-                await asyncio.sleep(0.001)  # noqa: ASYNC110  # /proc tells nobody of a change
+            while not self._listens(1 << (signal.SIGTERM - 1)):  # noqa: ASYNC110  # /proc is mute
+                await asyncio.sleep(0.001)
 
     def _listens(self, bit: int) -> bool:
         try:

@@ -12,7 +12,7 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DiskImage, Guest, GuestLink
 from virtpod.launcher import images
-from virtpod.launcher.libvirt import Hypervisor, Refused
+from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import ToolFailed
 from virtpod.launcher.steps import Steps
@@ -22,18 +22,6 @@ from virtpod.wire.messages import Sync
 
 SECRET_LIMIT = 1024 * 1024
 """Bytes of one key of a secret: Kubernetes lets none be larger."""
-
-
-class StartFailed(Exception):
-    """The guest cannot be started.
-
-    `reason` is for a condition; `final`: trying again cannot help.
-    """
-
-    def __init__(self, reason: str, message: str, *, final: bool) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.final = final
 
 
 class Boot:

@@ -3,6 +3,8 @@
 Whatever ends the launcher ends the guest: it is the first process of the container, so the kernel
 takes QEMU with it. It therefore ends in order: the guest is down, virt-handler has seen it, then
 the daemon goes, then the launcher, with 0 where the guest went down by itself or was asked to.
+
+virt-handler waits for the socket, so what is not needed to listen is imported after it is there.
 """
 
 from __future__ import annotations
@@ -15,15 +17,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import format_exc
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from virtpod.domain import paths
-from virtpod.launcher.boot import Boot, StartFailed
-from virtpod.launcher.libvirt import Hypervisor, Refused
+from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import Processes
-from virtpod.launcher.steps import Steps
 from virtpod.wire import codec
 from virtpod.wire.messages import (
     DomainChanged,
@@ -43,6 +44,9 @@ from virtpod.wire.messages import (
     Unpause,
     Welcome,
 )
+
+if TYPE_CHECKING:
+    from virtpod.launcher.boot import Boot
 
 SEEN_TIMEOUT = 10
 """Seconds that virt-handler has to see the guest's end while it is connected."""
@@ -67,21 +71,39 @@ class Identity:
     uid: str
 
 
-async def run(identity: Identity, grace: int, start_timeout: int) -> int:
+class Make(Protocol):
+    """Makes the hypervisor, given the domain's name and whom to tell its states."""
+
+    def __call__(
+        self, name: str, processes: Processes, changed: Callable[[DomainChanged], None]
+    ) -> Hypervisor: ...
+
+
+def _libvirt(
+    name: str, processes: Processes, changed: Callable[[DomainChanged], None]
+) -> Hypervisor:
+    from virtpod.launcher.libvirt import Libvirt
+
+    return Libvirt(name, processes, changed)
+
+
+async def run(identity: Identity, grace: int, start_timeout: int, make: Make = _libvirt) -> int:
     """Returns the exit code."""
-    launcher = Launcher(identity, grace, start_timeout)
+    launcher = Launcher(identity, grace, start_timeout, make)
     return await launcher.run()
 
 
 class Launcher:
-    def __init__(self, identity: Identity, grace: int, start_timeout: int) -> None:
+    _hypervisor: Hypervisor
+    _helpers: asyncio.TaskGroup
+
+    def __init__(self, identity: Identity, grace: int, start_timeout: int, make: Make) -> None:
         self._identity = identity
         self._grace = grace
         self._start_timeout = start_timeout
         self._processes = Processes()
-        self._hypervisor = Hypervisor(
-            f"{identity.namespace}_{identity.name}", self._processes, self._domain_changed
-        )
+        self._make = make
+        self._boot: Boot | None = None
         self._peers: set[asyncio.StreamWriter] = set()
         self._synced = asyncio.Event()
         self._stop = asyncio.Event()
@@ -101,8 +123,9 @@ class Launcher:
         try:
             async with asyncio.TaskGroup() as helpers:
                 self._helpers = helpers
-                self._boot = Boot(self._hypervisor, Steps(self._processes, helpers))
                 await self._listen()
+                name = f"{self._identity.namespace}_{self._identity.name}"
+                self._hypervisor = self._make(name, self._processes, self._domain_changed)
                 code = await self._live()
                 raise _Over  # ends the helpers, which would go on for ever
         except* _Over:
@@ -209,11 +232,21 @@ class Launcher:
     def _greet(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
         if self._daemon is None:
             self._daemon = self._helpers.create_task(self._hypervisor.serve(hello.capabilities))
+            self._helpers.create_task(self._ready_to_boot())  # runs next: the daemon starts by then
         libvirt, qemu = self._hypervisor.version()
         writer.write(codec.frame(Welcome(libvirt=libvirt, qemu=qemu)))
         if self._hypervisor.last is not None:
             writer.write(codec.frame(self._hypervisor.last))
         self._peers.add(writer)
+
+    async def _ready_to_boot(self) -> Boot:
+        """The renderers take a while to import."""
+        from virtpod.launcher.boot import Boot
+        from virtpod.launcher.steps import Steps
+
+        if self._boot is None:
+            self._boot = Boot(self._hypervisor, Steps(self._processes, self._helpers))
+        return self._boot
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
         if isinstance(request, Hello):
@@ -246,7 +279,8 @@ class Launcher:
             case Sync():
                 self._mine(request)
                 self._synced.set()
-                await self._boot.sync(request)
+                boot = await self._ready_to_boot()
+                await boot.sync(request)
             case Shutdown():
                 if self._hypervisor.last is None:
                     self._stop.set()

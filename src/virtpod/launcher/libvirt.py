@@ -23,6 +23,7 @@ import libvirt
 from msgspec import structs
 
 from virtpod.domain import paths
+from virtpod.launcher.hypervisor import Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import Child, Processes
@@ -95,15 +96,11 @@ STOPPED_REASONS = {
 }
 
 
-class Refused(Exception):
-    """libvirt would not do it; the text is libvirt's."""
-
-
 def quiet(context: object, error: object) -> None:
     """libvirt's Python binding prints every error besides raising it."""
 
 
-class Hypervisor:
+class Libvirt:
     """The daemon and its domain. `changed` is called in the event loop with each new state."""
 
     def __init__(

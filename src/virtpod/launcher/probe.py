@@ -19,7 +19,7 @@ from pathlib import Path
 import libvirt
 
 from virtpod.domain import paths
-from virtpod.launcher.libvirt import CAPABILITIES, URI, Hypervisor
+from virtpod.launcher.libvirt import CAPABILITIES, URI, Libvirt
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import Processes
 
@@ -92,7 +92,7 @@ async def _describe(folder: Path, kind: str) -> None:
     """Starts libvirt, which looks at QEMU, and keeps what it found."""
     processes = Processes()
     processes.watch()
-    hypervisor = Hypervisor("probe", processes, lambda _: None)
+    hypervisor = Libvirt("probe", processes, lambda _: None)
     async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as group:
         serving = group.create_task(hypervisor.serve({}))
         await hypervisor.connected()

@@ -29,7 +29,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._waiting: dict[int, asyncio.Future[int]] = {}
-        self._orphans: OrderedDict[int, int] = OrderedDict()
+        self._ended: OrderedDict[int, int] = OrderedDict()
 
     def watch(self) -> None:
         """Begins to reap."""
@@ -75,8 +75,8 @@ class Processes:
 
     async def exit_code(self, pid: int) -> int:
         """Waits for a process that was not ours to start, and tells how it ended."""
-        if pid in self._orphans:
-            return self._orphans[pid]
+        if pid in self._ended:
+            return self._ended[pid]
         loop = asyncio.get_running_loop()
         return await asyncio.shield(self._waiting.setdefault(pid, loop.create_future()))
 
@@ -89,12 +89,11 @@ class Processes:
             if pid == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
+            self._ended[pid] = code
+            if len(self._ended) > REMEMBERED:
+                self._ended.popitem(last=False)
             waiting = self._waiting.pop(pid, None)
-            if waiting is None:
-                self._orphans[pid] = code
-                if len(self._orphans) > REMEMBERED:
-                    self._orphans.popitem(last=False)
-            elif not waiting.done():
+            if waiting is not None and not waiting.done():
                 waiting.set_result(code)
 
 

@@ -1,0 +1,62 @@
+"""What the launcher wants of a hypervisor: `libvirt.py` gives it, and tests have another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from virtpod.wire.messages import DomainChanged
+
+
+class Refused(Exception):
+    """The hypervisor would not do it; the text is its own."""
+
+
+class StartFailed(Exception):
+    """The guest cannot be started.
+
+    `reason` is for a condition; `final`: trying again cannot help.
+    """
+
+    def __init__(self, reason: str, message: str, *, final: bool) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.final = final
+
+
+class Hypervisor(Protocol):
+    """The one domain of this launcher. Every request may raise Refused."""
+
+    @property
+    def last(self) -> DomainChanged | None:
+        """The state last reported; None before the first start."""
+
+    async def serve(self, capabilities: Mapping[str, bytes]) -> None:
+        """Runs until cancelled. Requests wait until it is there."""
+
+    def version(self) -> tuple[str, str]:
+        """libvirt's and QEMU's version, "" where not known."""
+
+    async def exists(self) -> bool:
+        """Whether the domain is there: started by this launcher, or found again."""
+
+    async def create(self, xml: str) -> None:
+        """Starts the domain."""
+
+    async def shutdown(self) -> None:
+        """Asks the guest to power off."""
+
+    async def destroy(self) -> None:
+        """Ends the guest now."""
+
+    async def suspend(self) -> None:
+        """Stops the guest's processors."""
+
+    async def resume(self) -> None:
+        """Lets the guest's processors go on."""
+
+    async def reset(self) -> None:
+        """Pushes the reset button."""
+
+    async def reboot(self) -> None:
+        """Asks the guest to reboot."""

@@ -1,0 +1,32 @@
+"""What the launcher imports is paid for in every virtual machine's pod."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+HEAVY = ("aiohttp", "ssl", "yaml", "grpc", "cryptography", "uvloop", "pyroute2", "logging.config")
+BEFORE_LISTENING = ("libvirt", "virtpod.render", "virtpod.features", "virtpod.api.vmi")
+
+
+def imported(*modules: str) -> set[str]:
+    program = f"import {', '.join(modules)}, sys; print(*sorted(sys.modules))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    return set(answer.stdout.decode().split())
+
+
+def test_only_what_listening_needs_comes_before_the_socket() -> None:
+    found = imported("virtpod.launcher.__main__", "virtpod.launcher.launcher")
+    assert not found & {*BEFORE_LISTENING}
+
+
+def test_nothing_heavy_is_imported_at_all() -> None:
+    program = ("virtpod.launcher.__main__", "virtpod.launcher.launcher", "virtpod.launcher.boot")
+    found = imported(*program, "virtpod.launcher.steps")
+    assert not found & ({*HEAVY} - {"ssl"})
