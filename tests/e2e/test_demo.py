@@ -88,7 +88,7 @@ def test_the_guest_reaches_a_service(namespace: Namespace, console: Console, way
 
 def test_a_pod_reaches_the_guest_through_a_service(namespace: Namespace, console: Console) -> None:
     console.run("hostname")
-    said = namespace.kubectl("exec", "web", "--", "wget", "-q", "-T", "20", "-O", "-", "guest")
+    said = namespace.kubectl("exec", "web", "--", "wget", "-q", "-O", "-", "http://guest/")
     assert said.strip() == "hello from demo"
 
 
