@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,7 @@ from bench.scenarios import (
     SYSTEM,
     Batch,
     Bench,
+    Deadlines,
     Failed,
     guestless,
     medians,
@@ -35,10 +37,11 @@ from bench.sightings import TOLD, Sightings
 from localcluster import layout
 from scripts import demo
 from scripts.target import target
+from virtpod.kube import apply
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.errors import ApiError
-from virtpod.kube.resources import KUBEVIRTS, Obj
+from virtpod.kube.resources import KUBEVIRTS, Key, Obj
 
 RUNS = 5
 REPORT = layout.LOCAL / "bench.json"
@@ -55,6 +58,7 @@ class Report:
     components: dict[str, dict[str, float]] = field(default_factory=dict)
     rest: dict[str, dict[str, float]] = field(default_factory=dict)
     cpu: dict[str, dict[str, float]] = field(default_factory=dict)
+    load: dict[str, float] = field(default_factory=dict)  # of the host, when each part began
     failures: list[str] = field(default_factory=list)
 
 
@@ -72,12 +76,12 @@ class Run:
     def scenarios(self) -> dict[str, Callable[[], Awaitable[None]]]:
         count = self.options.count
         return {
-            "rest": self._rest,
             "guestless": lambda: self._one("guestless", guestless()),
             "guest": lambda: self._one("guest", self.guest),
             "plain": self._plain,
             "ten-guestless": lambda: self._many("guestless", guestless(), count),
             "ten-guests": lambda: self._many("guest", self.guest, count),
+            "rest": self._rest,
         }
 
     async def all(self) -> None:
@@ -88,6 +92,7 @@ class Run:
             if name not in asked:
                 continue
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            self.report.load[name] = os.getloadavg()[0]
             try:
                 await scenario()
             except* (Failed, ApiError, TimeoutError) as errors:
@@ -128,6 +133,7 @@ class Run:
     async def _many(self, kind: str, spec: Obj, count: int) -> None:
         batch = await self.bench.batch(f"{kind}-many", spec, count)
         self.lives[f"{count} {kind}"] = batch.lives
+        self.report.timelines[f"{count} {kind}"] = medians(batch.timings)
         self.report.measured |= {
             f"{kind}{count}.p50": percentile(batch.running, 0.5),
             f"{kind}{count}.p95": percentile(batch.running, 0.95),
@@ -175,6 +181,7 @@ def _components(found: dict[str, list[Process]]) -> dict[str, dict[str, float]]:
         name: {
             "pss": sum(p.pss for p in processes),
             "rss": sum(p.rss for p in processes),
+            "cpu": sum(p.cpu for p in processes),
             "processes": len(processes),
         }
         for name, processes in found.items()
@@ -189,8 +196,13 @@ def _launcher(pods: list[list[Process]]) -> list[dict[str, Any]]:
         for process in pod:
             found[process.name].append(process)
     return [
-        {"process": name, "pss": median(p.pss for p in all), "rss": median(p.rss for p in all)}
-        for name, all in sorted(found.items())
+        {
+            "process": name,
+            "pss": median(p.pss for p in same),
+            "rss": median(p.rss for p in same),
+            "cpu": median(p.cpu for p in same),
+        }
+        for name, same in sorted(found.items())
     ]
 
 
@@ -211,7 +223,7 @@ def text(report: Report) -> str:
     parts = [f"Theirs: {known.source}.", table.compared(table.rows(known, report.measured))]
     for kind, steps in report.timelines.items():
         theirs = known.timeline.get(kind, {})
-        lines = [(f"{kind}: median of {RUNS}", "KubeVirt", "ours")]
+        lines = [(f"{kind}: median", "KubeVirt", "ours")]
         lines += [(TOLD[s], table.number(theirs.get(s)), f"{at:.2f}") for s, at in steps.items()]
         parts.append(table.columns(lines))
     for what, requests in report.requests.items():
@@ -222,12 +234,15 @@ def text(report: Report) -> str:
         ]
         parts.append(table.columns(lines4))
     for title, sizes in (
-        ("a launcher pod, MiB (median)", {p["process"]: p for p in report.launcher}),
-        ("components, MiB, all replicas", report.components),
+        ("a launcher pod (median): MiB, CPU seconds", {p["process"]: p for p in report.launcher}),
+        ("components, all replicas: MiB, CPU seconds so far", report.components),
     ):
         if sizes:
-            rows = [(title, "PSS", "RSS")]
-            rows += [(n, f"{s['pss']:.1f}", f"{s['rss']:.1f}") for n, s in sizes.items()]
+            rows = [(title, "PSS", "RSS", "CPU")]
+            rows += [
+                (name, f"{size['pss']:.1f}", f"{size['rss']:.1f}", f"{size['cpu']:.2f}")
+                for name, size in sizes.items()
+            ]
             parts.append(table.columns(rows))
     if report.rest:
         rows4 = [(f"API requests a minute at rest, over {REST:g} s", "requests", "leases", "beats")]
@@ -240,6 +255,8 @@ def text(report: Report) -> str:
         rows2 = [(f"CPU seconds per VMI, a batch of {kind}", "")]
         rows2 += [(name, f"{seconds:.3f}") for name, seconds in cpu.items()]
         parts.append(table.columns(rows2))
+    busy = ", ".join(f"{load:.1f} before {name}" for name, load in report.load.items())
+    parts.append(f"Load of this host's {os.cpu_count()} processors: {busy}")
     parts += [f"FAILED {failure}" for failure in report.failures]
     return "\n\n".join(parts)
 
@@ -267,10 +284,21 @@ async def run(options: argparse.Namespace) -> Report:
 
 
 async def _installed(client: Client) -> None:
-    found = (await client.list(KUBEVIRTS, namespace=SYSTEM)).items
-    conditions = found[0].get("status", {}).get("conditions", []) if found else []
-    if not any(c["type"] == "Available" and c["status"] == "True" for c in conditions):
-        raise Failed("Virtpod is not available on this cluster: run `make install` first")
+    """Virtpod is there, and no roll-out is going on, which would be measured too."""
+    if not (await client.list(KUBEVIRTS, namespace=SYSTEM)).items:
+        raise Failed("Virtpod is not on this cluster: run `make install` first")
+    try:
+        await apply.wait_for(client, KUBEVIRTS, Key(SYSTEM, "kubevirt"), _settled, Deadlines.one)
+    except TimeoutError:
+        raise Failed(
+            "Virtpod does not become available; `kubectl -n kubevirt get kubevirt`"
+        ) from None
+
+
+def _settled(kubevirt: Obj | None) -> bool:
+    conditions = (kubevirt or {}).get("status", {}).get("conditions", [])
+    states = {condition["type"]: condition["status"] for condition in conditions}
+    return states.get("Available") == "True" and states.get("Progressing") != "True"
 
 
 def main() -> int:
@@ -278,7 +306,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=REPORT, help="where to write all figures")
     parser.add_argument("--quick", action="store_true", help="without the batch of guests")
     parser.add_argument("--count", type=int, default=10, help="VMIs in a batch")
-    names = ("rest", "guestless", "guest", "plain", "ten-guestless", "ten-guests")
+    names = ("guestless", "guest", "plain", "ten-guestless", "ten-guests", "rest")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
     try:

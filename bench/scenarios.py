@@ -55,6 +55,7 @@ class Batch:
     running: list[float]
     gone: float
     lives: dict[str, audit.Life]
+    timings: list[Timing]
     launchers: list[list[memory.Process]] = field(default_factory=list)
     components: dict[str, list[memory.Process]] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
@@ -208,6 +209,7 @@ class Bench:
         inside = await asyncio.to_thread(memory.of_pods, uids) if self.local else {}
         async with asyncio.TaskGroup() as tasks:
             for name in names:
+                tasks.create_task(self._look_inside(name))
                 tasks.create_task(self._settled(name, spec))
         end = time.time()
         async with asyncio.TaskGroup() as tasks:
@@ -219,6 +221,7 @@ class Bench:
             running=[self.seen.marks[name]["Running"] - begins[name] for name in names],
             gone=max(gone) - end,
             lives={name: audit.Life(begins[name], end) for name in names},
+            timings=[self._timing(name, begins[name], end) for name in names],
             launchers=list(inside.values()),
             components=after,
             cpu={
