@@ -80,13 +80,9 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             "must be set",
             REQUIRED,
         )
-    if requested is not None and 0 < requested < SMALLEST:
-        yield Cause(
-            "spec.domain.resources.requests.memory",
-            f"spec.domain.resources.requests.memory "
-            f"'{given['spec.domain.resources.requests.memory']}': "
-            "must be greater than or equal to 1M.",
-        )
+    for field in ("spec.domain.memory.guest", "spec.domain.resources.requests.memory"):
+        if 0 < sizes.get(field, 0) < SMALLEST:
+            yield Cause(field, f"{field} '{given[field]}': must be greater than or equal to 1M.")
     if requested is not None and limit is not None and requested > limit:
         yield Cause(
             "spec.domain.resources.requests.memory",
