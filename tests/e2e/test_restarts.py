@@ -91,7 +91,7 @@ def test_the_guest_goes_on_without_libvirt(guest: Guest) -> None:
 
     before = libvirt()
     assert before.isdigit(), before
-    namespace.compute(pod, "kill", "-9", before)
+    namespace.compute(pod, "sh", "-c", f"kill -9 {before}")
     eventually(lambda: libvirt() not in ("", before), "libvirt was started again")
     guest.goes_on()
     eventually(lambda: NAME in virsh_list(namespace, pod), "libvirt knows the guest again")
