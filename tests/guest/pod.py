@@ -176,9 +176,14 @@ class Container:
         os.kill(self.first, signal.SIGTERM)
 
     def end(self) -> None:
-        if self._process:
-            self._process.kill()  # the kernel takes the rest of the PID namespace along
-            self._process.wait()
+        if self._process is None or self._process.poll() is not None:
+            return
+        # unshare's --kill-child does not survive the change of user, so its child, the first
+        # process of the namespace, is killed itself; the kernel takes the rest along.
+        pid = self._process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        self._process.wait()
 
     def inside(self, path: str) -> Path:
         """A path below /var/run, as the test sees it."""
