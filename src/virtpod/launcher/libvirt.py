@@ -23,6 +23,7 @@ import libvirt
 from msgspec import structs
 
 from virtpod.domain import paths
+from virtpod.launcher.affinity import on_one_processor, release
 from virtpod.launcher.hypervisor import Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import log
@@ -171,16 +172,18 @@ class Libvirt:
             while True:
                 if self._daemon is None or self._daemon.exited.done():
                     Path(SOCKET).unlink(missing_ok=True)
-                    self._daemon = self._processes.spawn(
-                        ["libvirtd", "-f", f"{CONFIG}/libvirtd.conf"], ENVIRONMENT
-                    )
+                    with on_one_processor():
+                        self._daemon = self._processes.spawn(
+                            ["libvirtd", "-f", f"{CONFIG}/libvirtd.conf"], ENVIRONMENT
+                        )
                 try:
                     await _listening(SOCKET, self._daemon)
                     await self._in_thread(self._open)
+                    release(self._daemon.pid)
                     return
                 except (libvirt.libvirtError, ConnectionError) as error:
                     log("libvirt does not answer yet", error=str(error))
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.01)  # its socket has a name before it listens
 
     def _open(self) -> None:
         connection = libvirt.open(URI)

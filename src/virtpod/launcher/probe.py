@@ -37,9 +37,10 @@ def write(folder: str) -> int:
     """Returns the exit code. Does nothing where the folder describes this very build."""
     target = Path(folder)
     known, build = target / "qemu.json", _build()
-    if known.exists() and json.loads(known.read_text()).get("build") == build:
+    if _described(known) == build:
         log("this build is known already", build=build)
         return 0
+    known.unlink(missing_ok=True)  # from here on, until it is done, nothing is known
     variants = [
         variant
         for variant in (("tcg", "kvm") if KVM.exists() else ("tcg",))
@@ -50,9 +51,19 @@ def write(folder: str) -> int:
         return 1
     if "kvm" not in variants:
         shutil.rmtree(target / "kvm", ignore_errors=True)  # half a description misleads
-    known.write_text(json.dumps({"build": build, "variants": variants}))
+    new = target / "qemu.json.new"
+    new.write_text(json.dumps({"build": build, "variants": variants}))
+    os.replace(new, known)
     log("node described", variants=variants)
     return 0
+
+
+def _described(known: Path) -> str:
+    """The build that the folder describes; "" for none, or one that was not finished."""
+    try:
+        return str(json.loads(known.read_text())["build"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def _build() -> str:
