@@ -52,8 +52,10 @@ def written(since: int) -> Iterator[str]:
 
 def test_at_rest_nothing_is_written(namespace: Namespace) -> None:
     """Leases and a node's heartbeat apart: here with a guest that runs."""
+    since = os.stat(layout.AUDIT_LOG).st_size
     namespace.apply(vm("resting"))
     namespace.running("resting")
+    assert any(each.startswith("kubevirt-controller create pods") for each in written(since))
     with Console(namespace.name, "resting") as console:
         console.login()
     since = os.stat(layout.AUDIT_LOG).st_size

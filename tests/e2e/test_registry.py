@@ -16,44 +16,49 @@ from tests.e2e.support import ENVIRONMENT, ROOT, Namespace, kubectl
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PORT = 5000
-
 
 @pytest.fixture(scope="module")
 def registry(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A registry on 127.0.0.1, which the nodes reach by the same name; yields the prefix."""
     folder = tmp_path_factory.mktemp("registry")
+    port = free_port()
     process = subprocess.Popen(
         [
-            *(str(layout.BIN / "registry"), "-address", f"127.0.0.1:{PORT}"),
+            *(str(layout.BIN / "registry"), "-address", f"127.0.0.1:{port}"),
             *("-folder", str(folder / "blobs")),
         ],
         stdout=(folder / "log").open("w"),
         stderr=subprocess.STDOUT,
     )
     try:
-        answers(process, folder / "log")
+        answers(port, process, folder / "log")
         subprocess.run(
             [
                 *(sys.executable, "-m", "localcluster", "up"),
-                *("--nodes", "2", "--forward", str(PORT)),
+                *("--nodes", "2", "--forward", str(port)),
             ],
             cwd=ROOT,
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        yield f"127.0.0.1:{PORT}/virtpod"
+        yield f"127.0.0.1:{port}/virtpod"
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def answers(process: subprocess.Popen[bytes], log: Path, seconds: float = 30) -> None:
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def answers(port: int, process: subprocess.Popen[bytes], log: Path, seconds: float = 30) -> None:
     """Waits until somebody listens; that this takes no pause, the kernel's refusal sees to."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            socket.create_connection(("127.0.0.1", PORT), timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         except OSError:
             assert process.poll() is None, log.read_text(encoding="utf-8")
