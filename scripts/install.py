@@ -39,7 +39,7 @@ async def run(chosen: Target) -> None:
             options = replace(options, configuration=configuration)
             await apply.all(client, [install.kubevirt_cr(options)], manager="install")
         with step("waiting until Virtpod is available"):
-            await available(client, options.version)
+            await available(client, options)
 
 
 def choices(images: dict[str, str]) -> install.Options:
@@ -86,14 +86,14 @@ async def _configuration(client: Client, images: dict[str, str]) -> dict[str, An
     }
 
 
-async def available(client: Client, version: str) -> None:
-    """Waits until the KubeVirt object says that this version is there. Raises Failed."""
+async def available(client: Client, options: install.Options) -> None:
+    """Waits until the KubeVirt object says that just this is there. Raises Failed."""
     last = ""
     try:
         async with asyncio.timeout(SECONDS):
             while True:
                 found = await client.get(KUBEVIRTS, (NAMESPACE, "kubevirt"))
-                told = _told(found, version)
+                told = _told(found, options)
                 if told == "":
                     return
                 version_seen = found["metadata"]["resourceVersion"]
@@ -103,7 +103,7 @@ async def available(client: Client, version: str) -> None:
                     namespace=NAMESPACE,
                     fields="metadata.name=kubevirt",
                 ):
-                    told = _told(event.object, version)
+                    told = _told(event.object, options)
                     if told == "":
                         return
                     if told != last:
@@ -113,13 +113,14 @@ async def available(client: Client, version: str) -> None:
         raise Failed(f"Virtpod was not available after {SECONDS} s: {last}") from None
 
 
-def _told(kubevirt: dict[str, Any], version: str) -> str:
+def _told(kubevirt: dict[str, Any], options: install.Options) -> str:
     """What is still missing; "" where nothing is."""
     status = kubevirt.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", [])}
     if status.get("observedGeneration") != kubevirt["metadata"].get("generation"):
         return "virt-operator has not seen the object yet"
-    if status.get("observedKubeVirtVersion") != version:
+    wanted = (options.version, install.registry_of(options.image))
+    if (status.get("observedKubeVirtVersion"), status.get("observedKubeVirtRegistry")) != wanted:
         return str(conditions.get("Progressing", {}).get("message", "deploying"))
     ready = conditions.get("Available", {}).get("status") == "True"
     settled = conditions.get("Progressing", {}).get("status") == "False"
