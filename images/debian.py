@@ -57,7 +57,8 @@ def packages(name: str) -> tuple[str, ...]:
 
 def _mmdebstrap(program: str, wanted: tuple[str, ...], target: Path) -> list[str]:
     return [
-        program,
+        # What it mounts is gone with it, even when it is killed.
+        *("unshare", "--mount", program),
         *("--mode=root", "--variant=essential", "--format=directory", "--quiet"),
         f"--include={','.join(wanted)}",
         f'--essential-hook=sh "{SCRIPTS / "users.sh"}" "$1"',

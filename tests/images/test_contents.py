@@ -93,9 +93,11 @@ def test_its_programs_run(name: str, root: Path) -> None:
 
 
 def test_modules_are_compiled_for_good(root: Path) -> None:
-    sources = list((root / layout.SITE_PACKAGES).rglob("*.py"))
-    assert sources
-    for source in sources:
+    own = list((root / layout.SITE_PACKAGES).rglob("*.py"))
+    library = list((root / "usr/lib/python3.13").glob("*.py"))
+    assert own
+    assert library
+    for source in own + library:
         compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc"
         assert compiled.read_bytes()[4:8] == UNCHECKED_HASH, source
 
