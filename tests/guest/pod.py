@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -40,6 +41,9 @@ HERE = Path(__file__).parent
 UID = "0f5d3d54-6b0f-4b2f-9a87-1c0ffee00001"
 NAMESPACE, NAME = "default", "vm"
 QEMU = "qemu-system-x86_64"
+ENDS_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+"""Each link of the chain: a test run that is killed takes its containers along. What `unshare
+--kill-child` asks for is lost with the change of user."""
 ENVIRONMENT = (
     "PATH=/usr/sbin:/usr/bin",
     "LANG=C.UTF-8",
@@ -51,6 +55,8 @@ ENVIRONMENT = (
 
 def image() -> tuple[Path, ...]:
     """The folders of the launcher's image, uppermost first."""
+    # As a command: one build at a time in a checkout. What is made is found below.
+    subprocess.run([sys.executable, "-m", "images", "build"], check=True, cwd=layout.ROOT)
     store = layers.Store()
     own = catalogue.CODE["virt-launcher"]
     project, dependencies = code.project(own, store), code.dependencies(own, store)
@@ -98,10 +104,12 @@ class Container:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *ENDS_WITH_PARENT,
                     *("unshare", "--mount", "--pid", "--net", "--uts", "--ipc"),
                     *("--fork", "--kill-child"),
                     *("sh", str(HERE / "container.sh"), str(self.root), str(self.run), self._kvm),
-                    *("chroot", f"--userspec={user}:{user}", "--groups=", str(self.root)),
+                    *("chroot", str(self.root)),
+                    *(*ENDS_WITH_PARENT, f"--reuid={user}", f"--regid={user}", "--clear-groups"),
                     *("env", "-i", *ENVIRONMENT, *command),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -178,8 +186,7 @@ class Container:
     def end(self) -> None:
         if self._process is None or self._process.poll() is not None:
             return
-        # unshare's --kill-child does not survive the change of user, so its child, the first
-        # process of the namespace, is killed itself; the kernel takes the rest along.
+        # The first process of the namespace itself: the kernel takes the rest along.
         pid = self._process.pid
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
