@@ -73,6 +73,8 @@ class Feature(Generic[P]):
     """Edits the admission copy of the VMI."""
     validate: Callable[[P, VMI, Cluster], Iterable[Cause]] | None = None
     warn: Callable[[P, VMI, Cluster], Iterable[str]] | None = None
+    """What works otherwise than it may seem: texts that begin with a path below the spec
+    (".volumes[0] ..."), of the VMI as it was sent."""
     pod: Callable[[P, VMI, Cluster], PodPart] | None = None
     host: Callable[[P, VMI, Host], Iterable[HostStep]] | None = None
     boot: Callable[[P, VMI, Guest], Iterable[BootStep]] | None = None

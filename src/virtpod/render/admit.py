@@ -58,12 +58,11 @@ def vmi(raw: dict[str, Any], cluster: Cluster, *, now: str, uuid: str) -> Admiss
         return Admission(causes=[_malformed(error)])
     before = _as_sent(given, raw)
     causes = list(_reserved_labels(given))
+    warnings = _warn(given, cluster, "spec")
     _default(given, cluster, uuid)
     _enter(given, now)
     causes += _validate(given, cluster)
-    return Admission(
-        list(diff(before, msgspec.to_builtins(given))), causes, _warn(given, cluster, "spec")
-    )
+    return Admission(list(diff(before, msgspec.to_builtins(given))), causes, warnings)
 
 
 def vm(raw: dict[str, Any], cluster: Cluster, *, uuid: str) -> Admission:
@@ -228,7 +227,7 @@ def _warn(given: VirtualMachineInstance, cluster: Cluster, prefix: str) -> list[
     ]
     for feature in ALL:
         if feature.warn and (part := feature.asked(given)):
-            warnings += feature.warn(part, given, cluster)
+            warnings += [prefix + text for text in feature.warn(part, given, cluster)]
     return warnings
 
 

@@ -72,11 +72,8 @@ def _letters(index: int) -> str:
 
 def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
     devices = vmi.spec.domain.devices
-    known = {disk.name for disk in devices.disks or ()}
-    shared = {filesystem.name for filesystem in devices.filesystems or ()}
-    for volume in vmi.spec.volumes or ():
-        if volume.name not in known | shared and source(volume) not in DISKLESS:
-            devices.disks = [*(devices.disks or ()), Disk(name=volume.name, disk=DiskTarget())]
+    for _, name in list(_unused(vmi)):
+        devices.disks = [*(devices.disks or ()), Disk(name=name, disk=DiskTarget())]
     usual = "sata" if vmi.spec.architecture in (None, "amd64") else "virtio"
     for disk in devices.disks or ():
         if not (disk.disk or disk.cdrom or disk.lun):
@@ -86,6 +83,16 @@ def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
             target.bus = "scsi" if usual == "virtio" and disk.cdrom else usual
         if disk.cdrom is not None:
             _fill_cdrom(disk.cdrom)
+
+
+def _unused(vmi: VMI) -> Iterator[tuple[int, str]]:
+    """Index and name of each volume that should have a disk and has none."""
+    devices = vmi.spec.domain.devices
+    used = {disk.name for disk in devices.disks or ()}
+    used |= {filesystem.name for filesystem in devices.filesystems or ()}
+    for index, volume in enumerate(vmi.spec.volumes or ()):
+        if volume.name not in used and source(volume) not in DISKLESS:
+            yield index, volume.name
 
 
 def _fill_cdrom(cdrom: CDRomTarget) -> None:
@@ -202,6 +209,14 @@ def _validate_disk(where: str, disk: Disk) -> Iterable[Cause]:
         yield Cause(f"{where}.serial", f"{where} serial must be no longer than 256 characters")
 
 
+def warn(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[str]:
+    for index, name in _unused(vmi):
+        yield (
+            f".volumes[{index}]: no disk uses {name!r}; it is attached as a disk of its own. "
+            "List it in domain.devices.disks to choose how, or remove it"
+        )
+
+
 def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     names = targets(vmi)
     for disk, volume in joined(vmi):
@@ -266,6 +281,7 @@ FEATURE = Feature(
     asked=always,
     defaults=defaults,
     validate=validate,
+    warn=warn,
     devices=devices,
     observe=observe,
 )
