@@ -52,7 +52,7 @@ SEEN_TIMEOUT = 10
 """Seconds that virt-handler has to see the guest's end while it is connected."""
 UNSEEN_TIMEOUT = 30
 """Seconds that it has to come back and see it."""
-ASK_AGAIN = 5
+ASK_AGAIN = 2
 """Seconds after which a guest is asked to power off once more: one that was still booting did not
 hear it the first time."""
 TERMINATION_LOG = "/dev/termination-log"
