@@ -63,11 +63,12 @@ def on_node(node: str, script: str) -> str:
     return run(*cluster.within(node, ["sh", "-c", script]))
 
 
-def eventually(look: Callable[[], T], what: str, seconds: float = 60) -> T:
+def eventually(look: Callable[[], T], what: str | Callable[[], str], seconds: float = 60) -> T:
     """For what cannot be watched. Each look is a process of its own, so no pause is needed."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        said = what if isinstance(what, str) else what()
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {said}"
     return found
 
 

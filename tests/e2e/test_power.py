@@ -141,7 +141,7 @@ def test_stop_leaves_nothing_and_start_runs_again(namespace: Namespace, power: O
         left = remains(before, pod, netns)
         return not left
 
-    eventually(nothing, f"nothing of the guest on its node: {left}")
+    eventually(nothing, lambda: f"on the node there is still:\n{left}")
 
     namespace.virtctl("start", NAME)
     namespace.running(NAME, other_than=before["metadata"]["uid"])
