@@ -49,20 +49,56 @@ def features() -> str:
 BEYOND_FIELDS = (
     (
         "Live migration",
-        "VirtualMachineInstanceMigration objects are accepted; nothing acts on them.",
+        "VirtualMachineInstanceMigration objects are accepted; nothing acts on them. "
+        "LiveMigratable is always False, and says so.",
+    ),
+    (
+        "Eviction",
+        "the pods/eviction webhook is not there: a drained node ends its guests in order.",
     ),
     ("Guest agent", "its channel is there and its connection is seen; nothing is asked of it."),
     ("Probes", "liveness and readiness probes are not carried into the pod."),
     (
+        "I/O errors",
+        "a guest that was paused by one has the condition and the event; it is not resumed by "
+        "itself when the storage is back.",
+    ),
+    (
         "Snapshots, clones, export, backup, pools, instance types, presets",
         "their groups are not served.",
     ),
+    (
+        "Subresources",
+        "vnc/screenshot, expand-spec, addvolume, removevolume, migrate, memorydump, usbredir, vsock, "
+        "freeze, guestosinfo, userlist and filesystemlist answer 404.",
+    ),
     ("IPv6", "masquerade gives the guest IPv4 only."),
+    (
+        "Default network",
+        "a VMI that names no network gets masquerade, also where KubeVirt would choose bridge; "
+        "a KubeVirt object that asks for bridge has such VMIs refused.",
+    ),
     (
         "ControllerRevisions",
         "a change of a VM's template takes effect at its next start; condition RestartRequired "
         "does not tell so.",
     ),
+    ("WaitAsReceiver", "is admitted; nothing receives."),
+    (
+        "KubeVirt object",
+        "customizeComponents, workloadUpdateStrategy and the webhooks that check the object "
+        "itself have no effect or are not there; objects that a newer version no longer makes stay.",
+    ),
+    (
+        "Metrics",
+        "each component exports its queues and requests; kubevirt_vmi_* of guests and the alert "
+        "rules are not there.",
+    ),
+    (
+        "Nodes without /dev/vhost-net",
+        "take guests only with useEmulation, as with KubeVirt.",
+    ),
+    ("Architectures", "images are built for amd64."),
 )
 
 
