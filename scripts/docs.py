@@ -69,8 +69,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Subresources",
-        "vnc/screenshot, expand-spec, addvolume, removevolume, migrate, memorydump, usbredir, vsock, "
-        "freeze, guestosinfo, userlist and filesystemlist answer 404.",
+        "vnc/screenshot, expand-spec, addvolume, removevolume, migrate, memorydump, usbredir, "
+        "vsock, freeze, guestosinfo, userlist and filesystemlist answer 404.",
     ),
     ("IPv6", "masquerade gives the guest IPv4 only."),
     (
@@ -87,7 +87,7 @@ BEYOND_FIELDS = (
     (
         "KubeVirt object",
         "customizeComponents, workloadUpdateStrategy and the webhooks that check the object "
-        "itself have no effect or are not there; objects that a newer version no longer makes stay.",
+        "itself have no effect or are not there; what a newer version no longer makes stays.",
     ),
     (
         "Metrics",
