@@ -20,7 +20,7 @@ from tests.e2e.support import (
     vmi,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 DISK = {"name": "extra", "disk": {"bus": "virtio"}}
 VOLUME = {"name": "extra", "emptyDisk": {"capacity": "10Mi"}}

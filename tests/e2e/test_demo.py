@@ -22,7 +22,7 @@ from tests.e2e.support import (
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

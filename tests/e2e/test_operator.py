@@ -23,7 +23,7 @@ from tests.e2e.support import (
     vm,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 REST = 20
 """Seconds in which nobody asks for anything."""

@@ -17,7 +17,7 @@ from tests.e2e.support import (
     vmi,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 NAME = "power"
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.support import Console, Namespace, Object, kubectl, vm
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 NODES = ("node1", "node2")
 
