@@ -56,8 +56,8 @@ def _run(arguments: argparse.Namespace) -> None:
             deliver.into_cluster(list(built.values()), prefix, store)
         case "push":
             deliver.to_registry(list(built.values()), prefix, store)
-        case "refs":
-            print(json.dumps({name: each.reference(prefix) for name, each in built.items()}))
+    if arguments.command != "build":
+        print(json.dumps({name: each.reference(prefix) for name, each in built.items()}))
     if len(names) == len(catalogue.ALL):
         store.prune(frozenset(layer.digest for each in built.values() for layer in each.layers))
 
@@ -76,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
         "build": "make what is not made yet, or has changed",
-        "import": "build, and import into every node of the local cluster",
-        "push": "build, and push to the registry that IMAGE_PREFIX names",
+        "import": "build, import into every node of the local cluster, and print as refs does",
+        "push": "build, push to the registry that IMAGE_PREFIX names, and print as refs does",
         "refs": "build, and print the images' references as JSON",
     }.items():
         command = commands.add_parser(name, help=text)

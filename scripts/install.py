@@ -54,8 +54,7 @@ def choices(images: dict[str, str]) -> install.Options:
 
 def deliver(chosen: Target) -> dict[str, str]:
     """Builds the images and takes them to where the nodes find them; returns their references."""
-    module("images", "import" if chosen.local else "push")
-    images = references()
+    images = references("import" if chosen.local else "push")
     if chosen.local:
         _tag_for_examples(images["demo-guest"])
     return images

@@ -58,10 +58,15 @@ def build_all(*beside: Callable[[], None]) -> None:
             part.result()
 
 
-def references() -> dict[str, str]:
-    """The images' references: virtpod, virt-launcher, demo-guest."""
+def references(how: str = "refs") -> dict[str, str]:
+    """The references of the images virtpod, virt-launcher and demo-guest.
+
+    `how`: refs, import or push, which all build what is not built yet. Raises Failed.
+    """
     said = subprocess.run(
-        [sys.executable, "-m", "images", "refs"], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "images", how], check=False, stdout=subprocess.PIPE, text=True
     )
+    if said.returncode != 0:
+        raise Failed(f"`python3 -m images {how}` failed")
     found: dict[str, str] = json.loads(said.stdout)
     return found
