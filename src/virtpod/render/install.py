@@ -36,7 +36,6 @@ STAMPS = {
     "app.kubernetes.io/part-of": "virtpod",
 }
 """Labels of everything that virt-operator makes."""
-UNLABELLED = ("Namespace",)
 
 
 @dataclass(frozen=True)

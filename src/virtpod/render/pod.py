@@ -14,6 +14,7 @@ from virtpod.domain import paths
 from virtpod.domain.facts import Cluster
 from virtpod.features import ALL
 from virtpod.features.contract import Json, PodPart
+from virtpod.features.guest import stopping
 from virtpod.render.overhead import overhead
 
 READINESS_GATE = "kubevirt.io/virtual-machine-unpaused"
@@ -23,8 +24,6 @@ UNPASSED = (
     "kubevirt.io/storage-observed-api-version",
 )
 """Annotations of the VMI that say nothing about its pod (prefixes)."""
-LAUNCHER_RESERVE = 15
-"""Seconds that the launcher has beyond the guest's grace period."""
 START_TIMEOUT = 240
 """Seconds that a launcher waits for its VMI."""
 
@@ -136,7 +135,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             "--uid",
             vmi.metadata.uid,
             "--grace-period-seconds",
-            str(grace(vmi) + LAUNCHER_RESERVE),
+            str(grace(vmi) + stopping.RESERVE),
             "--qemu-timeout",
             str(START_TIMEOUT),
         ],

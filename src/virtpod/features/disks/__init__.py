@@ -9,8 +9,6 @@ from virtpod.api.volumes import Volume
 from virtpod.domain import paths
 from virtpod.domain.facts import DiskImage, Guest
 
-CLOUD_INIT_KINDS = ("noCloud", "configdrive")
-
 
 def source(volume: Volume) -> str:
     """The JSON name of the volume's source, "" where it has none."""
