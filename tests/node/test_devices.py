@@ -65,7 +65,8 @@ def lists(channel: grpc.aio.Channel) -> Any:
         request_serializer=api.Empty.SerializeToString,
         response_deserializer=api.ListAndWatchResponse.FromString,
     )
-    return aiter(call(api.Empty(), timeout=WITHIN))
+    # Ready: a server's late farewell takes the socket of its successor, which then makes another.
+    return aiter(call(api.Empty(), timeout=WITHIN, wait_for_ready=True))
 
 
 async def health(told: Any) -> list[str]:
