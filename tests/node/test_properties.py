@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from tests.node.world import NODE, POD_UID, UID, vmi
-from virtpod.controllers.node_vmi import FINAL, OURS, Failure, Guest, Pod, Prepare, Seen, decide
+from virtpod.controllers.lifecycle import FINAL, ON_NODE
+from virtpod.controllers.node_vmi import Failure, Guest, Pod, Prepare, Seen, decide
 from virtpod.kube.plan import Event, Patch, Plan
 from virtpod.wire.messages import DomainChanged, InterfaceSeen
 
@@ -98,7 +99,7 @@ pods = some.builds(
 
 @some.composite
 def vmis(draw: some.DrawFn) -> dict[str, Any]:
-    phases = ("Pending", "Scheduling", *OURS, *FINAL)
+    phases = ("Pending", "Scheduling", *ON_NODE, *FINAL)
     obj = vmi(draw(some.sampled_from(phases)))
     kinds = draw(some.lists(some.sampled_from(CONDITIONS), unique=True))
     if kinds:
@@ -154,7 +155,7 @@ def test_one_write_at_most_and_only_of_what_is_ours(seen: Seen) -> None:
     assert len(found) <= 1
     if found:
         assert seen.vmi is not None
-        assert seen.vmi["status"]["phase"] in OURS
+        assert seen.vmi["status"]["phase"] in ON_NODE
         tests = [each["path"] for each in found[0].body if each["op"] == "test"]
         assert tests[:2] == ["/metadata/uid", "/status/phase"]
 

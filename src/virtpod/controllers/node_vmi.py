@@ -18,8 +18,9 @@ import msgspec
 
 from virtpod.api.traits import acpi, grace
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import conditions
+from virtpod.controllers import conditions, lifecycle
 from virtpod.controllers.conditions import Condition
+from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
 from virtpod.kube.plan import Event, Patch, Plan, Reference, tests
 from virtpod.kube.resources import VMIS, Key
 from virtpod.render.observe import blocks_migration, observe
@@ -27,9 +28,6 @@ from virtpod.wire.messages import DomainChanged
 
 Json = dict[str, Any]
 
-FINAL = ("Succeeded", "Failed")
-OURS = ("Scheduled", "Running")
-"""The phases in which virt-handler owns the status."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds before a start that failed is tried again, doubled each time."""
@@ -121,7 +119,7 @@ class Known:
 
     @property
     def phase(self) -> str:
-        return str(self.status.get("phase") or "")
+        return lifecycle.phase_of(self.vmi)
 
     @property
     def deleting(self) -> bool:
@@ -133,11 +131,15 @@ class Known:
 
     @property
     def domain_alive(self) -> DomainChanged | None:
-        """The domain, if a guest is there. QEMU that is still being set up is not a guest yet."""
+        """The domain, if a guest is there."""
         domain = self.guest.domain
-        if domain is None or not _alive(domain, self.vmi):
+        starts_paused = self.vmi["spec"].get("startStrategy") == "Paused"
+        if domain is None or not lifecycle.alive(domain, starts_paused=starts_paused):
             return None
         return domain
+
+    def enter(self, phase: str) -> Json:
+        return lifecycle.enter(self.vmi, phase, HANDLER, self.now)
 
     def event(self, type: Literal["Normal", "Warning"], reason: str, message: str) -> Event:
         return Event(Reference.to(self.vmi, VMIS), type, reason, message)
@@ -182,7 +184,7 @@ def leaving(seen: Known) -> Plan | None:
     if not seen.deleting or not seen.can_tell("shutdown"):
         return None
     domain = seen.guest.domain
-    if domain and (_ended(domain) or domain.state == "ShuttingDown"):
+    if domain and (lifecycle.over(domain) or domain.state == "ShuttingDown"):
         return None
     actions: list[Any] = [Tell(seen.pod.uid, "shutdown", grace(seen.typed))]
     if seen.domain_alive:
@@ -197,7 +199,7 @@ def unprepared(seen: Known) -> Plan | None:
         return None
     if seen.deleting or seen.pod.deleting:
         return None
-    if guest.domain and (guest.domain.started or _ended(guest.domain)):
+    if guest.domain and (guest.domain.started or lifecycle.over(guest.domain)):
         return None
     if guest.failure and (wait := _due(guest.failure) - seen.now) > 0:
         return _failed_to_start(seen, guest.failure, wait)
@@ -205,7 +207,7 @@ def unprepared(seen: Known) -> Plan | None:
 
 
 def not_ours(seen: Known) -> Plan | None:
-    if seen.phase not in OURS:
+    if seen.phase not in ON_NODE:
         return Plan("virt-controller's turn")
     return None
 
@@ -224,7 +226,7 @@ def ended(seen: Known) -> Plan | None:
         events.append(seen.event("Normal", "Stopped", message))
     else:
         events.append(seen.event("Warning", "Stopped", "The VirtualMachineInstance crashed."))
-    return _written(f"the guest is gone: {phase}", seen, _transition(seen, phase), events)
+    return _written(f"the guest is gone: {phase}", seen, seen.enter(phase), events)
 
 
 def cannot_start(seen: Known) -> Plan | None:
@@ -244,7 +246,7 @@ def running(seen: Known) -> Plan | None:
     wanted = _own_conditions(seen, domain)
     if seen.pod.ready:
         wanted["Ready"] = conditions.new("Ready", "True")
-    changes = _transition(seen, "Running") | _observed(seen, domain) | _conditions(seen, wanted)
+    changes = seen.enter("Running") | _observed(seen, domain) | _conditions(seen, wanted)
     started = seen.event("Normal", "Started", "VirtualMachineInstance started.")
     return _written("the guest runs", seen, changes, [started, *_pause_events(seen, domain)])
 
@@ -283,53 +285,20 @@ def _due(failure: Failure) -> float:
     return failure.at + min(FIRST_PAUSE * 2.0 ** min(failure.times - 1, 10), LONGEST_PAUSE)
 
 
-def _alive(domain: DomainChanged, vmi: Json) -> bool:
-    if domain.state == "Paused":
-        if domain.reason == "StartingUp":
-            return bool(vmi["spec"].get("startStrategy") == "Paused")
-        return domain.reason != "PostcopyFailed"
-    return domain.state in ("Running", "Blocked", "PMSuspended", "ShuttingDown")
-
-
-def _ended(domain: DomainChanged) -> bool:
-    """It is over, and was not merely not begun or moved elsewhere."""
-    if domain.state == "Crashed":
-        return True
-    if domain.state == "Paused":
-        return domain.reason == "PostcopyFailed"
-    if domain.state != "Shutoff" or domain.reason == "Migrated":
-        return False
-    return domain.started or domain.reason not in ("Unknown", "")
-
-
 def _end(seen: Known) -> str | None:
     """The final phase, None while the guest is not known to be gone."""
     domain, pod = seen.guest.domain, seen.pod
-    if domain and _ended(domain):
-        return _final_phase(domain, seen.typed)
+    if domain and lifecycle.over(domain):
+        # Whether its ACPI event could have reached it, and it had time to heed it.
+        could_be_asked = acpi(seen.typed) and grace(seen.typed) > 0
+        return lifecycle.ending(domain, could_be_asked=could_be_asked)
     if pod.ended is not None:
         # We were not there when it ended: the launcher ends with 0 only after its guest's good end.
         return "Succeeded" if pod.ended == 0 else "Failed"
     return "Failed" if seen.guest.lost else None
 
 
-def _final_phase(domain: DomainChanged, vmi: VirtualMachineInstance) -> str:
-    if domain.state == "Shutoff":
-        if domain.reason in ("Shutdown", "Saved", "FromSnapshot"):
-            return "Succeeded"
-        if domain.reason == "Destroyed":
-            # A guest that could have been asked and had to be killed did not end well.
-            return "Failed" if acpi(vmi) and grace(vmi) > 0 else "Succeeded"
-    return "Failed"
-
-
 # The changes below status, and the patch that makes them.
-
-
-def _transition(seen: Known, phase: str) -> Json:
-    before = seen.status.get("phaseTransitionTimestamps") or []
-    entry = {"phase": phase, "phaseTransitionTimestamp": conditions.stamp(seen.now)}
-    return {"phase": phase, "phaseTransitionTimestamps": [*before, entry]}
 
 
 def _observed(seen: Known, domain: DomainChanged) -> Json:
@@ -407,7 +376,7 @@ def _failed_to_start(seen: Known, failure: Failure, again_in: float | None = Non
     if again_in is None:
         again_in = max(_due(failure) - seen.now, 0.0)
     waiting = Plan("the guest could not be started: wait", again_in=again_in)
-    if seen.phase not in OURS:
+    if seen.phase not in ON_NODE:
         return waiting
     told = conditions.new("Synchronized", "False", failure.reason, failure.message)
     changes = _conditions(seen, {"Synchronized": told})

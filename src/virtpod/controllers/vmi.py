@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import conditions
+from virtpod.controllers import conditions, lifecycle
 from virtpod.controllers.conditions import Condition
+from virtpod.controllers.lifecycle import CONTROLLER, FINAL, ON_NODE
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
@@ -26,7 +27,6 @@ from virtpod.render import pod as rendered
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
 NODE_LABEL = "kubevirt.io/nodeName"
-FINAL = ("Succeeded", "Failed")
 UNNOTICED = 60.0
 """Seconds after a pod's end in which virt-handler, who knows more, may say how the guest ended."""
 WAITING = (
@@ -58,7 +58,7 @@ class Seen:
 
     @property
     def phase(self) -> str:
-        return str((self.vmi.get("status") or {}).get("phase") or "")
+        return lifecycle.phase_of(self.vmi)
 
     @property
     def deleting(self) -> bool:
@@ -222,7 +222,7 @@ def pod_failed_early(seen: Seen) -> Plan | None:
 def pod_ended_unnoticed(seen: Seen) -> Plan | None:
     """The pod's containers are dead, and virt-handler has not said how the guest ended."""
     pod = seen.pod
-    if seen.phase not in ("Scheduled", "Running") or pod is None or not ended(pod):
+    if seen.phase not in ON_NODE or pod is None or not ended(pod):
         return None
     left = _ended_at(pod) + UNNOTICED - seen.now
     if left <= 0:
@@ -265,7 +265,7 @@ def pod_starts(seen: Seen) -> Plan | None:
 def runs(seen: Seen) -> Plan | None:
     """virt-handler has it: mirror whether it is ready, and whether it is paused."""
     pod = seen.pod
-    if seen.phase not in ("Scheduled", "Running") or pod is None:
+    if seen.phase not in ON_NODE or pod is None:
         return None
     return _mirror(seen, "virt-handler has it")
 
@@ -366,11 +366,9 @@ class _Changes:
         self._tests: list[str] = []
 
     def phase(self, phase: str) -> None:
-        stamps = (self.seen.vmi.get("status") or {}).get("phaseTransitionTimestamps") or []
-        entry = {"phase": phase, "phaseTransitionTimestamp": conditions.stamp(self.seen.now)}
         self._tests.append("/status/phase")
-        self.set("/status/phase", phase)
-        self.set("/status/phaseTransitionTimestamps", [*stamps, entry])
+        for name, value in lifecycle.enter(self.seen.vmi, phase, CONTROLLER, self.seen.now).items():
+            self.set(f"/status/{name}", value)
 
     def set(self, path: str, value: Any) -> None:
         self._ops.append({"op": "add", "path": path, "value": value})
