@@ -201,6 +201,41 @@ async def test_nothing_is_left_of_a_pod_that_is_gone(node: World) -> None:
     assert node.vmi()["status"]["phase"] == "Running"
 
 
+async def test_a_launcher_whose_vmi_was_taken_away_ends(node: World) -> None:
+    """Finalizers that somebody cut: the guest is asked to go, and an event on the pod says why."""
+    await _running(node)
+    node.cluster.remove(VMIS, ("default", "demo"))
+    assert (await node.launcher.until(Shutdown)).grace == 30
+    node.launcher.say(DomainChanged(seq=2, state="Shutoff", reason="Shutdown", started=True))
+    await node.launcher.until(Release)
+    assert len(node.launcher.all(Shutdown)) == 1
+    await _settled(node)
+    assert "VirtualMachineInstanceGone" in node.events()
+
+
+async def test_no_guest_starts_beside_a_launcher_that_outlives_its_pod(node: World) -> None:
+    """A pod taken away by force: its processes go on until the kubelet ends them."""
+    await _running(node)
+    node.cluster.remove(PODS, ("default", "virt-launcher-demo-abcde"))
+    old, node.launcher.process, node.launcher.domain = node.launcher.process, None, None
+    assert old is not None
+    heir = vmi()
+    heir["metadata"]["uid"] = "heir"
+    node.put(heir)
+    await node.launcher.listen()  # another launcher, with a process of its own
+    child = pod()
+    child["metadata"]["ownerReferences"][0]["uid"] = "heir"
+    node.put(child)
+    try:
+        await node.launcher.until(Hello, times=2)
+        await _settled(node)
+        assert len(node.launcher.all(Sync)) == 1
+    finally:
+        old.kill()
+        old.wait()
+    await node.launcher.until(Sync, times=2)
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [

@@ -106,7 +106,11 @@ def pod(running: bool = False, ended: int | None = None, **metadata: Any) -> dic
             "ownerReferences": [owner],
             **metadata,
         },
-        "spec": {"nodeName": NODE, "containers": [{"name": "compute"}]},
+        "spec": {
+            "nodeName": NODE,
+            "containers": [{"name": "compute"}],
+            "terminationGracePeriodSeconds": 60,
+        },
         "status": status,
     }
 

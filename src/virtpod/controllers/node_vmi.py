@@ -22,7 +22,7 @@ from virtpod.controllers import conditions, lifecycle
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
 from virtpod.kube.plan import Event, Patch, Plan, Reference, tests
-from virtpod.kube.resources import VMIS, Key
+from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.render.observe import blocks_migration, observe
 from virtpod.wire.messages import DomainChanged
 
@@ -49,6 +49,10 @@ class Pod:
     ended: int | None = None
     deleting: bool = False
     kvm: bool = False
+    grace: int = 30
+    """Seconds that the guest has to power off, where no VMI tells."""
+    end: str = ""
+    """Why the compute container ended, as the kubelet and the launcher put it."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,10 @@ class Seen:
     vmi: Json | None = None
     pod: Pod | None = None
     guest: Guest = field(default_factory=Guest)
+    vmi_gone: bool = False
+    """The API server said that there is no such VMI (any more)."""
+    predecessor: bool = False
+    """A launcher of an earlier pod of this VMI's name still lives on the node."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ class Known:
     pod: Pod
     guest: Guest
     now: float
+    predecessor: bool = False
 
     @property
     def status(self) -> Json:
@@ -141,8 +150,11 @@ class Known:
     def enter(self, phase: str) -> Json:
         return lifecycle.enter(self.vmi, phase, HANDLER, self.now)
 
-    def event(self, type: Literal["Normal", "Warning"], reason: str, message: str) -> Event:
-        return Event(Reference.to(self.vmi, VMIS), type, reason, message)
+    def event(self, reason: str, message: str) -> Event:
+        return Event(Reference.to(self.vmi, VMIS), "Normal", reason, message)
+
+    def warning(self, reason: str, what: str, remedy: str) -> Event:
+        return lifecycle.warning(Reference.to(self.vmi, VMIS), reason, what, remedy)
 
     def can_tell(self, what: str) -> bool:
         return self.guest.connected and what not in self.guest.told
@@ -150,16 +162,38 @@ class Known:
 
 def decide(seen: Seen) -> Plan:
     """What the first rule with something to do says."""
-    if seen.vmi is None:
-        return Plan("the VMI is not known")
     if seen.pod is None:
         return Plan("there is no pod of it here")  # virt-controller sees to that
-    known = Known(seen.vmi, seen.pod, seen.guest, seen.now)
+    if seen.vmi is None:
+        return _lost(seen.pod, seen.guest) if seen.vmi_gone else Plan("the VMI is not known")
+    known = Known(seen.vmi, seen.pod, seen.guest, seen.now, seen.predecessor)
     for rule in RULES:
         plan = rule(known)
         if plan is not None:
             return plan
     return Plan("as it should be")
+
+
+def _lost(pod: Pod, guest: Guest) -> Plan:
+    """A launcher whose VMI somebody took away: its guest is asked to power off, and it may go."""
+    domain = guest.domain
+    if not guest.connected:
+        return Plan("its VMI is gone; the launcher is out of reach")
+    if domain and domain.state not in ("NoState", "Shutoff", "Crashed"):
+        if "shutdown" in guest.told:
+            return Plan("its VMI is gone: the guest is going")
+        told = lifecycle.warning(
+            Reference(PODS.api_version, PODS.kind, pod.namespace, pod.name, pod.uid),
+            "VirtualMachineInstanceGone",
+            f"VirtualMachineInstance {pod.vmi_name} was taken away while its guest was there",
+            "The guest is shut down; to stop a guest, delete the VirtualMachineInstance and leave "
+            "its finalizers alone.",
+        )
+        tell = Tell(pod.uid, "shutdown", pod.grace)
+        return Plan("its VMI is gone: the guest must go", (tell, told))
+    if "release" in guest.told:
+        return Plan("its VMI is gone: the launcher is going")
+    return Plan("its VMI is gone: the launcher may go", (Tell(pod.uid, "release"),))
 
 
 # The rules, in the order in which they are asked.
@@ -188,7 +222,7 @@ def leaving(seen: Known) -> Plan | None:
         return None
     actions: list[Any] = [Tell(seen.pod.uid, "shutdown", grace(seen.typed))]
     if seen.domain_alive:
-        actions.append(seen.event("Normal", "ShuttingDown", "Signaled Graceful Shutdown"))
+        actions.append(seen.event("ShuttingDown", "Signaled Graceful Shutdown"))
     return Plan("deleted: shut the guest down", actions)
 
 
@@ -201,6 +235,8 @@ def unprepared(seen: Known) -> Plan | None:
         return None
     if guest.domain and (guest.domain.started or lifecycle.over(guest.domain)):
         return None
+    if seen.predecessor:
+        return Plan("a launcher of before still lives here", again_in=1.0)
     if guest.failure and (wait := _due(guest.failure) - seen.now) > 0:
         return _failed_to_start(seen, guest.failure, wait)
     return Plan("the launcher listens: prepare and start", (Prepare(seen.pod.uid),))
@@ -219,13 +255,13 @@ def ended(seen: Known) -> Plan | None:
         return None
     domain, events = seen.guest.domain, []
     if domain and domain.reason == "Panicked":
-        told = domain.message or "the guest's kernel panicked"
-        events.append(seen.event("Warning", "GuestPanicked", told))
+        told = domain.message or "The guest's kernel panicked"
+        remedy = "The guest's console and its crash dump, if it writes one, tell the cause."
+        events.append(seen.warning("GuestPanicked", told, remedy))
     if phase == "Succeeded":
-        message = "The VirtualMachineInstance was shut down."
-        events.append(seen.event("Normal", "Stopped", message))
+        events.append(seen.event("Stopped", "The VirtualMachineInstance was shut down."))
     else:
-        events.append(seen.event("Warning", "Stopped", "The VirtualMachineInstance crashed."))
+        events.append(seen.warning("Stopped", *_crash(seen)))
     return _written(f"the guest is gone: {phase}", seen, seen.enter(phase), events)
 
 
@@ -247,7 +283,7 @@ def running(seen: Known) -> Plan | None:
     if seen.pod.ready:
         wanted["Ready"] = conditions.new("Ready", "True")
     changes = seen.enter("Running") | _observed(seen, domain) | _conditions(seen, wanted)
-    started = seen.event("Normal", "Started", "VirtualMachineInstance started.")
+    started = seen.event("Started", "VirtualMachineInstance started.")
     return _written("the guest runs", seen, changes, [started, *_pause_events(seen, domain)])
 
 
@@ -296,6 +332,26 @@ def _end(seen: Known) -> str | None:
         # We were not there when it ended: the launcher ends with 0 only after its guest's good end.
         return "Succeeded" if pod.ended == 0 else "Failed"
     return "Failed" if seen.guest.lost else None
+
+
+def _crash(seen: Known) -> tuple[str, str]:
+    """What the event of a bad end says, and what to do about it."""
+    crashed, domain = "The VirtualMachineInstance crashed", seen.guest.domain
+    looks = "Its pod's log is kept until the VirtualMachineInstance is deleted."
+    if "OOMKilled" in seen.pod.end:
+        more = "Give the guest's overhead more room: spec.domain.memory, or resources.limits.memory"
+        return f"{crashed}: {seen.pod.end}", f"{more}."
+    if domain and domain.reason == "Destroyed":
+        late = f"{crashed}: it did not power off within its grace period and was ended"
+        return late, "Raise terminationGracePeriodSeconds, or let the guest heed its power button."
+    told = (domain.message if domain else "") or seen.pod.end
+    if not told and domain:
+        told = {"Failed": "QEMU was killed or failed", "Panicked": "its kernel panicked"}.get(
+            domain.reason, ""
+        )
+    if not told and seen.guest.lost:
+        told = "virt-launcher was killed, and the guest with it"
+    return f"{crashed}: {told}" if told else crashed, looks
 
 
 # The changes below status, and the patch that makes them.
@@ -357,7 +413,8 @@ def _pause_events(seen: Known, domain: DomainChanged) -> list[Event]:
     before = conditions.find(conditions.of(seen.vmi), "Paused")
     if before and before.get("reason") == "PausedIOError":
         return []
-    return [seen.event("Warning", "IOerror", wanted["message"])]
+    remedy = "Mend the storage or make room on it, then the guest can go on."
+    return [seen.warning("IOerror", wanted["message"], remedy)]
 
 
 def _conditions(seen: Known, wanted: Mapping[str, Condition | None]) -> Json:
@@ -382,7 +439,8 @@ def _failed_to_start(seen: Known, failure: Failure, again_in: float | None = Non
     changes = _conditions(seen, {"Synchronized": told})
     if not changes:
         return waiting
-    event = seen.event("Warning", "SyncFailed", failure.message)
+    again = "It is tried again each minute" if failure.final else "It is tried again soon"
+    event = seen.warning("SyncFailed", failure.message, f"{again}; mend what it names.")
     return _written("the guest could not be started", seen, changes, [event], again_in)
 
 

@@ -106,9 +106,7 @@ def deleted_with_pods(seen: Seen) -> Plan | None:
     for pod in standing:
         name = pod["metadata"]["name"]
         actions.append(Delete(PODS, key_of(pod), uid=pod["metadata"]["uid"]))
-        actions.append(
-            _event(seen, "Normal", "SuccessfulDelete", f"Deleted virtual machine pod {name}")
-        )
+        actions.append(_event(seen, "SuccessfulDelete", f"Deleted virtual machine pod {name}"))
     return Plan("the VMI is being deleted: its pod goes first", actions)
 
 
@@ -151,8 +149,11 @@ def refused_pod(seen: Seen) -> Plan | None:
     if before and conditions.same(before, problem):
         return Plan("the pod is refused, as has been said", again_in=30.0)
     changes.condition(problem)
-    event = _event(
-        seen, "Warning", "FailedCreate", f"Error creating virtual machine pod: {seen.refusal}"
+    event = _warning(
+        seen,
+        "FailedCreate",
+        f"Error creating virtual machine pod: {seen.refusal}",
+        "Make room for it, or have the policy changed that forbids it: it is tried again.",
     )
     return changes.plan("the pod is refused", [event], again_in=30.0)
 
@@ -172,7 +173,7 @@ def needs_pod(seen: Seen) -> Plan | None:
         "a new VMI needs its pod",
         [
             Create(PODS, manifest),
-            _event(seen, "Normal", "SuccessfulCreate", f"Created virtual machine pod {name}"),
+            _event(seen, "SuccessfulCreate", f"Created virtual machine pod {name}"),
         ],
         after=[_gate(key_of(manifest), open=True)],
     )
@@ -195,7 +196,13 @@ def pod_gone(seen: Seen) -> Plan | None:
     changes = _Changes(seen)
     changes.phase("Failed")
     changes.condition(conditions.new("Ready", "False", "PodNotExists", "The pod does not exist."))
-    return changes.plan("its pod is gone")
+    event = _warning(
+        seen,
+        "Stopped",
+        "The virtual machine's pod is gone from the API, and the guest with it",
+        "A VirtualMachine that shall run starts it anew; without one, create it again.",
+    )
+    return changes.plan("its pod is gone", [event])
 
 
 def pod_unknown(seen: Seen) -> Plan | None:
@@ -215,7 +222,12 @@ def pod_failed_early(seen: Seen) -> Plan | None:
     changes.condition(_readiness(seen))
     why = end_of(pod)
     changes.condition(conditions.new("Synchronized", "False", "PodFailed", why))
-    event = _event(seen, "Warning", "Stopped", f"The pod ended before the guest started: {why}")
+    event = _warning(
+        seen,
+        "Stopped",
+        f"The pod ended before the guest started: {why}",
+        "Mend what it names; its log is kept until the VirtualMachineInstance is deleted.",
+    )
     return changes.plan("its pod ended before a guest started", [event])
 
 
@@ -229,7 +241,12 @@ def pod_ended_unnoticed(seen: Seen) -> Plan | None:
         changes = _Changes(seen)
         changes.phase("Failed")
         changes.condition(_readiness(seen))
-        event = _event(seen, "Warning", "Stopped", f"The pod has ended: {end_of(pod)}")
+        event = _warning(
+            seen,
+            "Stopped",
+            f"The pod has ended: {end_of(pod)}",
+            "Its node has not said how the guest did: look whether virt-handler runs there.",
+        )
         return changes.plan("its pod ended and its node says nothing", [event])
     plan = _mirror(seen, "its pod has ended; virt-handler will say how the guest did")
     return Plan(plan.why, plan.actions, plan.status, again_in=min(max(left, 1.0), UNNOTICED))
@@ -479,5 +496,9 @@ def _gate(pod: Key, *, open: bool) -> Patch:
     return Patch(PODS, pod, {"status": {"conditions": [condition]}}, "strategic", "status")
 
 
-def _event(seen: Seen, type: Any, reason: str, message: str) -> Event:
-    return Event(Reference.to(seen.vmi, VMIS), type, reason, message)
+def _event(seen: Seen, reason: str, message: str) -> Event:
+    return Event(Reference.to(seen.vmi, VMIS), "Normal", reason, message)
+
+
+def _warning(seen: Seen, reason: str, what: str, remedy: str) -> Event:
+    return lifecycle.warning(Reference.to(seen.vmi, VMIS), reason, what, remedy)

@@ -7,11 +7,14 @@ from typing import Any
 import msgspec
 
 from virtpod.controllers.node_vmi import Pod
+from virtpod.features.guest.stopping import RESERVE
 
 KIND = "VirtualMachineInstance"
 GROUP = "kubevirt.io/"
 KVM = "devices.kubevirt.io/kvm"
 COMPUTE = "compute"
+WORDS = 600
+"""Characters of a container's last words that go into an event."""
 
 
 class _Wire(msgspec.Struct, rename="camel"):
@@ -45,10 +48,13 @@ class _Container(_Wire):
 
 class _Spec(_Wire):
     containers: list[_Container] = []
+    termination_grace_period_seconds: int | None = None
 
 
 class _Terminated(_Wire):
     exit_code: int = 0
+    reason: str = ""
+    message: str = ""
 
 
 class _State(_Wire):
@@ -72,6 +78,8 @@ class _Address(_Wire):
 
 class _Status(_Wire):
     phase: str = ""
+    reason: str = ""
+    message: str = ""
     pod_ips: list[_Address] = msgspec.field(default_factory=list, name="podIPs")
     conditions: list[_Condition] = []
     container_statuses: list[_ContainerStatus] = []
@@ -113,7 +121,18 @@ def project(raw: bytes) -> Pod:
         ended=_ended(pod.status.phase, state),
         deleting=pod.metadata.deletion_timestamp is not None,
         kvm=compute is not None and KVM in compute.resources.limits,
+        grace=max((pod.spec.termination_grace_period_seconds or 0) - 2 * RESERVE, 0),
+        end=_end(pod.status, state),
     )
+
+
+def _end(status: _Status, state: _State) -> str:
+    """In one line; an evicted pod says why itself, a container by its exit."""
+    over = state.terminated or _Terminated()
+    told = [status.reason, status.message, over.message if over.exit_code else ""]
+    if over.reason not in ("", "Completed", "Error"):
+        told.append(over.reason)
+    return "; ".join(" ".join(each.split()) for each in told if each)[-WORDS:]
 
 
 def _ended(phase: str, state: _State) -> int | None:

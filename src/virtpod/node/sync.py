@@ -100,6 +100,7 @@ class Attended:
     guest: Guest = field(default_factory=Guest)
     fetched: Json | None = None
     raw: bytes = b""
+    vmi_gone: bool = False
     launcher: Launcher | None = None
     process: Peer | None = None
     process_ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -160,6 +161,8 @@ class NodeSync:
             "virt-handler-vmi", self._seen, decide, acts, stores=[self.vmis], workers=4
         )
         self._attended: dict[str, Attended] = {}  # by the pod's uid
+        # Launchers that outlive their pods' objects, by the VMI's key: see `_leave`.
+        self._predecessors: dict[Key, set[str]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._directory = -1
 
@@ -229,7 +232,16 @@ class NodeSync:
             vmi = chosen.fetched
         if chosen is None:
             return Seen(self.place.node, time.time(), vmi)
-        return Seen(self.place.node, time.time(), vmi, chosen.pod, chosen.guest)
+        pod = chosen.pod
+        return Seen(
+            self.place.node,
+            time.time(),
+            vmi,
+            pod,
+            chosen.guest,
+            vmi_gone=chosen.vmi_gone,
+            predecessor=Key(pod.namespace, pod.vmi_name) in self._predecessors,
+        )
 
     def _of(self, vmi_uid: str) -> Attended | None:
         found = [each for each in self._attended.values() if each.pod.vmi_uid == vmi_uid]
@@ -245,7 +257,10 @@ class NodeSync:
             if held is not None:
                 self.loop.add(held.uid)
         if new is None and old is not None and (chosen := self._of(old.uid)):
-            chosen.fetched = None  # it is gone: what was read of it once is no more
+            # It is gone, or has lost our label: what was read of it once is no more.
+            chosen.fetched = None
+            if self._tasks is not None:
+                self._tasks.create_task(self._fetch(chosen))
 
     def _pod_changed(self, _key: Key, old: Pod | None, new: Pod | None) -> None:
         if old is not None and (new is None or new.uid != old.uid):
@@ -263,11 +278,34 @@ class NodeSync:
         self.loop.add(new.vmi_uid)
 
     def _leave(self, pod_uid: str) -> None:
+        """The pod's object is gone. Where somebody took it away by force its processes may still
+        live, and no other guest of the VMI's name is to start beside them."""
         gone = self._attended.pop(pod_uid, None)
-        if gone is not None:
-            if gone.task is not None:
-                gone.task.cancel()
-            self.loop.add(gone.pod.vmi_uid)
+        if gone is None:
+            return
+        if gone.process is not None and not gone.process_ended.is_set():
+            self._await_end(gone, gone.process)
+        if gone.task is not None:
+            gone.task.cancel()
+        self.loop.add(gone.pod.vmi_uid)
+
+    def _await_end(self, gone: Attended, process: Peer) -> None:
+        key = Key(gone.pod.namespace, gone.pod.vmi_name)
+        self._predecessors.setdefault(key, set()).add(gone.pod.uid)
+        log.warning("a launcher outlives its pod", extra=_about(gone.pod))
+
+        def ended() -> None:
+            process.close()
+            left = self._predecessors.get(key, set())
+            left.discard(gone.pod.uid)
+            if not left:
+                self._predecessors.pop(key, None)
+            for each in self._attended.values():
+                if (each.pod.namespace, each.pod.vmi_name) == key:
+                    self.loop.add(each.pod.vmi_uid)
+
+        gone.process = None  # the conversation's end shall not close it
+        process.when_gone(ended)
 
     def _change(self, attended: Attended, **changes: Any) -> None:
         attended.guest = replace(attended.guest, **changes)
@@ -323,14 +361,17 @@ class NodeSync:
                     VMIS, Key(pod.namespace, pod.vmi_name), decode=msgspec.Raw
                 )
             except errors.NotFound:
-                return
+                attended.vmi_gone = True
             except errors.ApiError as error:
                 self._log(attended, "cannot read a VMI", error)
                 await asyncio.sleep(random.uniform(1, 2))
                 continue
-            if _head.decode(raw).metadata.uid == pod.vmi_uid:
-                attended.fetched, attended.raw = _json.decode(raw), bytes(raw)
-                self.loop.add(pod.vmi_uid)
+            else:
+                if _head.decode(raw).metadata.uid == pod.vmi_uid:
+                    attended.fetched, attended.raw = _json.decode(raw), bytes(raw)
+                else:
+                    attended.vmi_gone = True
+            self.loop.add(pod.vmi_uid)
             return
 
     async def _converse(self, attended: Attended) -> None:
