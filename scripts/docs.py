@@ -9,6 +9,7 @@ import inspect
 import sys
 from pathlib import Path
 
+from scripts import lifecycle
 from virtpod.features import ALL
 from virtpod.render.admit import not_yet
 
@@ -124,7 +125,7 @@ def gaps() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"features.md": features, "gaps.md": gaps}
+PAGES = {"features.md": features, "gaps.md": gaps, "vm-pod-lifecycle.md": lifecycle.page}
 
 
 def main() -> None:
