@@ -47,7 +47,7 @@ class PodState:
     compute: str = ""
     leaving: bool = False
     exit_code: int = 0
-    since: float = 1.0
+    ended_for: float = 0.0
 
 
 POD_STATES = {
@@ -63,7 +63,7 @@ POD_STATES = {
         "compute exited, and for a minute virt-handler has said nothing",
         compute="over",
         exit_code=1,
-        since=2 * vmi.UNNOTICED,
+        ended_for=2 * vmi.UNNOTICED,
     ),
     "ended and leaving": PodState("compute is over, the pod deleted", compute="over", leaving=True),
 }
@@ -132,7 +132,8 @@ def controller(at: Situation) -> Outcome:
     state = POD_STATES[at.pod]
     pods = [_pod(state)] if state.exists else []
     gone = state.exists is False
-    return _outcome(vmi.decide(vmi.Seen(_vmi(at), pods, CLUSTER, NOW, pod_gone=gone)))
+    seen = vmi.Seen(_vmi(at), pods, CLUSTER, NOW, pod_gone=gone, ended_for=state.ended_for)
+    return _outcome(vmi.decide(seen))
 
 
 def handler(at: Situation) -> Outcome:
@@ -183,7 +184,7 @@ def _pod(state: PodState) -> Obj:
     if state.compute == "running":
         status = {"phase": "Running", "containerStatuses": [_compute_is({"running": {}})]}
     if state.compute == "over":
-        over = {"exitCode": state.exit_code, "finishedAt": stamp(NOW - state.since)}
+        over = {"exitCode": state.exit_code, "finishedAt": stamp(NOW)}
         status = {
             "phase": "Failed" if state.exit_code else "Succeeded",
             "containerStatuses": [_compute_is({"terminated": over})],

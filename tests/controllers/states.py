@@ -138,6 +138,7 @@ def instances_seen(draw: st.DrawFn) -> vmi.Seen:
         NOW,
         pod_gone=not found and draw(st.booleans()),
         refusal=draw(st.sampled_from(["", "", "exceeded quota"])),
+        ended_for=draw(st.sampled_from([0.0, 30.0, 2 * vmi.UNNOTICED])),
     )
 
 

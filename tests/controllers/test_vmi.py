@@ -110,7 +110,7 @@ def test_no_state_is_without_a_way_out(seen: vmi.Seen) -> None:
         return
     if not seen.pods or not all(vmi.ended(pod) for pod in seen.pods):
         return
-    later = replace(seen, now=NOW + 10_000, refusal="")
+    later = replace(seen, ended_for=10_000.0, refusal="")
     for _ in range(6):
         later = after(later, vmi.decide(later))
     assert later.phase in vmi.FINAL

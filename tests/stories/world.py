@@ -49,6 +49,7 @@ class World:
         """Why pods are refused."""
         self._version = 0
         self._uids: dict[str, int] = {}
+        self._ended: dict[str, float] = {}
 
     # What people and other components do.
 
@@ -229,7 +230,10 @@ class World:
         if resource == VMIS:
             pods = [pod for pod in self._all(PODS, self.shown) if vmi.owns(obj, pod)]
             truly = [pod for pod in self._all(PODS, self.objects) if vmi.owns(obj, pod)]
-            return vmi.Seen(obj, pods, CLUSTER, self.now, pod_gone=not truly), vmi.decide
+            ended = [self._ended.setdefault(_uid(pod), self.now) for pod in pods if vmi.ended(pod)]
+            ended_for = max((self.now - since for since in ended), default=0.0)
+            seen = vmi.Seen(obj, pods, CLUSTER, self.now, pod_gone=not truly, ended_for=ended_for)
+            return seen, vmi.decide
         if resource == VMS:
             place = (VMIS, key_of(obj))
             instance = copy.deepcopy(self.shown.get(place))
@@ -353,6 +357,10 @@ class World:
     def _all(self, resource: Resource, store: dict[Place, Obj]) -> list[Obj]:
         places = sorted(key for kind, key in store if kind == resource)
         return [copy.deepcopy(store[resource, key]) for key in places]
+
+
+def _uid(obj: Obj) -> str:
+    return str(obj["metadata"]["uid"])
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,6 +91,7 @@ class Caches:
         self.sets: Informer[Held] = Informer(client, VMIRS, project=Held.project)
         self.nodes: Informer[HeldNode] = Informer(client, NODES, project=project_node)
         self._buried: OrderedDict[str, None] = OrderedDict()
+        self._ended: dict[str, float] = {}
         self.pods.on_change(self._bury)
 
     @property
@@ -122,11 +123,18 @@ class Caches:
             return True
         return False
 
+    def ended_for(self, pods: Sequence[Obj]) -> float:
+        """Seconds since the first of these pods that has ended was first seen so."""
+        now = time.monotonic()
+        over = [pod["metadata"]["uid"] for pod in pods if vmi.ended(pod)]
+        return max((now - self._ended.setdefault(uid, now) for uid in over), default=0.0)
+
     def _bury(self, key: Key, old: Held | None, new: Held | None) -> None:
         """A pod's deletion was told, or a whole list lacks it: that is proof."""
         if new is not None:
             self._buried.pop(new.owner_uid, None)
         elif old is not None and old.owner_uid:
+            self._ended.pop(old.uid, None)
             self._buried[old.owner_uid] = None
             if len(self._buried) > REMEMBERED:
                 self._buried.popitem(last=False)
@@ -221,7 +229,13 @@ class Loops:
             return None
         obj = held.object
         pods = [pod.object for pod in self.caches.pods.by("owner", held.uid)]
-        seen = vmi.Seen(obj, pods, self.installation.cluster, self.clock())
+        seen = vmi.Seen(
+            obj,
+            pods,
+            self.installation.cluster,
+            self.clock(),
+            ended_for=self.caches.ended_for(pods),
+        )
         if not pods and (seen.deleting or seen.phase not in ("", "Pending")):
             seen = replace(seen, pod_gone=await self.caches.pod_gone(obj))
         return seen

@@ -55,6 +55,9 @@ class Seen:
     """No pod is there, and that is more than a cache's silence."""
     refusal: str = ""
     """Why the API server does not take the pod."""
+    ended_for: float = 0.0
+    """Seconds since the pod was first seen to have ended, by this process's own clock: a node's
+    clock may be minutes away."""
 
     @property
     def phase(self) -> str:
@@ -236,7 +239,7 @@ def pod_ended_unnoticed(seen: Seen) -> Plan | None:
     pod = seen.pod
     if seen.phase not in ON_NODE or pod is None or not ended(pod):
         return None
-    left = _ended_at(pod) + UNNOTICED - seen.now
+    left = UNNOTICED - seen.ended_for
     if left <= 0:
         changes = _Changes(seen)
         changes.phase("Failed")
@@ -358,16 +361,6 @@ def _waiting(pod: Mapping[str, Any]) -> tuple[str, str] | None:
         if waiting.get("reason") in WAITING:
             return waiting["reason"], waiting.get("message") or waiting["reason"]
     return None
-
-
-def _ended_at(pod: Mapping[str, Any]) -> float:
-    """When its last container ended; of an evicted pod, when something last changed."""
-    told = [((each.get("state") or {}).get("terminated") or {}) for each in _statuses(pod)]
-    stamps = [each.get("finishedAt") for each in told if each]
-    if not stamps:
-        stamps = [each.get("lastTransitionTime") for each in conditions.of(pod)]
-    stamps.append(pod["metadata"].get("creationTimestamp"))
-    return max((conditions.seconds(stamp) or 0.0 for stamp in stamps), default=0.0)
 
 
 # What is written.
