@@ -54,6 +54,7 @@ class Lease:
         self._pause = pause
         self._renewed: float | None = None  # when we last surely held it
         self._theirs: tuple[str, float] = ("", 0.0)  # the version last seen, and since when
+        self._ours: Obj | None = None  # as our last write left it; the next rests on its version
 
     @property
     def leading(self) -> bool:
@@ -107,12 +108,12 @@ class Lease:
     async def _try(self) -> bool:
         """Take or renew it; False where it is another's, or where nothing can be known."""
         asked = self._clock()  # the term counts from before the request, not from its answer
+        known, self._ours = self._ours, None
         try:
             try:
-                lease = await self.client.get(LEASES, self.key)
+                lease = known or await self.client.get(LEASES, self.key)
             except errors.NotFound:
-                made = await self.client.create(LEASES, self._body(None))
-                lease = made
+                self._ours = await self.client.create(LEASES, self._body(None))
                 self._renewed = asked
                 return True
             spec = lease.get("spec") or {}
@@ -120,10 +121,10 @@ class Lease:
             if holder and holder != self.identity and not self._silent(lease, asked):
                 self._renewed = None
                 return False
-            await self.client.update(LEASES, self._body(lease))
+            self._ours = await self.client.update(LEASES, self._body(lease))
             self._renewed = asked
             return True
-        except errors.Conflict:
+        except (errors.Conflict, errors.NotFound):
             return False
         except errors.ApiError as error:
             log.warning("cannot renew", extra={"lease": str(self.key), "error": str(error)})
