@@ -24,9 +24,11 @@ from virtpod.features.guest import agent, stopping
 from virtpod.features.machine import (
     accelerator,
     board,
+    chassis,
     clock,
     cpu,
     firmware,
+    hyperv,
     memory,
     platform,
     reboot,
@@ -41,7 +43,9 @@ ALL: tuple[Feature[Any], ...] = (
     memory.FEATURE,
     cpu.FEATURE,
     firmware.FEATURE,
+    chassis.FEATURE,
     platform.FEATURE,
+    hyperv.FEATURE,
     clock.FEATURE,
     reboot.FEATURE,
     # its devices
