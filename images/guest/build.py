@@ -3,6 +3,8 @@
 The root is the initramfs itself: nothing has to be found or mounted before the login prompt. It
 is stored as it is, as unpacking costs more time under emulation than reading does.
 
+QEMU's guest agent is started when the machine has its port, after the login prompt is there.
+
 Busybox is the dynamic one, because static glibc cannot look names up. The tools that make the
 disk (syslinux, mtools, qemu-img) come from the same Debian release as the guest, and run in the
 folder they were unpacked into. Needs root, for chroot(2).
@@ -26,9 +28,12 @@ PACKAGES = (
     # liblzma5: depmod loads it only when it meets a packed module.
     *("dash", "dosfstools", "kmod", "liblzma5", "mtools", "qemu-utils"),
     *("syslinux", "syslinux-common"),
+    "qemu-guest-agent",
 )
 FILES = Path(__file__).with_name("root")
-LIBRARIES = ("libc.so.6", "libresolv.so.2")
+PROGRAMS = ("usr/bin/busybox", "usr/sbin/qemu-ga")
+EXTRA_LIBRARIES = ("libresolv.so.2",)
+"""What glibc opens by name."""
 LIBRARY_FOLDER = "usr/lib/x86_64-linux-gnu"
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 
@@ -115,7 +120,8 @@ def initramfs(debian: Path) -> Iterator[Entry]:
 
     yield _copied(debian / "usr/bin/busybox", "usr/bin/busybox", 0o4755)
     yield _copied(debian / LOADER, LOADER, 0o755)
-    for library in LIBRARIES:
+    yield _copied(debian / "usr/sbin/qemu-ga", "usr/sbin/qemu-ga", 0o755)
+    for library in sorted({*EXTRA_LIBRARIES, *_libraries(debian)}):
         yield _copied(debian / LIBRARY_FOLDER / library, f"{LIBRARY_FOLDER}/{library}", 0o644)
     for applet in _run(debian, "busybox", "--list-full").split():
         path = applet if applet.startswith("usr/") else f"usr/{applet}"
@@ -151,6 +157,15 @@ def tools(work: Path) -> Path:
             (partial / folder).mkdir(exist_ok=True)
         partial.rename(debian)
     return debian
+
+
+def _libraries(debian: Path) -> Iterator[str]:
+    """What the programs load, as the loader itself tells."""
+    for program in PROGRAMS:
+        for line in _run(debian, f"/{LOADER}", "--list", f"/{program}").splitlines():
+            name, _, path = line.strip().partition(" => ")
+            if path:
+                yield name
 
 
 def _modules(debian: Path) -> Iterator[Entry]:

@@ -40,6 +40,10 @@ ethernets:
     gateway4: 10.0.2.2
 """
 
+AGENT = (
+    *("-device", "virtio-serial-pci", "-chardev", "socket,id=ga,path=SHARED/ga,server=on,wait=off"),
+    *("-device", "virtserialport,chardev=ga,name=org.qemu.guest_agent.0"),
+)
 VIRTIO_DISK = "virtio-blk-pci-non-transitional"
 NIC = ("-netdev", "user,id=n", "-device", "virtio-net-pci-non-transitional,netdev=n,romfile=")
 
@@ -177,6 +181,15 @@ def booted(root: Path, shared: Path, *options: str, disk: str = VIRTIO_DISK) -> 
             process.wait()
 
 
+def asked_agent(port: Path, command: str) -> object:
+    """The agent's answer; it may still be on its way up."""
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(ANSWER_DEADLINE)
+        stream.connect(str(port))
+        stream.sendall(json.dumps({"execute": command}).encode() + b"\n")
+        return json.loads(stream.makefile("r").readline())["return"]
+
+
 def test_size(disk: Path) -> None:
     assert disk.stat().st_size <= LIMIT
 
@@ -186,10 +199,11 @@ def test_no_cloud(root: Path, tools: Path, shared: Path) -> None:
     with booted(
         *(root, shared, "-M", "q35"),
         *("-drive", "if=none,id=ci,file=SHARED/cidata.img,format=raw,readonly=on"),
-        *("-device", "virtio-blk-pci,drive=ci"),
+        *("-device", "virtio-blk-pci,drive=ci", *AGENT),
     ) as machine:
         console = machine.console
         console.until("vm-one login: ", BOOT_DEADLINE)
+        assert asked_agent(shared / "ga", "guest-get-host-name") == {"host-name": "vm-one"}
         console.log_in("root", "s3cret")
         assert console.answer("cat /tmp/said").split("\n") == [
             *("plain", "a, b", "block 1", "block 2"),
