@@ -1,6 +1,7 @@
 """`make docs`: the pages that are made from code, so that they cannot say something else.
 
-docs/features.md from the features' own declarations, docs/gaps.md from the roadmap file.
+docs/features.md from the features' own declarations, docs/gaps.md from the roadmap file,
+docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from scripts import lifecycle
 from virtpod.features import ALL
 from virtpod.render.admit import not_yet
+from virtpod.render.why import OBSTRUCTED, RULES
 
 DOCS = Path(__file__).parent.parent / "docs"
 HOOKS = ("defaults", "validate", "pod", "host", "boot", "devices", "tune", "observe")
@@ -125,7 +127,48 @@ def gaps() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"features.md": features, "gaps.md": gaps, "vm-pod-lifecycle.md": lifecycle.page}
+STATES = {
+    "runs": "it runs",
+    "waits": "it is on its way",
+    "halted": "somebody, or something, wants it so",
+    "broken": "it shall run and cannot",
+}
+
+
+def why() -> str:
+    """Every reason for which a VM does not run, in the order in which they are asked."""
+    lines = [
+        "# Why is it not running?",
+        "",
+        "Made by `make docs` from `src/virtpod/render/why`.",
+        "",
+        "`virtctl why vm NAME` (or `vmi`) says the one true reason, what to do, and what shows it;",
+        "with `-o json` for programs, which may rely on the codes. Its exit code is 0 when the VM",
+        "runs and 1 otherwise. While a VMI does not run and is broken, its condition",
+        f"`{OBSTRUCTED}` has the code as its reason, and the sentence and the remedy as its message;",
+        "the VM has it too.",
+        "",
+        "The first that fits is the reason: what is deeper stands before what follows from it.",
+        "",
+        "| Code | State | What it means | What to do |",
+        "|---|---|---|---|",
+        *(f"| `{rule.code}` | {rule.state} | {rule.about} | {rule.remedy} |" for rule in RULES),
+        "",
+        "States: " + "; ".join(f"`{state}`: {about}" for state, about in STATES.items()) + ".",
+        "",
+        "Where more is known than the table says (which image, which claim, how much memory is",
+        "left) the sentence has it, and the remedy is of that very case.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+PAGES = {
+    "features.md": features,
+    "gaps.md": gaps,
+    "vm-pod-lifecycle.md": lifecycle.page,
+    "why.md": why,
+}
 
 
 def main() -> None:
