@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from virtpod.api.devices import Input
-from virtpod.api.traits import virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
@@ -38,7 +37,7 @@ def devices(inputs: list[Input], vmi: VMI, facts: Guest) -> Iterable[Element]:
             E("alias", name=f"ua-{given.name}"),
             type=given.type,
             bus=bus,
-            model=virtio_model(vmi) if bus == "virtio" else None,
+            model="virtio" if bus == "virtio" else None,  # libvirt knows no other for a tablet
         )
 
 
