@@ -1,4 +1,4 @@
-"""Every domain of the goldens is one that a real libvirt takes: valid by its schema, and defined."""
+"""Every domain of the goldens is valid by libvirt's schema, and a real libvirt takes it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,13 @@ GOLDENS = Path(__file__).parent.parent / "golden"
 DEFINE = f"""
 mkdir -p {CONFIG} {paths.LIBVIRT_RUNTIME}
 printf 'unix_sock_dir = "{paths.LIBVIRT_RUNTIME}"\\n' >{CONFIG}/libvirtd.conf
-libvirtd -d -f {CONFIG}/libvirtd.conf
-for _ in $(seq 100); do [ -S {paths.LIBVIRT_SOCKET} ] && break; sleep 0.1; done
+libvirtd -f {CONFIG}/libvirtd.conf &
+for _ in $(seq 200); do [ -S {paths.LIBVIRT_SOCKET} ] && break; sleep 0.05; done
 for file in /run/domains/*.xml; do
-    name=${{file##*/}}
-    if said=$(virsh -q -c "{paths.LIBVIRT_URI}" define --validate "$file" 2>&1); then
-        echo "$name taken" >>/run/domains/said
-        virsh -q -c "{paths.LIBVIRT_URI}" undefine --nvram default_vm >/dev/null 2>&1
-    else
-        echo "$name $(echo "$said" | tr '\\n' ' ')" >>/run/domains/said
-    fi
-done
-kill $(cat {paths.LIBVIRT_RUNTIME}/libvirtd.pid 2>/dev/null) || true
+    echo "define --validate $file"
+    echo "undefine --nvram default_vm"
+done | virsh -c "{paths.LIBVIRT_URI}" >/run/domains/said 2>&1
+kill $!
 """
 
 
@@ -41,7 +36,6 @@ def test_libvirt_takes_every_golden_domain(folders: tuple[Path, ...]) -> None:
             domain.write(place / f"{path.parent.parent.name}-{path.parent.name}.xml")
         made.start("sh", "-c", DEFINE)
         made.wait(120)
-        said = (place / "said").read_text().splitlines()
-    refused = [line for line in said if not line.endswith(" taken")]
-    assert not refused, "\n".join(refused)
-    assert len(said) == len(drawn)
+        said = (place / "said").read_text()
+    assert "error:" not in said, said
+    assert said.count("' defined from ") == len(drawn), said
