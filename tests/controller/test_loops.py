@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from tests.kube.fake import FakeCluster
 from virtpod.controller.loops import Caches, Loops
+from virtpod.controllers import obstruction
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube.events import Recorder
@@ -37,14 +39,16 @@ def machine() -> Obj:
 
 @contextlib.asynccontextmanager
 async def controller(
-    fake: FakeCluster, check: Callable[[], None] | None = None
+    fake: FakeCluster,
+    check: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Loops]:
     installation = Installation(Container("kubevirt", "pod-1", "launcher:1", False))
     async with fake.client("virt-controller") as client:
         writer = client.guarded(check) if check else client
         recorder = Recorder(writer, "virt-controller")
         caches = Caches(client, "kubevirt", installation)
-        loops = Loops(caches, writer, recorder, installation)
+        loops = Loops(caches, writer, recorder, installation, clock)
         async with asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(each.run()) for each in caches.all]
             working.append(tasks.create_task(recorder.run()))
@@ -169,3 +173,35 @@ async def test_a_pods_end_must_be_proved(fake: FakeCluster) -> None:
         await until(lambda: vmi(fake)["metadata"]["uid"] != uid)
         await until(lambda: phase(fake) == "Scheduling")
     assert wrote(fake, "create", "pods") == 2
+
+
+async def test_what_holds_a_start_up_is_told_and_taken_back_without_a_write_of_its_own(
+    fake: FakeCluster,
+) -> None:
+    def obstructed() -> list[Obj]:
+        return [each for each in vmi(fake)["status"]["conditions"] if each["type"] == "Obstructed"]
+
+    passed = 0.0
+    async with controller(fake, clock=lambda: time.time() + passed) as loops:
+        fake.put(VMS, machine())
+        await until(lambda: pod(fake)["status"]["conditions"])
+        found = pod(fake)
+        event = {
+            "metadata": {"name": "one", "namespace": "default"},
+            "involvedObject": {"kind": "Pod", "uid": found["metadata"]["uid"]},
+            "type": "Warning",
+            "reason": "FailedMount",
+            "message": 'MountVolume.SetUp failed for volume "login" : secret "login" not found',
+        }
+        fake.put(EVENTS, event)
+        passed = obstruction.STANDING + 1
+        loops.vmis.add(KEY)
+        (told,) = await until(obstructed)
+        assert told["reason"] == "ConfigNotFound"
+        assert told["message"].startswith("The Secret login is not there. ")
+        await until(lambda: "ConfigNotFound" in str(fake.objects(VMS)[KEY]["status"]["conditions"]))
+        before = wrote(fake, "patch", "virtualmachineinstances")
+        runs(fake)
+        await until(lambda: phase(fake) == "Scheduled")
+        assert "Obstructed" not in str(vmi(fake)["status"]["conditions"])
+    assert wrote(fake, "patch", "virtualmachineinstances") == before + 1

@@ -26,6 +26,7 @@ COMMANDS = {
     "unpause": "Unpause a virtual machine or a virtual machine instance.",
     "version": "Print the version of client and server.",
     "vnc": "Open a VNC connection to a virtual machine instance.",
+    "why": "Tell why a virtual machine does not run, and what to do about it.",
 }
 
 _WITH_VALUE = ("--kubeconfig", "--context", "--namespace", "-n", "-v", "--v")

@@ -7,10 +7,12 @@ made only of the one that is being decided on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from virtpod.kube.resources import Obj
+from virtpod.render import why
 
 
 class _Owner(msgspec.Struct):
@@ -61,10 +63,40 @@ class _NodeMetadata(msgspec.Struct, rename="camel"):
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+class _NodeSpec(msgspec.Struct):
+    unschedulable: bool = False
+    taints: list[dict[str, str]] = msgspec.field(default_factory=list)
+
+
+class _NodeCondition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+
+
+class _NodeStatus(msgspec.Struct):
+    allocatable: dict[str, Any] = msgspec.field(default_factory=dict)
+    conditions: list[_NodeCondition] = msgspec.field(default_factory=list)
+
+
 class HeldNode(msgspec.Struct):
-    """Of a node: its labels and annotations are all that is asked for."""
+    """Of a node: what the heartbeat is read from, and what the scheduler looks at."""
 
     metadata: _NodeMetadata
+    spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
+    status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
+
+    def fact(self, name: str) -> why.Node:
+        """As a diagnosis wants it."""
+        ready = [each.status == "True" for each in self.status.conditions if each.type == "Ready"]
+        return why.Node(
+            name,
+            self.metadata.labels,
+            self.metadata.annotations,
+            self.status.allocatable,
+            self.spec.taints,
+            self.spec.unschedulable,
+            ready[0] if ready else None,
+        )
 
 
 project_node = msgspec.json.Decoder(HeldNode).decode

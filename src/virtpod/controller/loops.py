@@ -7,6 +7,7 @@ asking the API server), and the clock is read here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import OrderedDict
@@ -19,7 +20,7 @@ import msgspec
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.held import Held, HeldNode, project_node
-from virtpod.controllers import conditions, node, replicaset, vm, vmi
+from virtpod.controllers import conditions, node, obstruction, replicaset, vm, vmi
 from virtpod.installation import Installation, project
 from virtpod.kube import errors
 from virtpod.kube.client import Client
@@ -27,9 +28,11 @@ from virtpod.kube.events import Recorder
 from virtpod.kube.loop import Acts, Loop
 from virtpod.kube.plan import Create, Plan, Written
 from virtpod.kube.resources import (
+    EVENTS,
     KUBEVIRTS,
     NODES,
     PODS,
+    PVCS,
     VMIRS,
     VMIS,
     VMS,
@@ -39,6 +42,7 @@ from virtpod.kube.resources import (
 )
 from virtpod.kube.store import Informer
 from virtpod.render.pod import pod_name
+from virtpod.render.why import claims_of
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +126,33 @@ class Caches:
         except errors.NotFound:
             return True
         return False
+
+    async def around(self, vmi: Obj, pods: Sequence[Obj], now: float) -> obstruction.Around:
+        """As much of it as the VMI's state is worth."""
+        needs = obstruction.needs(vmi, pods, now)
+        if needs == "nothing":
+            return obstruction.Around()
+        nodes = [held.fact(key.name) for key, held in self.nodes.items()]
+        if needs == "nodes":
+            return obstruction.Around(nodes)
+        namespace = vmi["metadata"]["namespace"]
+        events: list[Obj] = []
+        claims: dict[str, Obj | None] = {}
+        # A diagnosis with less to go on is better than none.
+        with contextlib.suppress(errors.ApiError):
+            for each in (vmi, *pods):
+                fields = f"involvedObject.uid={each['metadata']['uid']}"
+                listed = await self.client.list(EVENTS, namespace=namespace, fields=fields)
+                events += listed.items
+            for name in claims_of(vmi):
+                claims[name] = await self._claim(Key(namespace, name))
+        return obstruction.Around(nodes, events, claims)
+
+    async def _claim(self, key: Key) -> Obj | None:
+        try:
+            return await self.client.get(PVCS, key)
+        except errors.NotFound:
+            return None
 
     def ended_for(self, pods: Sequence[Obj]) -> float:
         """Seconds since the first of these pods that has ended was first seen so."""
@@ -229,12 +260,14 @@ class Loops:
             return None
         obj = held.object
         pods = [pod.object for pod in self.caches.pods.by("owner", held.uid)]
+        now = self.clock()
         seen = vmi.Seen(
             obj,
             pods,
             self.installation.cluster,
-            self.clock(),
+            now,
             ended_for=self.caches.ended_for(pods),
+            around=await self.caches.around(obj, pods, now),
         )
         if not pods and (seen.deleting or seen.phase not in ("", "Pending")):
             seen = replace(seen, pod_gone=await self.caches.pod_gone(obj))

@@ -24,6 +24,7 @@ from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
 from virtpod.kube.plan import Event, Patch, Plan, Reference, tests
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.render.observe import blocks_migration, observe
+from virtpod.render.why import OBSTRUCTED
 from virtpod.wire.messages import DomainChanged
 
 Json = dict[str, Any]
@@ -391,6 +392,7 @@ def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition |
             conditions.new("AgentConnected", "True") if domain.agent_connected else None
         ),
         "Synchronized": None,
+        OBSTRUCTED: None,
     }
 
 

@@ -10,13 +10,13 @@ The phases: https://kubevirt.io/user-guide/user_workloads/lifecycle/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import conditions, lifecycle
+from virtpod.controllers import conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, ON_NODE
 from virtpod.domain.facts import Cluster
@@ -24,6 +24,7 @@ from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, poi
 from virtpod.kube.plan import tests as tested
 from virtpod.kube.resources import PODS, VMIS, Key, Obj, key_of, owner_of
 from virtpod.render import pod as rendered
+from virtpod.render.why import OBSTRUCTED
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
 NODE_LABEL = "kubevirt.io/nodeName"
@@ -58,6 +59,8 @@ class Seen:
     ended_for: float = 0.0
     """Seconds since the pod was first seen to have ended, by this process's own clock: a node's
     clock may be minutes away."""
+    around: obstruction.Around = field(default_factory=obstruction.Around)
+    """Of a VMI that does not get on."""
 
     @property
     def phase(self) -> str:
@@ -139,7 +142,10 @@ def final(seen: Seen) -> Plan | None:
         changes.release()
     if conditions.status(changes.conditions, "Ready") == "True":
         changes.condition(_readiness(seen))
-    return changes.plan("the guest's life is over")
+    settles = obstruction.settles_in(seen.vmi, seen.now)
+    if settles == 0:
+        changes.obstruction()
+    return changes.plan("the guest's life is over", again_in=settles or None)
 
 
 def refused_pod(seen: Seen) -> Plan | None:
@@ -152,6 +158,7 @@ def refused_pod(seen: Seen) -> Plan | None:
     if before and conditions.same(before, problem):
         return Plan("the pod is refused, as has been said", again_in=30.0)
     changes.condition(problem)
+    changes.obstruction()
     event = _warning(
         seen,
         "FailedCreate",
@@ -170,7 +177,7 @@ def needs_pod(seen: Seen) -> Plan | None:
     name = manifest["metadata"]["name"]
     changes = _Changes(seen)
     changes.phase("Scheduling")
-    changes.drop("Synchronized")
+    changes.drop("Synchronized", OBSTRUCTED)
     changes.condition(NOT_YET)
     return changes.plan(
         "a new VMI needs its pod",
@@ -199,6 +206,7 @@ def pod_gone(seen: Seen) -> Plan | None:
     changes = _Changes(seen)
     changes.phase("Failed")
     changes.condition(conditions.new("Ready", "False", "PodNotExists", "The pod does not exist."))
+    changes.obstruction()
     event = _warning(
         seen,
         "Stopped",
@@ -225,6 +233,7 @@ def pod_failed_early(seen: Seen) -> Plan | None:
     changes.condition(_readiness(seen))
     why = end_of(pod)
     changes.condition(conditions.new("Synchronized", "False", "PodFailed", why))
+    changes.obstruction()
     event = _warning(
         seen,
         "Stopped",
@@ -244,6 +253,7 @@ def pod_ended_unnoticed(seen: Seen) -> Plan | None:
         changes = _Changes(seen)
         changes.phase("Failed")
         changes.condition(_readiness(seen))
+        changes.obstruction()
         event = _warning(
             seen,
             "Stopped",
@@ -279,7 +289,9 @@ def pod_starts(seen: Seen) -> Plan | None:
         changes.condition(conditions.new("Synchronized", "False", *problem))
     elif pod["spec"].get("nodeName"):
         changes.drop("Synchronized")
-    return changes.plan("its pod is starting", _gate_actions(seen, pod))
+    changes.obstruction()
+    again = obstruction.look_in(seen.vmi, seen.now)
+    return changes.plan("its pod is starting", _gate_actions(seen, pod), again_in=again)
 
 
 def runs(seen: Seen) -> Plan | None:
@@ -287,7 +299,7 @@ def runs(seen: Seen) -> Plan | None:
     pod = seen.pod
     if seen.phase not in ON_NODE or pod is None:
         return None
-    return _mirror(seen, "virt-handler has it")
+    return _mirror(seen, "virt-handler has it", obstructed=True)
 
 
 RULES: tuple[Rule, ...] = (
@@ -372,11 +384,13 @@ class _Changes:
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
         self.conditions = self._before = conditions.of(seen.vmi)
+        self._phase = seen.phase
         self._ops: list[Obj] = []
         self._tests: list[str] = []
 
     def phase(self, phase: str) -> None:
         self._tests.append("/status/phase")
+        self._phase = phase
         for name, value in lifecycle.enter(self.seen.vmi, phase, CONTROLLER, self.seen.now).items():
             self.set(f"/status/{name}", value)
 
@@ -388,6 +402,17 @@ class _Changes:
 
     def drop(self, *types: str) -> None:
         self.conditions = conditions.without(self.conditions, *types)
+
+    def obstruction(self) -> None:
+        """What keeps it from running, as things will stand; a guest that runs is not obstructed."""
+        seen = self.seen
+        status = {**(seen.vmi.get("status") or {}), "phase": self._phase}
+        vmi = {**seen.vmi, "status": {**status, "conditions": self.conditions}}
+        told = obstruction.told(vmi, seen.pods, seen.around, seen.now, seen.refusal)
+        if told is None or self._phase == "Running":
+            self.drop(OBSTRUCTED)
+        else:
+            self.condition(told)
 
     def release(self) -> None:
         """Take our finalizer away, if it is there."""
@@ -437,13 +462,13 @@ def _hand_over(changes: _Changes, pod: Obj) -> Plan:
         changes.set("/metadata/labels", {NODE_LABEL: node})
     else:
         changes.set(pointer("metadata", "labels", NODE_LABEL), node)
-    changes.drop("PodScheduled", "Synchronized")
+    changes.drop("PodScheduled", "Synchronized", OBSTRUCTED)
     return changes.plan(
         "compute runs: over to virt-handler", after=_gate_actions(changes.seen, pod)
     )
 
 
-def _mirror(seen: Seen, why: str) -> Plan:
+def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
     """The Ready condition after the pod's, and the pod's gate after the Paused condition."""
     changes = _Changes(seen)
     wanted = _readiness(seen)
@@ -453,6 +478,8 @@ def _mirror(seen: Seen, why: str) -> Plan:
         said = said and (have or {}).get("reason") == wanted.get("reason")
     if not said and (have is not None or seen.phase == "Running"):
         changes.condition(wanted)
+    if obstructed:
+        changes.obstruction()
     return changes.plan(why, _gate_actions(seen, seen.pod) if seen.pod else [])
 
 

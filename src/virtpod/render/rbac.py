@@ -95,6 +95,9 @@ CONTROLLER = Account(
         Rule("", ("pods",), (*READ, "create", "delete")),
         Rule("", ("pods/status",), ("patch",)),
         Rule("", ("nodes",), (*READ, "patch")),
+        # Why a VMI that stands still does so.
+        Rule("", ("persistentvolumeclaims",), ("get",)),
+        Rule("", ("events",), ("list",)),
         EVENTS,
     ),
     (CONFIGURATION, *_lease("virt-controller")),

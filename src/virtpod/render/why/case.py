@@ -240,6 +240,11 @@ class Case:
             return []
         return self.events(*reasons, kind="Pod", uid=self.pod["metadata"].get("uid") or "")
 
+    def holding_up(self, *reasons: str) -> list[Obj]:
+        """About the newest pod, and nothing says that the kubelet has got further since."""
+        further = [when(event) for event in self.pod_events("Pulling", "Pulled", "Created")]
+        return [event for event in self.pod_events(*reasons) if when(event) > max(further or [""])]
+
     @property
     def claims(self) -> list[str]:
         """The names of the claims that the VMI uses, in order."""

@@ -123,7 +123,7 @@ def _pull(case: Case, container: Obj, waiting: dict[str, Any]) -> Found:
         event for event in case.pod_events("Failed") if "pull" in str(event.get("message")).lower()
     ]
     everything = f"{waiting['reason']} {message} {' '.join(str(e.get('message')) for e in events)}"
-    image = container.get("image") or ""
+    image = _image(container, message)
     because, remedy = next(
         (
             (meaning, remedy)
@@ -132,13 +132,24 @@ def _pull(case: Case, container: Obj, waiting: dict[str, Any]) -> Found:
         ),
         (message, ""),
     )
-    what = _whose(container["name"])
+    what = _whose(case, container["name"], image)
     evidence = (f"{container['name']}: {waiting['reason']}: {message}", *map(line, events[:2]))
     sentence = f"The image {image}{what} cannot be pulled: {because}"
     return Found(ended(sentence), remedy, evidence, case.pod_reference())
 
 
-def _whose(container: str) -> str:
+def _image(container: Obj, message: str) -> str:
+    """The one that is pulled: of a container that mounts an image, it may be another than its
+    own."""
+    match = re.search(r'(?:image|unpack image) "([^"]+)"', message)
+    return match[1] if match else str(container.get("image") or "")
+
+
+def _whose(case: Case, container: str, image: str) -> str:
+    volumes = (((case.vmi or {}).get("spec")) or {}).get("volumes") or []
+    for volume in volumes:
+        if (volume.get("containerDisk") or {}).get("image") == image:
+            return f" of the disk {volume['name']}"
     if container == "compute":
         return " of virt-launcher"
     if container.startswith("volume"):
@@ -170,7 +181,7 @@ def pod_network_failed(case: Case) -> Found | None:
     """The node cannot set up the pod's network."""
     if not case.scheduling:
         return None
-    for event in case.pod_events("FailedCreatePodSandBox"):
+    for event in case.holding_up("FailedCreatePodSandBox"):
         text = str(event.get("message") or "")
         cause = text.rpartition("failed to setup network for sandbox")[2] or text
         sentence = ended(f"The pod's network cannot be set up on {case.node}: {cause.strip(' :')}")

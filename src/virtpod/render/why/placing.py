@@ -28,6 +28,7 @@ from virtpod.render.why.case import (
 
 SCHEDULABLE = "kubevirt.io/schedulable"
 KVM = "devices.kubevirt.io/kvm"
+OWN_DEVICE = "virt-handler offers it on each node: look at its pods and at their logs."
 ABILITIES = {
     "cpu-model.node.kubevirt.io/": "CPU model",
     "cpu-feature.node.kubevirt.io/": "CPU feature",
@@ -238,7 +239,8 @@ def device_missing(case: Case) -> Found | None:
     """A device that the guest asks for is on no node."""
     for name in _short(case):
         if "/" in name and _nowhere(case, name):
-            return _found(case, f"No node has the device {name}.")
+            remedy = OWN_DEVICE if name.startswith("devices.kubevirt.io/") else ""
+            return _found(case, f"No node has the device {name}.", remedy)
     return None
 
 
@@ -286,7 +288,7 @@ def not_enough_cpu(case: Case) -> Found | None:
 )
 def not_enough_resources(case: Case) -> Found | None:
     """No node has so much free of another resource: hugepages, ephemeral storage."""
-    for name in _short(case):
+    for name in (each for each in _short(case) if "/" not in each):
         return _found(case, _too_little(case, name, size), "", *_room(case, name, size))
     return None
 
@@ -413,10 +415,10 @@ RULES: tuple[Rule, ...] = (
     node_affinity_unmatched,
     no_kvm,
     device_missing,
-    device_busy,
     not_enough_memory,
     not_enough_cpu,
     not_enough_resources,
+    device_busy,
     nodes_full,
     volume_elsewhere,
     pod_affinity_unmatched,

@@ -67,7 +67,10 @@ def _class(claim: Obj) -> str:
 
 
 def _waits_for_pod(case: Case, claim: Obj) -> bool:
-    """Its class binds it only once a node is chosen: until then pending is right."""
+    """Its class binds it only once a node is chosen: until then pending is right, and where the
+    classes are not known it may be."""
+    if case.seen.storage_classes is None:
+        return True
     found = next(
         (each for each in case.seen.storage_classes or () if _named(each) == _class(claim)), {}
     )
@@ -176,7 +179,7 @@ def volume_in_use(case: Case) -> Found | None:
                 (f"scheduler: {placing.said(case)}",),
                 case.pod_reference(),
             )
-    for event in case.pod_events("FailedAttachVolume"):
+    for event in case.holding_up("FailedAttachVolume"):
         message = str(event.get("message") or "")
         if "Multi-Attach" in message or "already exclusively attached" in message:
             return Found(
@@ -197,7 +200,7 @@ def config_not_found(case: Case) -> Found | None:
     """A Secret or ConfigMap (or a key in one) that the VM names is not there."""
     if not case.scheduling:
         return None
-    texts = [(str(event.get("message") or ""), event) for event in case.pod_events("FailedMount")]
+    texts = [(str(event.get("message") or ""), event) for event in case.holding_up("FailedMount")]
     for text, event in texts:
         if match := _MISSING.search(text):
             kind = {"secret": "Secret", "configmap": "ConfigMap"}[match[1].lower()]
@@ -220,7 +223,7 @@ def volume_not_mounted(case: Case) -> Found | None:
     """The node cannot attach or mount a volume."""
     if not case.scheduling:
         return None
-    for event in case.pod_events("FailedMount", "FailedAttachVolume", "FailedMapVolume"):
+    for event in case.holding_up("FailedMount", "FailedAttachVolume", "FailedMapVolume"):
         message = str(event.get("message") or "")
         match = _MOUNT.search(message)
         which = f" {match[1]}" if match else ""
