@@ -123,6 +123,12 @@ async def test_without_a_guest_the_end_of_the_pod_is_at_once() -> None:
         assert await running.code() == 0
 
 
+async def test_a_launcher_that_is_let_go_before_it_had_a_guest_ends() -> None:
+    async with launcher() as running, running.handler() as handler:
+        await handler.release()
+        assert await running.code() == 0
+
+
 async def test_the_end_of_the_pod_is_told_and_handed_on_to_the_guest() -> None:
     async with launcher(grace=33) as running, running.handler() as handler:
         await handler.sync()

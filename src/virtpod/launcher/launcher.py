@@ -288,6 +288,8 @@ class Launcher:
                     self._begin_shutdown(request.grace)
             case Release():
                 self._released.set()
+                if self._hypervisor.last is None:
+                    self._stop.set()  # there never was a guest, and none is to come
             case _:
                 await simple[type(request)]()
 
