@@ -19,6 +19,7 @@ import msgspec
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
 from virtpod.controllers import conditions, node, obstruction, replicaset, vm, vmi
 from virtpod.installation import Installation, project
@@ -84,7 +85,9 @@ class Caches:
         self.kubevirts.on_change(lambda _key, _old, new: installation.changed(new))
         self.vms: Informer[Held] = Informer(client, VMS, project=Held.project)
         owners = {"owner": _owner}
-        self.vmis: Informer[Held] = Informer(client, VMIS, project=Held.project, indices=owners)
+        self.vmis: Informer[Held] = Informer(
+            client, VMIS, project=Held.project_vmi, indices={**owners, "claim": _claims}
+        )
         self.pods: Informer[Held] = Informer(
             client,
             PODS,
@@ -94,13 +97,22 @@ class Caches:
         )
         self.sets: Informer[Held] = Informer(client, VMIRS, project=Held.project)
         self.nodes: Informer[HeldNode] = Informer(client, NODES, project=project_node)
+        self.claims = Claims(client, self.vmis, self.pods)
         self._buried: OrderedDict[str, None] = OrderedDict()
         self._ended: dict[str, float] = {}
         self.pods.on_change(self._bury)
 
     @property
     def all(self) -> tuple[Informer[Any], ...]:
-        return (self.kubevirts, self.vms, self.vmis, self.pods, self.sets, self.nodes)
+        return (
+            self.kubevirts,
+            self.vms,
+            self.vmis,
+            self.pods,
+            self.sets,
+            self.nodes,
+            self.claims.known,
+        )
 
     async def wait_synced(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -175,6 +187,10 @@ def _owner(key: Key, held: Held) -> list[str]:
     return [held.owner_uid] if held.owner_uid else []
 
 
+def _claims(key: Key, held: Held) -> list[Key]:
+    return [Key(key.namespace, name) for name in held.claims]
+
+
 class Loops:
     """One loop per kind."""
 
@@ -232,6 +248,7 @@ class Loops:
     async def run(self) -> None:
         """As the leader: everything is looked at once, then what changes."""
         caches = self.caches
+        caches.claims.again = self.vmis.add
         caches.pods.on_change(self._pod_changed)
         caches.vmis.on_change(self._vmi_changed)
         caches.vms.on_change(lambda key, _old, _new: self.vms.add(key))
@@ -271,6 +288,9 @@ class Loops:
         )
         if not pods and (seen.deleting or seen.phase not in ("", "Pending")):
             seen = replace(seen, pod_gone=await self.caches.pod_gone(obj))
+        if held.claims and not seen.deleting and seen.phase in ("", "Pending"):
+            claims, holders = await self.caches.claims.seen(key, obj)
+            seen = replace(seen, claims=claims, holders=holders)
         return seen
 
     async def _vm(self, key: Key) -> vm.Seen | None:
@@ -307,6 +327,7 @@ class Loops:
     async def _vmi_refused(self, key: Key, refused: errors.Refused) -> None:
         seen = await self._vmi(key)
         if seen is not None:
+            self.caches.claims.give_back(key, seen.vmi)
             plan = vmi.decide(replace(seen, refusal=_words(refused)))
             await self._say(self.vmis, key, plan)
 

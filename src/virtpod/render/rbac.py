@@ -95,8 +95,8 @@ CONTROLLER = Account(
         Rule("", ("pods",), (*READ, "create", "delete")),
         Rule("", ("pods/status",), ("patch",)),
         Rule("", ("nodes",), (*READ, "patch")),
+        Rule("", ("persistentvolumeclaims",), READ),
         # Why a VMI that stands still does so.
-        Rule("", ("persistentvolumeclaims",), ("get",)),
         Rule("", ("events",), ("list",)),
         EVENTS,
     ),

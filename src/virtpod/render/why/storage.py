@@ -171,6 +171,9 @@ def volume_in_use(case: Case) -> Found | None:
     """A volume that one node, or one pod, may use at a time is in use."""
     if not _waits(case):
         return None
+    if case.not_synchronized.get("reason") == "VolumeInUse":
+        told = str(case.not_synchronized.get("message") or "its volume is in use")
+        return Found(ended(told), "", (), case.vmi_reference())
     for why in placing.reasons(placing.said(case)):
         if "in use by another pod with ReadWriteOncePod" in why or "volume use conflict" in why:
             return Found(
