@@ -161,20 +161,22 @@ class Container:
             loop.remove_reader(handle)
             os.close(handle)
 
-    async def listens_to_signals(self, within: float = 10) -> None:
-        """Waits until the first process has blocked or handles SIGTERM; before, it is dropped."""
+    async def comes_up(self, within: float = 10) -> bool:
+        """Waits until Python is loaded as the first process; whether SIGTERM waits for it by then
+        already. What the first process neither blocks nor handles is dropped."""
         async with asyncio.timeout(within):
-            while not self._listens(1 << (signal.SIGTERM - 1)):  # noqa: ASYNC110  # /proc is mute
-                await asyncio.sleep(0.001)
-
-    def _listens(self, bit: int) -> bool:
-        try:
-            status = Path(f"/proc/{self.first}/status").read_text()
-        except (OSError, ValueError):
-            return False
+            while not self._program().startswith("python"):  # noqa: ASYNC110  # /proc is mute
+                await asyncio.sleep(0.0005)
+        status = Path(f"/proc/{self.first}/status").read_text()
         lines = dict(line.split(":\t", 1) for line in status.splitlines())
-        named = lines["Name"] in ("virt-launcher", "python3")
-        return named and bool((int(lines["SigBlk"], 16) | int(lines["SigCgt"], 16)) & bit)
+        handled = int(lines["SigBlk"], 16) | int(lines["SigCgt"], 16)
+        return bool(handled & 1 << (signal.SIGTERM - 1))
+
+    def _program(self) -> str:
+        try:
+            return os.path.basename(os.readlink(f"/proc/{self.first}/exe"))
+        except (OSError, ValueError):
+            return ""
 
     def last_words(self) -> str:
         """What the launcher left for the kubelet to show."""

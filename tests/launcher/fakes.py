@@ -47,7 +47,8 @@ WITHIN = 5.0
 
 
 class Fake:
-    """`deaf`: a guest that does not power off when asked. `trouble`: what `create` raises."""
+    """`deaf`: a guest that does not power off when asked. `trouble`: what `create` raises.
+    `mended`: the storage of a guest that an I/O error has stopped."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -57,6 +58,7 @@ class Fake:
         self.xml = ""
         self.deaf = False
         self.trouble: Exception | None = None
+        self.mended = False
         self._last: DomainChanged | None = None
 
     def __call__(
@@ -85,12 +87,15 @@ class Fake:
     async def exists(self) -> bool:
         return False
 
-    async def create(self, xml: str) -> None:
+    async def create(self, xml: str, *, paused: bool = False) -> None:
         self.asked.append("create")
         if self.trouble:
             raise self.trouble
         self.xml = xml
-        self.tell("Running")
+        if paused:
+            self.tell("Paused", "User")
+        else:
+            self.tell("Running")
 
     async def shutdown(self) -> None:
         self.asked.append("shutdown")
@@ -108,6 +113,11 @@ class Fake:
 
     async def resume(self) -> None:
         self.asked.append("resume")
+
+    async def retry(self) -> None:
+        self.asked.append("retry")
+        if self.mended:
+            self.tell("Running")
 
     async def reset(self) -> None:
         self.asked.append("reset")

@@ -51,7 +51,9 @@ class Boot:
                 log("guest prepared", steps=len(steps))
                 if not await self._hypervisor.exists():
                     Path(paths.PRIVATE, vmi.metadata.uid or "").mkdir(exist_ok=True)
-                    await self._hypervisor.create(domain(vmi, facts))
+                    await self._hypervisor.create(
+                        domain(vmi, facts), paused=vmi.spec.start_strategy == "Paused"
+                    )
             except images.ImageInvalid as error:
                 raise StartFailed(error.reason, str(error), final=True) from None
             except Refused as error:

@@ -55,7 +55,11 @@ UNSEEN_TIMEOUT = 30
 ASK_AGAIN = 2
 """Seconds after which a guest is asked to power off once more: one that was still booting did not
 hear it the first time."""
+FIRST_RETRY, LONGEST_RETRY = 10.0, 180.0
+"""Seconds after which a guest that an I/O error has stopped is let go on, doubled each time."""
 TERMINATION_LOG = "/dev/termination-log"
+WORDS = 3072
+"""Characters of a termination message: the kubelet keeps 4096 bytes."""
 
 
 class _Over(Exception):
@@ -110,6 +114,7 @@ class Launcher:
         self._ended = asyncio.Event()
         self._released = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
+        self._recovering: asyncio.Task[None] | None = None
         self._deadline = 0.0
         self._daemon: asyncio.Task[None] | None = None
 
@@ -163,8 +168,9 @@ class Launcher:
             await ended
         await self._wait_until_seen()
         last = self._hypervisor.last
-        crashed = last is not None and last.state == "Crashed"
-        return _complain(f"the guest ended: {last.reason}") if crashed and last else 0
+        if last is None or last.state != "Crashed":
+            return 0
+        return _complain(": ".join(filter(None, [f"the guest ended: {last.reason}", last.message])))
 
     async def _wait_until_seen(self) -> None:
         timeout = SEEN_TIMEOUT if self._peers else UNSEEN_TIMEOUT
@@ -176,6 +182,11 @@ class Launcher:
         self._send(domain)
         if domain.state in ("Shutoff", "Crashed"):
             self._ended.set()
+        if self._recovering is not None and not _stopped_by_io(domain):
+            self._recovering.cancel()
+            self._recovering = None
+        elif self._recovering is None and _stopped_by_io(domain):
+            self._recovering = self._helpers.create_task(self._recover())
 
     def _send(self, message: Message) -> None:
         for peer in self._peers:
@@ -194,6 +205,10 @@ class Launcher:
     async def _shut_down(self, grace: int) -> None:
         """The guest powers off within `grace` seconds, or is ended."""
         log("guest is asked to power off", grace=grace)
+        if grace <= 0:
+            with contextlib.suppress(Refused):
+                await self._hypervisor.destroy()
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while not self._ended.is_set():
@@ -206,6 +221,17 @@ class Launcher:
             log("guest did not power off in time and is ended")
             with contextlib.suppress(Refused):
                 await self._hypervisor.destroy()
+
+    async def _recover(self) -> None:
+        """Lets a guest go on that waits for its storage, again and again until it does; ends when
+        the guest is found in another state."""
+        pause = FIRST_RETRY
+        while True:
+            await asyncio.sleep(pause)
+            log("guest is let go on after an I/O error")
+            with contextlib.suppress(Refused):
+                await self._hypervisor.retry()
+            pause = min(pause * 2, LONGEST_RETRY)
 
     async def _conversation(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -305,8 +331,12 @@ class _Owned(msgspec.Struct):
     metadata: dict[str, object]
 
 
+def _stopped_by_io(domain: DomainChanged) -> bool:
+    return (domain.state, domain.reason) == ("Paused", "IOError")
+
+
 def _complain(message: str) -> int:
     log(message)
     with contextlib.suppress(OSError):
-        Path(TERMINATION_LOG).write_text(message)
+        Path(TERMINATION_LOG).write_text(message[:WORDS])
     return 1
