@@ -12,6 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from localcluster import layout
 from localcluster.provisioner import VOLUMES
@@ -72,7 +73,7 @@ def gaps(numbers: list[int]) -> str:
     return f"{len(numbers)} records; from number {wrong[0][0]} on there is {wrong[0][1]}"
 
 
-def claim(name: str, size: str = "8Mi", mode: str = "Filesystem", **spec: object) -> Object:
+def claim(name: str, size: str = "8Mi", mode: str = "Filesystem", **spec: Any) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -86,12 +87,12 @@ def claim(name: str, size: str = "8Mi", mode: str = "Filesystem", **spec: object
     }
 
 
-def writer(name: str, of: str = "", strategy: str = "Always", **spec: object) -> Object:
+def writer(name: str, of: str = "", strategy: str = "Always", **spec: Any) -> Object:
     """A VM that keeps its diary in the claim `of`, which must be made too; usually of its name."""
     return vm(name, strategy, **writes(of or name, **spec))
 
 
-def writes(of: str, image: str = GUEST, **spec: object) -> Object:
+def writes(of: str, image: str = GUEST, **spec: Any) -> Object:
     """The fields of a VMI's spec of such a guest."""
     whole = vmi_spec(image)
     whole["domain"]["devices"]["disks"] += [
@@ -108,9 +109,8 @@ def writes(of: str, image: str = GUEST, **spec: object) -> Object:
 def folder(namespace: Namespace, name: str) -> Path:
     """Where the claim's volume is, as this machine sees it."""
     volume = namespace.get("pvc", name)["spec"]["volumeName"]
-    [found] = [
-        path for node in layout.ALL_NODES if (path := node.folder / VOLUMES / volume).is_dir()
-    ]
+    places: list[Path] = [node.folder / VOLUMES / volume for node in layout.ALL_NODES]
+    [found] = [place for place in places if place.is_dir()]
     return found
 
 

@@ -343,6 +343,22 @@ CASES: dict[str, tuple[str, Observed]] = {
             )
         ),
     ),
+    "another VM has its disk": (
+        "VolumeInUse",
+        Observed(
+            NOW,
+            vm(),
+            vmi(
+                "Pending",
+                told(
+                    "Synchronized",
+                    "False",
+                    "VolumeInUse",
+                    "PVC default/data is in use by VirtualMachineInstance other",
+                ),
+            ),
+        ),
+    ),
     "a DataVolume is importing": (
         "DataVolumeNotReady",
         Observed(

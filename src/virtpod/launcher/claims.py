@@ -35,7 +35,7 @@ def look(volume: str, *, read_only: bool) -> DiskImage:
         return _device(device, volume)
     folder = os.open(paths.claim_folder(volume), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return _file(folder, volume, read_only)
+        return in_folder(folder, volume, read_only)
     finally:
         os.close(folder)
 
@@ -50,7 +50,8 @@ def _device(path: str, volume: str) -> DiskImage:
         os.close(opened)
 
 
-def _file(folder: int, volume: str, read_only: bool) -> DiskImage:
+def in_folder(folder: int, volume: str, read_only: bool) -> DiskImage:
+    """The disk of a claim that is mounted; `folder` is an open handle of it."""
     path = paths.claim_disk(volume)
     flags = os.O_NONBLOCK | (os.O_RDONLY if read_only else os.O_RDWR)
     try:
