@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 COMMANDS = {
+    "adm": "Collect a support bundle.",
     "console": "Connect to the serial console of a virtual machine instance.",
     "explain": "Show what a manifest becomes: admitted spec, pod, steps, domain XML. Offline.",
     "pause": "Pause a virtual machine or a virtual machine instance.",
     "port-forward": "Forward local ports to a virtual machine or a virtual machine instance.",
+    "replay": "Decide again, offline, on what a controller saw.",
     "reset": "Reset a virtual machine instance, as its reset button would.",
     "restart": "Restart a virtual machine.",
     "soft-reboot": "Ask the guest of a virtual machine instance to reboot.",
