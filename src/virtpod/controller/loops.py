@@ -21,7 +21,9 @@ from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
-from virtpod.controllers import conditions, node, obstruction, replicaset, vm, vmi
+from virtpod.controllers import conditions, node, obstruction, replicaset, revision, vm, vmi
+from virtpod.controllers.lifecycle import MACHINE_FINALIZER
+from virtpod.controllers.revision import Revise
 from virtpod.installation import Installation, project
 from virtpod.kube import errors
 from virtpod.kube.client import Client
@@ -29,6 +31,7 @@ from virtpod.kube.events import Recorder
 from virtpod.kube.loop import Acts, Loop
 from virtpod.kube.plan import Create, Plan, Written
 from virtpod.kube.resources import (
+    CONTROLLER_REVISIONS,
     EVENTS,
     KUBEVIRTS,
     NODES,
@@ -39,6 +42,7 @@ from virtpod.kube.resources import (
     VMS,
     Key,
     Obj,
+    key_of,
     owner_of,
 )
 from virtpod.kube.store import Informer
@@ -49,6 +53,8 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 10_000
 """VMIs of whose pod's end we remember that it was seen."""
+REVISIONS = 100
+"""Of changed VMs, that are remembered."""
 NO_CR_WITHIN = 60.0
 """Seconds for the first lists; the kubelet starts us anew after that."""
 
@@ -66,12 +72,27 @@ class Creates(Acts):
     """Acts, except that what no retry will mend is a refusal, which the user gets to see."""
 
     async def __call__(self, action: Any) -> Written | None:
+        if isinstance(action, Revise):
+            await self._revise(action)
+            return None
         try:
             return await super().__call__(action)
         except (errors.Forbidden, errors.Invalid, errors.BadRequest) as error:
             if not isinstance(action, Create):
                 raise
             raise errors.Refused([Refusal("", error.reason, error.message)]) from error
+
+    async def _revise(self, action: Revise) -> None:
+        with contextlib.suppress(errors.AlreadyExists):
+            await self.client.create(CONTROLLER_REVISIONS, action.body)
+        labels = f"{revision.OF}={action.vm_uid}"
+        found = await self.client.list(
+            CONTROLLER_REVISIONS, namespace=action.key.namespace, labels=labels
+        )
+        for other in found.items:
+            if key_of(other) != action.key:
+                with contextlib.suppress(errors.NotFound):
+                    await self.client.delete(CONTROLLER_REVISIONS, key_of(other))
 
 
 class Caches:
@@ -100,6 +121,7 @@ class Caches:
         self.claims = Claims(client, self.vmis, self.pods)
         self._buried: OrderedDict[str, None] = OrderedDict()
         self._ended: dict[str, float] = {}
+        self._revisions: OrderedDict[Key, Obj] = OrderedDict()
         self.pods.on_change(self._bury)
 
     @property
@@ -131,6 +153,29 @@ class Caches:
             return True
         owner = owner_of(pod)
         return owner is None or owner["uid"] != uid
+
+    async def machine_gone(self, key: Key, vmi: Obj) -> bool:
+        """Whether it is proved that the VM of this VMI is not there any more."""
+        uid = (owner_of(vmi) or {}).get("uid")
+        held = self.vms.get(key)
+        if held is not None and held.uid == uid:
+            return False
+        try:
+            found = await self.client.get(VMS, key)
+        except errors.NotFound:
+            return True
+        return bool(found["metadata"]["uid"] != uid)
+
+    async def revision(self, key: Key) -> Obj | None:
+        """A revision never changes: each is read once."""
+        if key not in self._revisions:
+            try:
+                self._revisions[key] = await self.client.get(CONTROLLER_REVISIONS, key)
+            except errors.NotFound:
+                return None
+            if len(self._revisions) > REVISIONS:
+                self._revisions.popitem(last=False)
+        return self._revisions[key]
 
     async def vmi_gone(self, key: Key) -> bool:
         try:
@@ -288,6 +333,8 @@ class Loops:
         )
         if not pods and (seen.deleting or seen.phase not in ("", "Pending")):
             seen = replace(seen, pod_gone=await self.caches.pod_gone(obj))
+        if seen.deleting and MACHINE_FINALIZER in (obj["metadata"].get("finalizers") or ()):
+            seen = replace(seen, machine_gone=await self.caches.machine_gone(key, obj))
         if held.claims and not seen.deleting and seen.phase in ("", "Pending"):
             claims, holders = await self.caches.claims.seen(key, obj)
             seen = replace(seen, claims=claims, holders=holders)
@@ -301,6 +348,8 @@ class Loops:
         seen = vm.Seen(held.object, instance.object if instance else None, self.clock())
         if instance is None and seen.deleting:
             seen = replace(seen, vmi_gone=await self.caches.vmi_gone(key))
+        if (start := revision.started_from(seen.vm, seen.ours)) is not None:
+            seen = replace(seen, revision=await self.caches.revision(start))
         return seen
 
     def _set(self, key: Key) -> replicaset.Seen | None:

@@ -18,7 +18,7 @@ import msgspec
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims, conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
-from virtpod.controllers.lifecycle import CONTROLLER, FINAL, ON_NODE
+from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
@@ -27,7 +27,10 @@ from virtpod.render import pod as rendered
 from virtpod.render.why import OBSTRUCTED
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
+RECEIVER = "kubevirt.io/create-migration-target"
+"""Annotation of a VMI whose guest moves in from elsewhere."""
 NODE_LABEL = "kubevirt.io/nodeName"
+WAITS = ("", "Pending", "WaitingForSync")
 UNNOTICED = 60.0
 """Seconds after a pod's end in which virt-handler, who knows more, may say how the guest ended."""
 LOOK_AGAIN = 60.0
@@ -56,6 +59,8 @@ class Seen:
     now: float
     pod_gone: bool = False
     """No pod is there, and that is more than a cache's silence."""
+    machine_gone: bool = False
+    """The VM that holds it with a finalizer is not there any more."""
     refusal: str = ""
     """Why the API server does not take the pod."""
     claims: Mapping[str, Obj] = field(default_factory=dict)
@@ -238,6 +243,18 @@ def _scheduling(seen: Seen) -> _Changes:
     return changes
 
 
+def receives(seen: Seen) -> Plan | None:
+    """Its guest runs elsewhere and is to move in: its pod is made when the move begins."""
+    annotations = seen.vmi["metadata"].get("annotations") or {}
+    if seen.pods or seen.deleting or annotations.get(RECEIVER) != "true":
+        return None
+    changes = _Changes(seen)
+    if seen.phase in ("", "Pending"):
+        changes.phase("WaitingForSync")
+        changes.condition(NOT_YET)
+    return changes.plan("a guest is to move in") if seen.phase in WAITS else None
+
+
 def pod_gone(seen: Seen) -> Plan | None:
     """The pod vanished under a VMI that had one: nothing runs any more."""
     if seen.pods or not seen.pod_gone or seen.deleting:
@@ -346,6 +363,7 @@ RULES: tuple[Rule, ...] = (
     deleted_without_pods,
     final,
     refused_pod,
+    receives,
     waits_for_claims,
     needs_pod,
     has_pod_already,
@@ -455,11 +473,12 @@ class _Changes:
             self.condition(told)
 
     def release(self) -> None:
-        """Take our finalizer away, if it is there."""
+        """Take our finalizer away, if it is there, and that of a VM that cannot do it itself."""
         finalizers = self.seen.vmi["metadata"].get("finalizers") or []
-        if FINALIZER in finalizers:
+        done = {FINALIZER, MACHINE_FINALIZER} if self.seen.machine_gone else {FINALIZER}
+        if done.intersection(finalizers):
             self._tests.append("/metadata/finalizers")
-            self.set("/metadata/finalizers", [name for name in finalizers if name != FINALIZER])
+            self.set("/metadata/finalizers", [name for name in finalizers if name not in done])
 
     def plan(
         self,
