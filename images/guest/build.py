@@ -136,7 +136,7 @@ def initramfs(debian: Path) -> Iterator[Entry]:
             secret = name == "etc/shadow"
             mode = 0o600 if secret else 0o755 if os.access(file, os.X_OK) else 0o644
             yield _copied(file, name, mode)
-        elif not (debian / name).is_symlink() and name not in ("usr", "usr/lib"):
+        elif not (debian / name).is_symlink() and name not in ("usr", "usr/lib", "usr/sbin"):
             yield Entry(name, stat.S_IFDIR | 0o755)
 
 

@@ -26,9 +26,8 @@ from virtpod.domain import paths
 from virtpod.launcher.inotify import appears
 from virtpod.wire import codec
 from virtpod.wire.messages import (
+    Answer,
     DomainChanged,
-    Done,
-    Failed,
     Hello,
     Message,
     Release,
@@ -135,6 +134,11 @@ class Container:
         space = os.readlink(f"/proc/{self.first}/ns/pid")
         return [pid for pid in _running(name) if _namespace(pid) == space]
 
+    def resident(self) -> int:
+        """Bytes of memory that the first process and libvirtd have for themselves."""
+        pids = [self.first, *self.processes("libvirtd")]
+        return sum(_private(pid) for pid in pids)
+
     def volume(self, index: int, image: Path) -> None:
         """Mounts an image's folder as an image volume: as a copy, it is in the container's way."""
         shutil.copytree(image, self.inside(paths.image_volume(index)), symlinks=True)
@@ -197,6 +201,11 @@ class Container:
     def inside(self, path: str) -> Path:
         """A path below /var/run, as the test sees it."""
         return self.run / path.removeprefix("/var/run/")
+
+
+def _private(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024
 
 
 def _running(name: str) -> Iterator[int]:
@@ -282,16 +291,16 @@ class Handler:
         assert isinstance(found, DomainChanged)
         return found
 
-    async def ask(self, make: Callable[[int], Any], within: float = 30) -> Done | Failed:
+    async def ask(self, make: Callable[[int], Any], within: float = 30) -> Answer:
         """Sends a request and waits for its answer."""
         self._ids += 1
         number = self._ids
         self.send(make(number))
-        found = await self.until(lambda m: isinstance(m, Done | Failed) and m.id == number, within)
-        assert isinstance(found, Done | Failed)
+        found = await self.until(lambda m: isinstance(m, Answer) and m.id == number, within)
+        assert isinstance(found, Answer)
         return found
 
-    async def sync(self, vmi: dict[str, Any], within: float = 60) -> Done | Failed:
+    async def sync(self, vmi: dict[str, Any], within: float = 60) -> Answer:
         raw = msgspec.Raw(msgspec.json.encode(vmi))
         return await self.ask(lambda n: Sync(id=n, vmi=raw, emulation=True), within)
 

@@ -18,6 +18,8 @@ from virtpod.launcher.launcher import Identity, run
 from virtpod.launcher.processes import Processes
 from virtpod.wire import codec
 from virtpod.wire.messages import (
+    AgentRequest,
+    Answer,
     DomainChanged,
     DomainState,
     Done,
@@ -124,6 +126,9 @@ class Fake:
 
     async def reboot(self) -> None:
         self.asked.append("reboot")
+
+    async def ask_agent(self, request: AgentRequest) -> Answer:
+        raise Refused("the guest agent is not connected")
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from virtpod.wire.messages import DomainChanged
+from virtpod.wire.messages import AgentRequest, Answer, DomainChanged
 
 
 class Refused(Exception):
@@ -64,3 +64,6 @@ class Hypervisor(Protocol):
 
     async def reboot(self) -> None:
         """Asks the guest to reboot."""
+
+    async def ask_agent(self, request: AgentRequest) -> Answer:
+        """What the guest's agent answers."""

@@ -27,13 +27,18 @@ from virtpod.launcher.log import log
 from virtpod.launcher.processes import Processes
 from virtpod.wire import codec
 from virtpod.wire.messages import (
+    Answer,
+    AskAgent,
     DomainChanged,
     Done,
+    Execute,
     Failed,
+    Freeze,
     Hello,
     Kill,
     Message,
     Pause,
+    Ping,
     Release,
     Request,
     Reset,
@@ -41,6 +46,7 @@ from virtpod.wire.messages import (
     SoftReboot,
     Stopping,
     Sync,
+    Thaw,
     Unpause,
     Welcome,
 )
@@ -278,10 +284,10 @@ class Launcher:
         if isinstance(request, Hello):
             return
         try:
-            await self._do(request)
+            answer: Answer = await self._do(request) or Done(id=request.id)
         except StartFailed as error:
             log("guest did not start", reason=error.reason, error=str(error))
-            answer: Message = Failed(
+            answer = Failed(
                 id=request.id, reason=error.reason, message=str(error), final=error.final
             )
         except Refused as error:
@@ -289,11 +295,9 @@ class Launcher:
         except Exception as error:  # a bug: the guest goes on, and the user must hear of it
             log("a request failed", request=type(request).__name__, error=format_exc())
             answer = Failed(id=request.id, reason="InternalError", message=repr(error))
-        else:
-            answer = Done(id=request.id)
         writer.write(codec.frame(answer))
 
-    async def _do(self, request: Request) -> None:
+    async def _do(self, request: Request) -> Answer | None:
         simple: dict[type, Callable[[], Awaitable[None]]] = {
             Kill: self._hypervisor.destroy,
             Pause: self._hypervisor.suspend,
@@ -316,8 +320,11 @@ class Launcher:
                 self._released.set()
                 if self._hypervisor.last is None:
                     self._stop.set()  # there never was a guest, and none is to come
+            case Freeze() | Thaw() | AskAgent() | Ping() | Execute():
+                return await self._hypervisor.ask_agent(request)
             case _:
                 await simple[type(request)]()
+        return None
 
     def _mine(self, request: Sync) -> None:
         uid = msgspec.json.decode(request.vmi, type=_Owned).metadata.get("uid")

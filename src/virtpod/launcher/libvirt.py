@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from xml.etree import ElementTree
 
 import libvirt
@@ -30,7 +30,19 @@ from virtpod.launcher.hypervisor import Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import Child, Processes
-from virtpod.wire.messages import DomainChanged, DomainState, InterfaceSeen
+from virtpod.wire.messages import (
+    AgentRequest,
+    Answer,
+    DomainChanged,
+    DomainState,
+    Done,
+    Execute,
+    InterfaceSeen,
+    Ping,
+)
+
+if TYPE_CHECKING:
+    from virtpod.launcher.agent import Agent
 
 T = TypeVar("T")
 
@@ -51,6 +63,8 @@ REAPED_WITHIN = 1.0
 """Seconds for QEMU's exit code to come after libvirt has told its end."""
 SETTLED_AFTER = 1.0
 """Seconds after which a guest that was resumed has met its I/O error again, or will not."""
+AGENT_REBOOT = 8
+"""Seconds that an agent has to reboot its guest; ACPI comes after it."""
 
 QEMU_CONF = """\
 stdio_handler = "file"
@@ -121,7 +135,9 @@ class Libvirt:
         self._processes = processes
         self._changed = changed
         self._thread = ThreadPoolExecutor(1, "libvirt")
+        # A guest's agent may keep us waiting: it has a thread of its own, made when it comes.
         self._agent_thread = ThreadPoolExecutor(1, "libvirt-agent")
+        self._agent: Agent | None = None
         self._connection: Any = None
         self._opened = 0
         self._domain: Any = None
@@ -263,6 +279,8 @@ class Libvirt:
         self._domain = None
         if self._panicked:
             reason = "Panicked"
+        if self._agent is not None:
+            self._agent.end()
         if reason not in ("Crashed", "Panicked", "Failed"):
             self._report("Shutoff", reason)
             return
@@ -289,6 +307,7 @@ class Libvirt:
             log("the domain cannot be looked at", error=str(error))
             return
         if found is not None:
+            self._attend_agent()
             self._alive(*found)
         elif self._qemu and self._last is not None and not self.ended:
             # The daemon was away while the guest ended: QEMU's own exit code is what is left.
@@ -328,12 +347,51 @@ class Libvirt:
         new = DomainChanged(
             seq=0, state=state, reason=reason, message=message, started=True, **self._described
         )
+        if self._agent is not None:
+            new = self._agent.onto(new)
         if self.ended or (self._last and new == structs.replace(self._last, seq=0)):
             return
         self._sequence += 1
         self._last = structs.replace(new, seq=self._sequence)
         log("domain changed", state=state, reason=reason, **({"why": message} if message else {}))
         self._changed(self._last)
+
+    def _attend_agent(self) -> None:
+        """Begins to speak with the agent when there is one; until then nothing is imported."""
+        is_open = bool(self._described.get("agent_connected"))
+        if self._agent is None:
+            if not is_open or self.ended:
+                return
+            from virtpod.launcher.agent import Agent
+
+            self._agent = Agent(self._command_agent, self._agent_changed, self._runs)
+        self._agent.connected(is_open)
+
+    def _agent_changed(self) -> None:
+        if self._last is not None:
+            self._report(self._last.state, self._last.reason, self._last.message)
+
+    def _runs(self) -> bool:
+        return self._last is not None and self._last.state == "Running"
+
+    async def ask_agent(self, request: AgentRequest) -> Answer:
+        """What the guest's agent answers. Raises Refused."""
+        if self._last and self._last.state == "Paused" and isinstance(request, Ping | Execute):
+            # Nobody could answer, and that is no illness: a probe must not end a paused guest.
+            return Done(id=request.id)
+        if self._agent is None:
+            raise Refused("the guest agent is not connected")
+        return await self._agent.answer(request)
+
+    async def _command_agent(self, command: str, seconds: int) -> str:
+        import libvirt_qemu
+
+        try:
+            return await self._slowly(
+                lambda domain: str(libvirt_qemu.qemuAgentCommand(domain, command, seconds, 0))
+            )
+        except UnicodeDecodeError as error:
+            raise Refused(f"the guest agent's answer is no text: {error.reason}") from None
 
     async def create(self, xml: str, *, paused: bool = False) -> None:
         """Defines and starts the domain in one call. Raises Refused."""
@@ -394,17 +452,27 @@ class Libvirt:
         await self._on_domain(lambda: self._domain.reset())
 
     async def reboot(self) -> None:
-        """Asks the guest to reboot."""
-        await self._slowly(lambda domain: domain.reboot())
+        """Asks the guest to reboot: by its agent, else by ACPI."""
+        if self._agent is not None and self._agent.is_open:
+            try:
+                async with asyncio.timeout(AGENT_REBOOT):
+                    await self._slowly(
+                        lambda domain: domain.reboot(libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT)
+                    )
+            except (Refused, TimeoutError) as error:
+                log("the guest agent does not reboot the guest", error=str(error))
+            else:
+                return
+        await self._on_domain(lambda: self._domain.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN))
 
-    async def _slowly(self, function: Callable[[Any], object]) -> None:
+    async def _slowly(self, function: Callable[[Any], T]) -> T:
         """What waits for the guest's agent, which may take a minute to be given up: in a thread of
         its own, that nothing else waits for it."""
         domain = self._domain
         if domain is None:
             raise Refused("the guest does not run")
         try:
-            await self._loop.run_in_executor(self._agent_thread, function, domain)
+            return await self._loop.run_in_executor(self._agent_thread, function, domain)
         except libvirt.libvirtError as error:
             raise Refused(error.get_error_message() or str(error)) from None
 
