@@ -71,7 +71,7 @@ def test_a_claim_is_awaited_kept_over_a_restart_and_had_by_one_guest(namespace: 
     pod = namespace.launcher(namespace.get("vmi", "first"))["metadata"]["name"]
     image = f"/var/run/kubevirt-private/vmi-disks/{diary.DISK}/disk.img"
     with pytest.raises(AssertionError, match="lock"):
-        namespace.compute(pod, "qemu-img", "info", "-f", "raw", image)
+        namespace.compute(pod, "qemu-img", "resize", "-f", "raw", image, "8M")
     diary.read(namespace, "data").check(acknowledged=number)
 
 
@@ -132,7 +132,6 @@ def test_a_full_disk_pauses_the_guest_until_there_is_room(namespace: Namespace, 
     )
 
     on_node(node, f"rm {small}/other")
-    namespace.virtctl("unpause", "vmi", "full")
     namespace.wait("vmi", "full", lambda vmi: not condition(vmi, "Paused"), "goes on", 240)
     number = diary.goes_on(running, after=diary.said(running)[0])
     assert namespace.get("vmi", "full")["metadata"]["uid"] == running["metadata"]["uid"]

@@ -35,6 +35,10 @@ class _Claim(msgspec.Struct, rename="camel"):
     claim_name: str = ""
 
 
+class _Ephemeral(msgspec.Struct, rename="camel"):
+    persistent_volume_claim: _Claim | None = None
+
+
 class _DataVolume(msgspec.Struct):
     name: str = ""
 
@@ -42,6 +46,7 @@ class _DataVolume(msgspec.Struct):
 class _Volume(msgspec.Struct, rename="camel"):
     persistent_volume_claim: _Claim | None = None
     data_volume: _DataVolume | None = None
+    ephemeral: _Ephemeral | None = None
 
 
 class _VMISpec(msgspec.Struct):
@@ -78,8 +83,9 @@ class Held:
     def project_vmi(raw: bytes) -> Held:
         names = []
         for volume in _vmi.decode(raw).spec.volumes or ():
-            if volume.persistent_volume_claim:
-                names.append(volume.persistent_volume_claim.claim_name)
+            given = volume.ephemeral or volume
+            if given.persistent_volume_claim:
+                names.append(given.persistent_volume_claim.claim_name)
             elif volume.data_volume:
                 names.append(volume.data_volume.name)
         return replace(Held.project(raw), claims=tuple(names))

@@ -27,7 +27,8 @@ def named(vmi: Mapping[str, Any]) -> list[str]:
     """The claims that the volumes of a VMI, as read, stand for."""
     names = []
     for volume in vmi["spec"].get("volumes") or ():
-        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        given = volume.get("ephemeral") or volume
+        claim = (given.get("persistentVolumeClaim") or {}).get("claimName")
         name = claim or (volume.get("dataVolume") or {}).get("name")
         if name:
             names.append(name)

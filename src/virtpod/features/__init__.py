@@ -25,6 +25,7 @@ from virtpod.features.disks import (
     data_volume,
     disk,
     empty_disk,
+    ephemeral,
     persistent_volume_claim,
 )
 from virtpod.features.guest import agent, stopping
@@ -63,6 +64,7 @@ ALL: tuple[Feature[Any], ...] = (
     empty_disk.FEATURE,
     persistent_volume_claim.FEATURE,
     data_volume.FEATURE,
+    ephemeral.FEATURE,
     interface.FEATURE,
     masquerade.FEATURE,
     serial_console.FEATURE,

@@ -39,9 +39,11 @@ def backing(vmi: VMI, volume: Volume, facts: Guest) -> DiskImage | None:
     """The file that QEMU opens for the volume; None where the volume is no disk (yet)."""
     meta = vmi.metadata
     namespace, name = meta.namespace or "", meta.name or ""
-    if volume.container_disk:
+    if volume.container_disk or volume.ephemeral:
         given = facts.images.get(volume.name)
-        return given and DiskImage(paths.overlay(volume.name), "qcow2", given.size)
+        # The whole chain is opened in one way.
+        direct = False if given and given.direct is False else None
+        return given and DiskImage(paths.overlay(volume.name), "qcow2", given.size, direct=direct)
     if volume.cloud_init_no_cloud:
         return DiskImage(paths.cloud_init_iso(namespace, name, "noCloud"))
     if volume.cloud_init_config_drive:
@@ -59,6 +61,7 @@ WORKING = (
     "cloudInitConfigDrive",
     "dataVolume",
     "emptyDisk",
+    "ephemeral",
     "persistentVolumeClaim",
 )
 """The sources that `backing` knows."""
@@ -71,6 +74,8 @@ def claim(volume: Volume) -> str:
     """The name of the claim behind the volume, "" where none is. A data volume's has its name."""
     if volume.persistent_volume_claim:
         return volume.persistent_volume_claim.claim_name
+    if volume.ephemeral and volume.ephemeral.persistent_volume_claim:
+        return volume.ephemeral.persistent_volume_claim.claim_name
     return volume.data_volume.name if volume.data_volume else ""
 
 
@@ -98,7 +103,7 @@ def access(vmi: VMI, volume: Volume) -> Access:
 def read_only(volume: Volume) -> bool:
     """Whether the pod itself gets the volume for reading only."""
     given = volume.persistent_volume_claim
-    return bool(given and given.read_only)
+    return bool(volume.ephemeral or (given and given.read_only))
 
 
 def claim_info(vmi: VMI, volume: Volume) -> PersistentVolumeClaimInfo | None:

@@ -244,7 +244,9 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
             E("source", **{"dev" if image.block else "file": image.path}),
             E("target", dev=names[disk.name], bus=used, tray=tray),
             E("readonly")
-            if kind == "cdrom" or (target and target.readonly) or read_only(volume)
+            if kind == "cdrom"
+            or (target and target.readonly)
+            or (read_only(volume) and not volume.ephemeral)
             else None,
             E("shareable") if disk.shareable else None,
             E("serial", disk.serial) if disk.serial else None,
