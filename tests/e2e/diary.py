@@ -106,17 +106,17 @@ def writes(of: str, image: str = GUEST, **spec: Any) -> Object:
     return {**whole, **spec}
 
 
-def folder(namespace: Namespace, name: str) -> Path:
-    """Where the claim's volume is, as this machine sees it."""
+def image(namespace: Namespace, name: str) -> Path:
+    """The file that holds the claim's disk, as this machine sees it."""
     volume = namespace.get("pvc", name)["spec"]["volumeName"]
     places: list[Path] = [node.folder / VOLUMES / volume for node in layout.ALL_NODES]
-    [found] = [place for place in places if place.is_dir()]
-    return found
+    [found] = [place for place in places if place.exists()]
+    return found / "disk.img" if found.is_dir() else found
 
 
 def read(namespace: Namespace, name: str) -> Diary:
     """What is in the diary, be the guest there or not. AssertionError where a record is damaged."""
-    return parse((folder(namespace, name) / "disk.img").read_bytes())
+    return parse(image(namespace, name).read_bytes())
 
 
 def parse(content: bytes) -> Diary:

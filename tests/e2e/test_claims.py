@@ -59,7 +59,7 @@ def test_a_claim_is_awaited_kept_over_a_restart_and_had_by_one_guest(namespace: 
     assert len(kept.boots) == 2
 
     # Whoever else has the image open, be it on a node that virt-controller has lost: QEMU's locks.
-    with unshared(diary.folder(namespace, "data") / "disk.img"):
+    with unshared(diary.image(namespace, "data")):
         namespace.virtctl("start", "first")
         waits = namespace.wait(
             "vmi", "first", lambda vmi: "Synchronized" in conditions(vmi), "finds its disk locked"
