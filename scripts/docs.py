@@ -64,7 +64,6 @@ BEYOND_FIELDS = (
         "it is asked for its system, interfaces, users and file systems, and for freezing; "
         "accessCredentials are not handed to it.",
     ),
-    ("Probes", "liveness and readiness probes are not carried into the pod."),
     (
         "I/O errors",
         "a guest that was paused by one has the condition and the event; it is not resumed by "

@@ -28,7 +28,7 @@ from virtpod.features.disks import (
     ephemeral,
     persistent_volume_claim,
 )
-from virtpod.features.guest import agent, stopping
+from virtpod.features.guest import agent, probes, stopping
 from virtpod.features.machine import (
     accelerator,
     board,
@@ -78,6 +78,7 @@ ALL: tuple[Feature[Any], ...] = (
     agent.FEATURE,
     # its pod
     stopping.FEATURE,
+    probes.FEATURE,
     scheduling.FEATURE,
     naming.FEATURE,
 )
