@@ -65,11 +65,6 @@ BEYOND_FIELDS = (
         "accessCredentials are not handed to it.",
     ),
     (
-        "I/O errors",
-        "a guest that was paused by one has the condition and the event; it is not resumed by "
-        "itself when the storage is back.",
-    ),
-    (
         "Snapshots, clones, export, backup, pools, instance types, presets",
         "their groups are not served.",
     ),

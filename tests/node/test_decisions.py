@@ -105,7 +105,8 @@ def test_nothing_starts_that_is_being_deleted() -> None:
     assert decide(seen("Scheduled", vmi=deleted("Scheduled"))).actions == [
         Tell(POD_UID, "shutdown", 30)
     ]
-    assert not decide(seen("Scheduled", pod=replace(POD, deleting=True))).actions
+    leaving = decide(seen("Scheduled", pod=replace(POD, deleting=True)))
+    assert leaving.actions == [Tell(POD_UID, "shutdown", 30)]
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Scheduling"])
@@ -333,6 +334,26 @@ def test_a_deleted_guest_is_asked_once() -> None:
     again = decide(seen("Running", asked, vmi=deleted("Running")))
     assert not any(isinstance(action, Tell) for action in again.actions)
     assert told(again) == []
+
+
+def test_a_guest_whose_grace_period_is_cut_is_hastened_once() -> None:
+    obj = deleted("Running")
+    obj["spec"]["terminationGracePeriodSeconds"] = 5
+    asked = replace(RUNS, told=frozenset({"shutdown"}), grace=600)
+    hastened = decide(seen("Running", asked, vmi=obj))
+    assert hastened.actions == (Tell(POD_UID, "shutdown", 5),)
+    assert not _tells(decide(seen("Running", replace(asked, grace=5), vmi=obj)))
+    obj["spec"]["terminationGracePeriodSeconds"] = 60  # more time is not taken back
+    assert not _tells(decide(seen("Running", replace(asked, grace=5), vmi=obj)))
+
+
+def test_a_guest_whose_pod_is_deleted_is_asked_too() -> None:
+    plan = decide(seen("Running", RUNS, pod=replace(POD, deleting=True)))
+    assert _tells(plan) == [Tell(POD_UID, "shutdown", 30)]
+
+
+def _tells(plan: Plan) -> list[Tell]:
+    return [action for action in plan.actions if isinstance(action, Tell)]
 
 
 def test_a_guest_that_is_shutting_down_is_not_asked_after_a_restart() -> None:

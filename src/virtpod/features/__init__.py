@@ -28,7 +28,7 @@ from virtpod.features.disks import (
     ephemeral,
     persistent_volume_claim,
 )
-from virtpod.features.guest import agent, probes, stopping
+from virtpod.features.guest import agent, probes, start_strategy, stopping
 from virtpod.features.machine import (
     accelerator,
     board,
@@ -76,6 +76,7 @@ ALL: tuple[Feature[Any], ...] = (
     panic.FEATURE,
     balloon.FEATURE,
     agent.FEATURE,
+    start_strategy.FEATURE,
     # its pod
     stopping.FEATURE,
     probes.FEATURE,
