@@ -691,6 +691,18 @@ CASES: dict[str, tuple[str, Observed]] = {
         running(told("Ready", "False", "ContainersNotReady", "containers with unready status")),
     ),
     "all is well": ("Running", running(READY)),
+    "all is well again": (
+        "Running",
+        Observed(
+            NOW,
+            vm(),
+            vmi("Running", READY, ran=STARTED, node="node1"),
+            events=[
+                event("GuestPanicked", "It panicked.", "VirtualMachineInstance", "vmi-0"),
+                of_vmi("SyncFailed", "of this instance"),
+            ],
+        ),
+    ),
     "stopped by virtctl": (
         "Halted",
         Observed(NOW, vm("Halted", managedFields=STOPPED_BY_API)),
