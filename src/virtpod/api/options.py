@@ -119,3 +119,10 @@ class VirtualMachineInstanceGuestOSUserList(Wire):
     api_version: str | None = None
     kind: str | None = None
     metadata: ListMeta | None = None
+
+
+class EvacuateCancelOptions(Wire):
+    api_version: str | None = None
+    dry_run: AtomicList[str] | None = None
+    evacuation_node_name: str | None = None
+    kind: str | None = None

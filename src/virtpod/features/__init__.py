@@ -42,7 +42,7 @@ from virtpod.features.machine import (
     reboot,
 )
 from virtpod.features.network import interface, masquerade
-from virtpod.features.placement import naming, scheduling
+from virtpod.features.placement import eviction, naming, scheduling
 
 ALL: tuple[Feature[Any], ...] = (
     # the machine
@@ -81,5 +81,6 @@ ALL: tuple[Feature[Any], ...] = (
     stopping.FEATURE,
     probes.FEATURE,
     scheduling.FEATURE,
+    eviction.FEATURE,
     naming.FEATURE,
 )
