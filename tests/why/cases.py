@@ -214,6 +214,24 @@ STOPPED_BY_API = [
 
 CASES: dict[str, tuple[str, Observed]] = {
     "nothing is there": ("NotFound", Observed(NOW)),
+    "another's instance has its name": (
+        "NameTaken",
+        Observed(
+            NOW,
+            vm(),
+            vmi(
+                "Running",
+                ownerReferences=[
+                    {
+                        "kind": "VirtualMachineInstanceReplicaSet",
+                        "name": "web",
+                        "uid": "set-1",
+                        "controller": True,
+                    }
+                ],
+            ),
+        ),
+    ),
     "a finalizer holds it": (
         "DeletionStuck",
         Observed(
