@@ -211,7 +211,8 @@ class Bench:
             begin = time.time()
             await console.send_bytes(b"poweroff -f\n")
             await self._phase(name, FINAL)
-        return await self._taken(VMIS, name, time.time() - begin)
+            took = time.time() - begin
+        return await self._taken(VMIS, name, took)
 
     async def pod_deleted(self, name: str, spec: Obj) -> float:
         """Seconds from the deletion of a booted guest's pod to the guest's end."""

@@ -19,12 +19,12 @@ from tests.e2e.support import (
     Object,
     Refused,
     available,
+    bare,
     component_pods,
     eventually,
     kubectl,
     on_node,
     phase,
-    vm,
 )
 
 MINUTES = float(os.environ.get("VIRTPOD_CHAOS_MINUTES", "0.75"))
@@ -40,20 +40,6 @@ CALM = 240
 WARNINGS = ("Stopped", "SyncFailed", "FailedCreate", "NodeUnresponsive")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(MINUTES * 60 + 900)]
-
-
-def bare(name: str, strategy: str) -> Object:
-    """A machine without a disk: it runs its firmware for ever, and heeds nothing."""
-    machine = vm(name, strategy, terminationGracePeriodSeconds=0)
-    spec = machine["spec"]["template"]["spec"]
-    spec["domain"] = {"memory": {"guest": "8Mi"}, "devices": {"autoattachGraphicsDevice": False}}
-    return machine | {"spec": machine["spec"] | {"template": {"spec": _without(spec)}}}
-
-
-def _without(spec: Object) -> Object:
-    left = {name: value for name, value in spec.items() if name not in ("volumes", "networks")}
-    left["domain"]["devices"]["autoattachPodInterface"] = False
-    return left
 
 
 class Chaos:
