@@ -474,7 +474,7 @@ def _conditions(seen: Known, wanted: Mapping[str, Condition | None]) -> Json:
 
 def _failed_to_start(seen: Known, failure: Failure, again_in: float | None = None) -> Plan:
     """Tell the user, once, and try again later; before Scheduled the VMI is not ours to write."""
-    if again_in is None:
+    if again_in is None and not seen.guest.preparing:  # a try under way wakes us when it ends
         again_in = max(_due(failure) - seen.now, 0.0)
     waiting = Plan("the guest could not be started: wait", again_in=again_in)
     if seen.phase not in ON_NODE:
