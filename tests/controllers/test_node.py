@@ -6,7 +6,7 @@ import pytest
 
 from tests.stories.lives import instance, up
 from tests.stories.world import CLUSTER, World
-from virtpod.controllers import node, node_vmi, vmi
+from virtpod.controllers import conditions, node, node_vmi, vmi
 from virtpod.kube.plan import Event, Patch, Plan
 from virtpod.kube.resources import VMIS, Obj
 
@@ -107,3 +107,22 @@ def test_virt_handler_says_that_nothing_is_left_only_when_the_kubelet_has_cleare
     assert not node_vmi.decide(node_vmi.Seen("node2", 1.0, obj, no_trace=True)).actions
     said = node_vmi.decide(node_vmi.Seen("node1", 1.0, obj, no_trace=True))
     assert changed(said)["/status/phase"] == "Failed"
+
+
+def test_a_drain_taint_asks_the_guests_that_would_move_and_no_others() -> None:
+    world = World()
+    world.apply(instance())
+    up(world)
+    obj = world.get(VMIS, "demo")
+    draining = node.Standing("node1", draining=True)
+    before = vmi.Seen(obj, [world.pod()], CLUSTER, 1.0, node=draining)
+    assert not vmi.decide(before).actions
+    obj["spec"]["evictionStrategy"] = "LiveMigrate"
+    plan = vmi.decide(before)
+    [event] = [each for each in plan.actions if isinstance(each, Event)]
+    assert (event.reason, "kubevirt.io/drain" in event.message) == ("EvictionRefused", True)
+    obj["status"]["conditions"] = changed(plan)["/status/conditions"]
+    assert conditions.status(conditions.of(obj), "EvictionRequested") == "True"
+    assert not vmi.decide(before).actions  # it is said once
+    after = vmi.decide(vmi.Seen(obj, [world.pod()], CLUSTER, 1.0, node=UP))
+    assert "EvictionRequested" not in str(changed(after)["/status/conditions"])

@@ -19,7 +19,7 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims, conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
-from virtpod.controllers.node import REMEDY, Standing
+from virtpod.controllers.node import DRAIN, REMEDY, Standing
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
@@ -571,19 +571,35 @@ def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
         said = said and (have or {}).get("reason") == wanted.get("reason")
     if not said and (have is not None or seen.phase == "Running"):
         changes.condition(wanted)
-    if (seen.vmi.get("status") or {}).get("evacuationNodeName"):
-        changes.condition(LEAVE)
-    else:
-        changes.drop(LEAVE["type"])
-    told: list[Event] = []
+    told: list[Event] = _asked_to_leave(changes)
     if seen.node and seen.node.silent:
         what = f"Node {seen.node.name} is silent; the guest may go on, so no other is started"
-        told = _tell_silence(changes, what)
+        told += _tell_silence(changes, what)
     elif (conditions.find(changes.conditions, "Synchronized") or {}).get("reason") == SILENT:
         changes.drop("Synchronized")
     if obstructed:
         changes.obstruction()
     return changes.plan(why, [*told, *(_gate_actions(seen, seen.pod) if seen.pod else [])])
+
+
+def _asked_to_leave(changes: _Changes) -> list[Event]:
+    """By an eviction, of which virt-api tells, or by the taint of the whole node."""
+    seen = changes.seen
+    drained = seen.node is not None and seen.node.draining and _is_to_move(seen.vmi)
+    if not drained and not (seen.vmi.get("status") or {}).get("evacuationNodeName"):
+        changes.drop(LEAVE["type"])
+        return []
+    said = conditions.find(changes.conditions, LEAVE["type"])
+    changes.condition(LEAVE)
+    if said or not drained or seen.node is None:
+        return []
+    what = f"Node {seen.node.name} is tainted {DRAIN}, and this guest cannot be moved: it stays"
+    remedy = "Shut it down to let its node be drained, or give it evictionStrategy None."
+    return [_warning(seen, "EvictionRefused", what, remedy)]
+
+
+def _is_to_move(vmi: Obj) -> bool:
+    return vmi["spec"].get("evictionStrategy") in ("LiveMigrate", "LiveMigrateIfPossible")
 
 
 def _tell_silence(changes: _Changes, what: str) -> list[Event]:
