@@ -11,6 +11,8 @@ from virtpod.api.base import (
     Duration,
     Int32,
     Int64,
+    Nullable,
+    NullableTime,
     Quantity,
     SetList,
     Wire,
@@ -393,8 +395,8 @@ class KubeVirtSpec(Wire):
 class KubeVirtCondition(Wire):
     type: str
     status: str
-    last_probe_time: str | None = None
-    last_transition_time: str | None = None
+    last_probe_time: NullableTime | None = None
+    last_transition_time: NullableTime | None = None
     message: str | None = None
     reason: str | None = None
 
@@ -423,4 +425,4 @@ class KubeVirt(Wire):
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
-    status: KubeVirtStatus = field(default_factory=KubeVirtStatus)
+    status: Nullable[KubeVirtStatus] = field(default_factory=KubeVirtStatus)

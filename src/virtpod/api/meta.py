@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from virtpod.api.base import AnyObject, AtomicList, Int64, SetList, Time, Wire, list_map
+from virtpod.api.base import (
+    AnyObject,
+    AtomicList,
+    Int64,
+    NullableTime,
+    SetList,
+    Time,
+    Wire,
+    list_map,
+)
 
 
 class LabelSelectorRequirement(Wire):
@@ -49,7 +58,7 @@ class OwnerReference(Wire):
 
 class ObjectMeta(Wire):
     annotations: dict[str, str] | None = None
-    creation_timestamp: str | None = None
+    creation_timestamp: NullableTime | None = None
     deletion_grace_period_seconds: Int64 | None = None
     deletion_timestamp: Time | None = None
     finalizers: SetList[str] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
-from virtpod.api.base import AtomicList, Time, Wire
+from virtpod.api.base import AtomicList, Nullable, NullableTime, Time, Wire
 from virtpod.api.meta import ObjectMeta
 from virtpod.api.vmi import VirtualMachineInstanceMigrationState
 
@@ -29,8 +29,8 @@ class VirtualMachineInstanceMigrationSpec(Wire):
 class VirtualMachineInstanceMigrationCondition(Wire):
     type: str
     status: str
-    last_probe_time: str | None = None
-    last_transition_time: str | None = None
+    last_probe_time: NullableTime | None = None
+    last_transition_time: NullableTime | None = None
     message: str | None = None
     reason: str | None = None
 
@@ -55,6 +55,6 @@ class VirtualMachineInstanceMigration(Wire):
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
-    status: VirtualMachineInstanceMigrationStatus = field(
+    status: Nullable[VirtualMachineInstanceMigrationStatus] = field(
         default_factory=VirtualMachineInstanceMigrationStatus
     )

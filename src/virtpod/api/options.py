@@ -16,6 +16,13 @@ class AddVolumeOptions(Wire):
     dry_run: AtomicList[str] | None = None
 
 
+class EvacuateCancelOptions(Wire):
+    evacuation_node_name: str
+    api_version: str | None = None
+    dry_run: AtomicList[str] | None = None
+    kind: str | None = None
+
+
 class FreezeUnfreezeTimeout(Wire):
     unfreeze_timeout: Duration
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
-from virtpod.api.base import Int32, Wire
+from virtpod.api.base import Int32, Nullable, NullableTime, Wire
 from virtpod.api.meta import LabelSelector, ObjectMeta
 from virtpod.api.vmi import VirtualMachineInstanceTemplateSpec
 
@@ -19,8 +19,8 @@ class VirtualMachineInstanceReplicaSetSpec(Wire):
 class VirtualMachineInstanceReplicaSetCondition(Wire):
     type: str
     status: str
-    last_probe_time: str | None = None
-    last_transition_time: str | None = None
+    last_probe_time: NullableTime | None = None
+    last_transition_time: NullableTime | None = None
     message: str | None = None
     reason: str | None = None
 
@@ -37,6 +37,6 @@ class VirtualMachineInstanceReplicaSet(Wire):
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
-    status: VirtualMachineInstanceReplicaSetStatus = field(
+    status: Nullable[VirtualMachineInstanceReplicaSetStatus] = field(
         default_factory=VirtualMachineInstanceReplicaSetStatus
     )

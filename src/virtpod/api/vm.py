@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
-from virtpod.api.base import AtomicList, Int32, Int64, Time, Wire
+from virtpod.api.base import AtomicList, Int32, Int64, Nullable, NullableTime, Time, Wire
 from virtpod.api.cdi import DataVolumeSpec
 from virtpod.api.meta import ObjectMeta
 from virtpod.api.options import AddVolumeOptions, RemoveVolumeOptions
@@ -28,7 +28,7 @@ class DataVolumeTemplateSpec(Wire):
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta | None = None
-    status: DataVolumeTemplateDummyStatus | None = None
+    status: Nullable[DataVolumeTemplateDummyStatus] | None = None
 
 
 class InstancetypeMatcher(Wire):
@@ -68,8 +68,8 @@ class VirtualMachineSpec(Wire):
 class VirtualMachineCondition(Wire):
     type: str
     status: str
-    last_probe_time: str | None = None
-    last_transition_time: str | None = None
+    last_probe_time: NullableTime | None = None
+    last_transition_time: NullableTime | None = None
     message: str | None = None
     reason: str | None = None
 
@@ -141,4 +141,4 @@ class VirtualMachine(Wire):
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
-    status: VirtualMachineStatus = field(default_factory=VirtualMachineStatus)
+    status: Nullable[VirtualMachineStatus] = field(default_factory=VirtualMachineStatus)

@@ -7,7 +7,18 @@ from typing import Annotated
 from msgspec import field
 
 from virtpod.api.access import AccessCredential
-from virtpod.api.base import AtomicList, Int32, Int64, Quantity, Time, Wire, list_map, one_of
+from virtpod.api.base import (
+    AtomicList,
+    Int32,
+    Int64,
+    Nullable,
+    NullableTime,
+    Quantity,
+    Time,
+    Wire,
+    list_map,
+    one_of,
+)
 from virtpod.api.core import (
     Affinity,
     ExecAction,
@@ -213,8 +224,8 @@ class VirtualMachineInstanceSpec(Wire):
 class VirtualMachineInstanceCondition(Wire):
     type: str
     status: str
-    last_probe_time: str | None = None
-    last_transition_time: str | None = None
+    last_probe_time: NullableTime | None = None
+    last_transition_time: NullableTime | None = None
     message: str | None = None
     reason: str | None = None
 
@@ -366,7 +377,9 @@ class VirtualMachineInstance(Wire):
     api_version: str | None = None
     kind: str | None = None
     metadata: ObjectMeta = field(default_factory=ObjectMeta)
-    status: VirtualMachineInstanceStatus = field(default_factory=VirtualMachineInstanceStatus)
+    status: Nullable[VirtualMachineInstanceStatus] = field(
+        default_factory=VirtualMachineInstanceStatus
+    )
 
 
 class VirtualMachineInstanceTemplateSpec(Wire):

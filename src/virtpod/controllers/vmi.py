@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
+from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
@@ -172,7 +171,7 @@ def needs_pod(seen: Seen) -> Plan | None:
     """New: make the pod, say that its gate is open, and enter Scheduling."""
     if seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
         return None
-    vmi = msgspec.convert(seen.vmi, VirtualMachineInstance)
+    vmi = decode(seen.vmi, VirtualMachineInstance)
     manifest = rendered.pod(vmi, seen.cluster)
     name = manifest["metadata"]["name"]
     changes = _Changes(seen)
