@@ -1,7 +1,8 @@
 """`make docs`: the pages that are made from code, so that they cannot say something else.
 
 docs/features.md from the features' own declarations, docs/gaps.md from the roadmap file,
-docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis.
+docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis,
+docs/api.md from the types.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 import sys
 from pathlib import Path
 
-from scripts import lifecycle
+from scripts import lifecycle, reference
 from virtpod.features import ALL
 from virtpod.render.admit import not_yet
 from virtpod.render.why import OBSTRUCTED, RULES
@@ -67,8 +68,9 @@ BEYOND_FIELDS = (
         "itself when the storage is back.",
     ),
     (
-        "Snapshots, clones, export, backup, pools, instance types, presets",
-        "their groups are not served.",
+        "Snapshots, restores, clones, exports, backups, pools, instance types, preferences, "
+        "migration policies, presets, plugins",
+        "their objects are accepted with a warning; nothing acts on them.",
     ),
     (
         "Subresources",
@@ -164,6 +166,7 @@ def why() -> str:
 
 
 PAGES = {
+    "api.md": reference.page,
     "features.md": features,
     "gaps.md": gaps,
     "vm-pod-lifecycle.md": lifecycle.page,
