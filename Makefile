@@ -58,7 +58,7 @@ types: $(READY) ## mypy --strict
 
 .PHONY: golden
 golden: $(READY) ## write the golden files anew; review the diff
-	@$(PYTHON) -m pytest -q tests/golden tests/stories --regenerate-golden
+	@$(PYTHON) -m pytest -q tests/golden tests/stories tests/why tests/replay --regenerate-golden
 
 .PHONY: bench
 bench: $(READY) ## latencies, API requests, memory; beside KubeVirt's

@@ -41,6 +41,9 @@ class Code:
     lock: Path
     scripts: tuple[str, ...]
     without: frozenset[str]
+    patient: bool = False
+    """SIGTERM waits until the program handles it: the kernel drops what the first process of a
+    container does not handle yet, and Python takes its time to come up."""
 
 
 def dependencies(code: Code, store: Store) -> Layer:
@@ -93,12 +96,15 @@ def install_project(code: Code, root: Path) -> None:
     about = tomllib.loads(layout.PYPROJECT.read_text())["project"]
     _write_metadata(package.parent / f"virtpod-{about['version']}.dist-info", about)
     for script in code.scripts:
-        _write_script(root / "usr/bin" / script, about["scripts"][script])
+        _write_script(root / "usr/bin" / script, about["scripts"][script], code.patient)
 
 
 def _parts(code: Code) -> list[Path]:
     unwanted = code.without | {"__pycache__"}
     return [path for path in sorted(layout.SOURCE.iterdir()) if path.name not in unwanted]
+
+
+PATIENTLY = "/usr/bin/env -S --block-signal=TERM,INT "
 
 
 def _write_metadata(folder: Path, about: dict[str, str]) -> None:
@@ -110,12 +116,12 @@ def _write_metadata(folder: Path, about: dict[str, str]) -> None:
     (folder / "INSTALLER").write_text("virtpod-images\n")
 
 
-def _write_script(path: Path, target: str) -> None:
+def _write_script(path: Path, target: str, patient: bool) -> None:
     """-I: neither the environment nor the working folder can put code in front of ours."""
     module, function = target.split(":")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
-        "#!/usr/bin/python3 -I\n"
+        f"#!{PATIENTLY if patient else ''}/usr/bin/python3 -I\n"
         "import sys\n\n"
         f"from {module} import {function}\n\n"
         f"sys.exit({function}())\n"

@@ -60,7 +60,11 @@ BEYOND_FIELDS = (
         "Eviction",
         "the pods/eviction webhook is not there: a drained node ends its guests in order.",
     ),
-    ("Guest agent", "its channel is there and its connection is seen; nothing is asked of it."),
+    (
+        "Guest agent",
+        "it is asked for its system, interfaces, users and file systems, and for freezing; "
+        "accessCredentials are not handed to it.",
+    ),
     ("Probes", "liveness and readiness probes are not carried into the pod."),
     (
         "I/O errors",
@@ -74,8 +78,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Subresources",
-        "vnc/screenshot, expand-spec, addvolume, removevolume, migrate, memorydump, usbredir, "
-        "vsock, freeze, guestosinfo, userlist and filesystemlist answer 404.",
+        "vnc/screenshot, expand-spec, addvolume, removevolume, migrate, memorydump, usbredir "
+        "and vsock answer 404.",
     ),
     ("IPv6", "masquerade gives the guest IPv4 only."),
     (

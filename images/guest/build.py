@@ -43,6 +43,7 @@ MODULES = (
     "vmw_vsock_virtio_transport",
     *("ahci", "ata_piix", "sd_mod", "sr_mod", "isofs", "vfat", "nls_cp437", "nls_ascii"),
     *("nls_utf8", "nls_iso8859-1", "evdev", "button"),
+    *("pvpanic_mmio", "pvpanic_pci", "i6300esb"),
 )
 
 # The clock and interrupt checks take long under emulation and find nothing in a virtual machine.
@@ -135,7 +136,7 @@ def initramfs(debian: Path) -> Iterator[Entry]:
             secret = name == "etc/shadow"
             mode = 0o600 if secret else 0o755 if os.access(file, os.X_OK) else 0o644
             yield _copied(file, name, mode)
-        elif not (debian / name).is_symlink() and name not in ("usr", "usr/lib"):
+        elif not (debian / name).is_symlink() and name not in ("usr", "usr/lib", "usr/sbin"):
             yield Entry(name, stat.S_IFDIR | 0o755)
 
 

@@ -86,6 +86,7 @@ class Handler:
 
     refuse: web.Response | None = None
     puts: list[tuple[str, bytes]] = field(default_factory=list)
+    gets: list[str] = field(default_factory=list)
     streams: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     client_names: list[str] = field(default_factory=list)
     talk: Callable[[web.WebSocketResponse], Any] | None = None
@@ -102,6 +103,10 @@ class Handler:
     async def put(self, request: web.Request) -> web.Response:
         self.puts.append((self._seen(request), await request.read()))
         return self.refuse or web.Response()
+
+    async def get(self, request: web.Request) -> web.Response:
+        self.gets.append(self._seen(request))
+        return self.refuse or web.json_response({"items": []})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         self.streams.append((self._seen(request), dict(request.query)))
@@ -125,6 +130,7 @@ class Handler:
         context.verify_mode = ssl.CERT_REQUIRED
         app = web.Application()
         app.router.add_put("/{path:.*}", self.put)
+        app.router.add_get("/{path:.*}/{what:guestosinfo|userlist|filesystemlist}", self.get)
         app.router.add_get("/{path:.*}", self.stream)
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()

@@ -61,6 +61,11 @@ def test_the_rights_are_those_that_kubevirt_s_roles_grant() -> None:
         ("update", "virtualmachineinstances/unpause"),
         ("update", "virtualmachineinstances/reset"),
         ("update", "virtualmachineinstances/softreboot"),
+        ("update", "virtualmachineinstances/freeze"),
+        ("update", "virtualmachineinstances/unfreeze"),
+        ("get", "virtualmachineinstances/guestosinfo"),
+        ("get", "virtualmachineinstances/userlist"),
+        ("get", "virtualmachineinstances/filesystemlist"),
     }
 
 

@@ -103,3 +103,39 @@ async def test_the_node_s_own_words_reach_the_user(api: Running) -> None:
         status=409,
     )
     assert await _do(api, "pause") == (409, "the guest is gone")
+
+
+AGENT = [{"type": "AgentConnected", "status": "True"}]
+
+
+async def _get(api: Running, what: str) -> tuple[int, Any]:
+    url = api.path("virtualmachineinstances", "demo", what)
+    async with api.session() as session, session.get(url) as reply:
+        return reply.status, await reply.json()
+
+
+@pytest.mark.parametrize("what", ["guestosinfo", "userlist", "filesystemlist"])
+async def test_the_agent_is_asked_by_the_node(api: Running, what: str) -> None:
+    put_vmi(api, phase="Scheduled", conditions=AGENT)
+    code, status = await _get(api, what)
+    assert (code, status["message"].endswith(": VMI is not running")) == (500, True)
+    put_vmi(api)
+    code, status = await _get(api, what)
+    assert code == 500
+    assert status["message"].endswith(": VMI does not have guest agent connected")
+    assert api.handler.gets == []
+    put_vmi(api, conditions=AGENT)
+    assert await _get(api, what) == (200, {"items": []})
+    assert api.handler.gets == [f"/v1/namespaces/default/virtualmachineinstances/demo/{what}"]
+
+
+async def test_freezing_brings_its_time(api: Running) -> None:
+    put_vmi(api, phase="Scheduled")
+    assert await _do(api, "freeze", b"unfreezeTimeout: 5m") == _said("VM is not running")
+    assert await _do(api, "unfreeze") == _said("VMI is not running")
+    put_vmi(api)
+    assert (await _do(api, "freeze"))[0] == 400
+    assert api.handler.puts == []
+    assert await _do(api, "freeze", b"unfreezeTimeout: 5m") == (200, "")
+    assert await _do(api, "unfreeze") == (200, "")
+    assert [body for _, body in api.handler.puts] == [b'{"unfreezeTimeout":"5m"}', b""]

@@ -1,4 +1,4 @@
-"""`server`: what virtctl talks to."""
+"""`server`: what virtctl talks to; `fake`: an API server that keeps objects."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.server import Server, running
+from tests.kube.conftest import fake
+
+__all__ = ["fake", "server"]
 
 
 @pytest.fixture

@@ -27,6 +27,10 @@ SPEC: Obj = {
     "terminationGracePeriodSeconds": 30,
 }
 
+PLAIN: Obj = {"name": "data", "persistentVolumeClaim": {"claimName": "plain"}}
+IMPORTED: Obj = {"name": "root", "dataVolume": {"name": "imported"}}
+CLAIMS = st.sampled_from(["plain", "imported"])
+
 
 def conditions_of(*types: str) -> st.SearchStrategy[list[Obj]]:
     def one(type: str) -> st.SearchStrategy[Obj]:
@@ -111,7 +115,8 @@ def vmis(draw: st.DrawFn) -> Obj:
                 "controller": True,
             }
         ]
-    obj: Obj = {"metadata": metadata, "spec": SPEC}
+    volumes = draw(st.sampled_from([[], [PLAIN], [IMPORTED], [PLAIN, IMPORTED]]))
+    obj: Obj = {"metadata": metadata, "spec": {**SPEC, "volumes": volumes} if volumes else SPEC}
     status: Obj = {"phase": phase} if phase else {}
     if draw(st.booleans()):
         status["conditions"] = draw(
@@ -138,6 +143,8 @@ def instances_seen(draw: st.DrawFn) -> vmi.Seen:
         NOW,
         pod_gone=not found and draw(st.booleans()),
         refusal=draw(st.sampled_from(["", "", "exceeded quota"])),
+        claims={name: {"claimName": name} for name in draw(st.sets(CLAIMS))},
+        holders=dict.fromkeys(draw(st.sampled_from([[], [], ["plain"]])), "other"),
         ended_for=draw(st.sampled_from([0.0, 30.0, 2 * vmi.UNNOTICED])),
     )
 

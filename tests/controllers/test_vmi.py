@@ -10,7 +10,7 @@ from hypothesis import given
 
 from tests.controllers.states import CLUSTER, NOW, SPEC, instances_seen
 from tests.kube.fake import json_patch, strategic
-from virtpod.controllers import vmi
+from virtpod.controllers import claims, vmi
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan
 from virtpod.kube.resources import PODS, VMIS, Obj
 
@@ -76,7 +76,7 @@ def test_silence_is_not_death(seen: vmi.Seen) -> None:
     if seen.pods or seen.pod_gone:
         return
     written = paths(vmi.decide(seen))
-    assert written.get("/status/phase") in (None, "Scheduling")
+    assert written.get("/status/phase") in (None, "Pending", "Scheduling")
     assert "/metadata/finalizers" not in written
 
 
@@ -173,3 +173,14 @@ def test_a_ready_condition_that_virt_handler_wrote_is_left_alone() -> None:
     plan = vmi.decide(vmi.Seen(running, [pod], CLUSTER, NOW))
     assert not plan.actions
     assert plan.status is None
+
+
+@given(instances_seen())
+def test_a_pod_is_made_only_for_a_vmi_that_has_all_its_claims(seen: vmi.Seen) -> None:
+    made = [action for action in vmi.decide(seen).actions if isinstance(action, Create)]
+    named = claims.named(seen.vmi)
+    if made:
+        assert set(named) <= set(seen.claims)
+        assert not seen.holders or not named
+    noted = paths(vmi.decide(seen)).get("/status/volumeStatus", [])
+    assert {entry["persistentVolumeClaimInfo"]["claimName"] for entry in noted} <= set(named)

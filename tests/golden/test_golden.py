@@ -18,10 +18,12 @@ import yaml
 from tests.conftest import Golden
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, DiskImage, Guest, Host
 from virtpod.domain.jsonpatch import Operation
 from virtpod.domain.steps import MakeIso, Nft
 from virtpod.features import ALL
+from virtpod.features.disks import claim_info
 from virtpod.features.gates import resolve
 from virtpod.render import admit, boot, domain, host, pod
 
@@ -55,6 +57,14 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
         for volume in vmi.spec.volumes or ()
         if volume.container_disk
     }
+    # A claim whose name begins with "new" holds no disk yet.
+    for volume in vmi.spec.volumes or ():
+        info = claim_info(vmi, volume)
+        if info and info.claim_name:
+            block = info.volume_mode == "Block"
+            path = (paths.claim_device if block else paths.claim_disk)(volume.name)
+            size = 0 if info.claim_name.startswith("new") else 2**30
+            images[volume.name] = DiskImage(path, "raw", size, block, direct=True)
     usual = Guest(
         emulation=True,
         images=images,

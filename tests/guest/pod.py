@@ -26,9 +26,8 @@ from virtpod.domain import paths
 from virtpod.launcher.inotify import appears
 from virtpod.wire import codec
 from virtpod.wire.messages import (
+    Answer,
     DomainChanged,
-    Done,
-    Failed,
     Hello,
     Message,
     Release,
@@ -135,6 +134,11 @@ class Container:
         space = os.readlink(f"/proc/{self.first}/ns/pid")
         return [pid for pid in _running(name) if _namespace(pid) == space]
 
+    def resident(self) -> int:
+        """Bytes of memory that the first process and libvirtd have for themselves."""
+        pids = [self.first, *self.processes("libvirtd")]
+        return sum(_private(pid) for pid in pids)
+
     def volume(self, index: int, image: Path) -> None:
         """Mounts an image's folder as an image volume: as a copy, it is in the container's way."""
         shutil.copytree(image, self.inside(paths.image_volume(index)), symlinks=True)
@@ -161,20 +165,22 @@ class Container:
             loop.remove_reader(handle)
             os.close(handle)
 
-    async def listens_to_signals(self, within: float = 10) -> None:
-        """Waits until the first process has blocked or handles SIGTERM; before, it is dropped."""
+    async def comes_up(self, within: float = 10) -> bool:
+        """Waits until Python is loaded as the first process; whether SIGTERM waits for it by then
+        already. What the first process neither blocks nor handles is dropped."""
         async with asyncio.timeout(within):
-            while not self._listens(1 << (signal.SIGTERM - 1)):  # noqa: ASYNC110  # /proc is mute
-                await asyncio.sleep(0.001)
-
-    def _listens(self, bit: int) -> bool:
-        try:
-            status = Path(f"/proc/{self.first}/status").read_text()
-        except (OSError, ValueError):
-            return False
+            while not self._program().startswith("python"):  # noqa: ASYNC110  # /proc is mute
+                await asyncio.sleep(0.0005)
+        status = Path(f"/proc/{self.first}/status").read_text()
         lines = dict(line.split(":\t", 1) for line in status.splitlines())
-        named = lines["Name"] in ("virt-launcher", "python3")
-        return named and bool((int(lines["SigBlk"], 16) | int(lines["SigCgt"], 16)) & bit)
+        handled = int(lines["SigBlk"], 16) | int(lines["SigCgt"], 16)
+        return bool(handled & 1 << (signal.SIGTERM - 1))
+
+    def _program(self) -> str:
+        try:
+            return os.path.basename(os.readlink(f"/proc/{self.first}/exe"))
+        except (OSError, ValueError):
+            return ""
 
     def last_words(self) -> str:
         """What the launcher left for the kubelet to show."""
@@ -195,6 +201,11 @@ class Container:
     def inside(self, path: str) -> Path:
         """A path below /var/run, as the test sees it."""
         return self.run / path.removeprefix("/var/run/")
+
+
+def _private(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024
 
 
 def _running(name: str) -> Iterator[int]:
@@ -280,16 +291,16 @@ class Handler:
         assert isinstance(found, DomainChanged)
         return found
 
-    async def ask(self, make: Callable[[int], Any], within: float = 30) -> Done | Failed:
+    async def ask(self, make: Callable[[int], Any], within: float = 30) -> Answer:
         """Sends a request and waits for its answer."""
         self._ids += 1
         number = self._ids
         self.send(make(number))
-        found = await self.until(lambda m: isinstance(m, Done | Failed) and m.id == number, within)
-        assert isinstance(found, Done | Failed)
+        found = await self.until(lambda m: isinstance(m, Answer) and m.id == number, within)
+        assert isinstance(found, Answer)
         return found
 
-    async def sync(self, vmi: dict[str, Any], within: float = 60) -> Done | Failed:
+    async def sync(self, vmi: dict[str, Any], within: float = 60) -> Answer:
         raw = msgspec.Raw(msgspec.json.encode(vmi))
         return await self.ask(lambda n: Sync(id=n, vmi=raw, emulation=True), within)
 

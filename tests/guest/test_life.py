@@ -135,10 +135,11 @@ async def test_a_qemu_that_is_killed_is_a_crash(
         await handler.sync(empty)
         (qemu,) = box.processes(QEMU)
         os.kill(qemu, signal.SIGKILL)
-        assert (await handler.domain("Shutoff", "Crashed")).state == "Crashed"
+        end = await handler.domain("Shutoff", "Crashed", within=5)
+        assert (end.state, end.message) == ("Crashed", "QEMU was ended by SIGKILL")
         await handler.release()
         assert await box.exit_code(within=5) == 1
-        assert "the guest ended" in box.last_words()
+        assert box.last_words() == f"the guest ended: {end.reason}: {end.message}"
 
 
 async def test_a_guest_that_does_not_hear_is_ended_when_its_time_is_over(
@@ -218,9 +219,20 @@ async def test_a_launcher_without_a_guest_ends_at_once_when_told(box: Container)
 
 async def test_a_launcher_that_is_told_to_end_while_it_starts_does_so(box: Container) -> None:
     box.launch()
-    await box.listens_to_signals()
+    assert await box.comes_up(), "Python begins with SIGTERM blocked"
     box.terminate()
     assert await box.exit_code(within=5) == 0
+
+
+async def test_a_launcher_that_is_killed_takes_its_guest_along(
+    box: Container, empty: dict[str, Any], cache: dict[str, bytes]
+) -> None:
+    box.launch()
+    async with connected(box, cache) as handler:
+        await handler.sync(empty)
+        (qemu,) = box.processes(QEMU)
+        os.kill(box.first, signal.SIGKILL)
+        await box.gone(qemu)
 
 
 async def test_a_launcher_that_nobody_calls_says_so_and_fails(box: Container) -> None:

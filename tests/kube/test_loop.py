@@ -278,7 +278,7 @@ def test_own_actions_are_performed_by_whom_the_process_names() -> None:
             )
             await loop.step("a")
         assert told == ["hello"]
-        assert loop.decisions()[0]["plan"]["actions"] == [{"words": "hello"}]
+        assert loop.decisions()[0]["plan"]["actions"] == [{"do": "Tell", "words": "hello"}]
 
     virtually(main())
 

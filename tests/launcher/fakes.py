@@ -18,6 +18,8 @@ from virtpod.launcher.launcher import Identity, run
 from virtpod.launcher.processes import Processes
 from virtpod.wire import codec
 from virtpod.wire.messages import (
+    AgentRequest,
+    Answer,
     DomainChanged,
     DomainState,
     Done,
@@ -47,7 +49,8 @@ WITHIN = 5.0
 
 
 class Fake:
-    """`deaf`: a guest that does not power off when asked. `trouble`: what `create` raises."""
+    """`deaf`: a guest that does not power off when asked. `trouble`: what `create` raises.
+    `mended`: the storage of a guest that an I/O error has stopped."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -57,6 +60,7 @@ class Fake:
         self.xml = ""
         self.deaf = False
         self.trouble: Exception | None = None
+        self.mended = False
         self._last: DomainChanged | None = None
 
     def __call__(
@@ -85,12 +89,15 @@ class Fake:
     async def exists(self) -> bool:
         return False
 
-    async def create(self, xml: str) -> None:
+    async def create(self, xml: str, *, paused: bool = False) -> None:
         self.asked.append("create")
         if self.trouble:
             raise self.trouble
         self.xml = xml
-        self.tell("Running")
+        if paused:
+            self.tell("Paused", "User")
+        else:
+            self.tell("Running")
 
     async def shutdown(self) -> None:
         self.asked.append("shutdown")
@@ -109,11 +116,19 @@ class Fake:
     async def resume(self) -> None:
         self.asked.append("resume")
 
+    async def retry(self) -> None:
+        self.asked.append("retry")
+        if self.mended:
+            self.tell("Running")
+
     async def reset(self) -> None:
         self.asked.append("reset")
 
     async def reboot(self) -> None:
         self.asked.append("reboot")
+
+    async def ask_agent(self, request: AgentRequest) -> Answer:
+        raise Refused("the guest agent is not connected")
 
 
 @dataclass

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -16,7 +17,19 @@ import trustme
 
 from virtpod.kube.serve import Certificate
 from virtpod.node.server import CLIENT, Console, Declined, NoGuest
-from virtpod.wire.messages import Request
+from virtpod.wire.messages import (
+    AgentTold,
+    Answer,
+    AskAgent,
+    Done,
+    Freeze,
+    GuestDisk,
+    GuestFileSystem,
+    GuestOS,
+    GuestUser,
+    Request,
+    Thaw,
+)
 
 WITHIN = 10.0
 VMI = "/v1/namespaces/default/virtualmachineinstances/demo"
@@ -29,6 +42,8 @@ class Guest:
     uid: str = "u1"
     pressed: list[Request] = field(default_factory=list)
     error: Exception | None = None
+    told: Answer = field(default_factory=lambda: Done(id=1))
+    warned: list[tuple[str, str]] = field(default_factory=list)
     ends: list[socket.socket] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
@@ -41,10 +56,14 @@ class Guest:
         self.ends.append(theirs)
         return ours
 
-    async def press(self, button: Callable[[int], Request]) -> None:
+    async def ask(self, make: Callable[[int], Request], within: float) -> Answer:
+        self.pressed.append(make(1))
         if self.error:
             raise self.error
-        self.pressed.append(button(1))
+        return self.told
+
+    def warn(self, reason: str, message: str) -> None:
+        self.warned.append((reason, message))
 
 
 @dataclass
@@ -70,9 +89,17 @@ class Place:
             f"{self.url}{VMI}/{path}", protocols=("plain.kubevirt.io",), ssl=self.tls(CLIENT)
         )
 
-    async def put(self, button: str, name: str | None = CLIENT) -> tuple[int, str]:
-        async with self.session.put(f"{self.url}{VMI}/{button}", ssl=self.tls(name)) as response:
+    async def put(
+        self, button: str, name: str | None = CLIENT, body: bytes = b""
+    ) -> tuple[int, str]:
+        url = f"{self.url}{VMI}/{button}"
+        async with self.session.put(url, data=body, ssl=self.tls(name)) as response:
             return response.status, await response.text()
+
+    async def get(self, what: str) -> Any:
+        async with self.session.get(f"{self.url}{VMI}/{what}", ssl=self.tls(CLIENT)) as response:
+            assert response.status == 200
+            return await response.json()
 
 
 @pytest.fixture
@@ -193,6 +220,74 @@ async def test_what_the_launcher_cannot_do_is_told(place: Place) -> None:
     assert "the domain is not running" in body
     place.guest.error = NoGuest("virt-launcher is out of reach")
     assert (await place.put("pause"))[0] == 503
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"), [("5m", 300.0), ("1h0m1.5s", 3601.5), ("0s", 0.0), ("0", 0.0)]
+)
+async def test_freezing_says_when_to_thaw(place: Place, duration: str, seconds: float) -> None:
+    body = f'{{"unfreezeTimeout": "{duration}"}}'.encode()
+    assert await place.put("freeze", body=body) == (200, "")
+    assert await place.put("unfreeze") == (200, "")
+    assert place.guest.pressed == [Freeze(id=1, thaw_after=seconds), Thaw(id=1)]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[", b'{"unfreezeTimeout": "soon"}', b"[" * 9000])
+async def test_no_freeze_without_an_end(place: Place, body: bytes) -> None:
+    assert (await place.put("freeze", body=body))[0] == 400
+    assert place.guest.pressed == []
+
+
+async def test_a_guest_that_cannot_freeze_has_an_event(place: Place) -> None:
+    place.guest.error = Declined("the guest agent is not connected")
+    status, body = await place.put("freeze", body=b'{"unfreezeTimeout": "5m"}')
+    assert status == 500
+    assert "freeze failed: the guest agent is not connected" in body
+    ((reason, message),) = place.guest.warned
+    assert reason == "FreezeError"
+    assert "the guest agent is not connected" in message
+
+
+async def test_what_the_agent_tells(place: Place) -> None:
+    disk = GuestFileSystem(
+        name="vda1", mount_point="/", type="ext4", used=1, total=2, disks=[GuestDisk(bus="virtio")]
+    )
+    place.guest.told = AgentTold(
+        id=1,
+        version="10.0.2",
+        commands=["guest-ping"],
+        hostname="vm",
+        timezone="UTC, 0",
+        frozen=True,
+        os=GuestOS(id="debian", pretty_name="Debian 13"),
+        users=[GuestUser(name="root", login_time=5.0)],
+        filesystems=[disk],
+    )
+    user = {"userName": "root", "loginTime": 5.0}
+    mounted = {
+        "diskName": "vda1",
+        "mountPoint": "/",
+        "fileSystemType": "ext4",
+        "usedBytes": 1,
+        "totalBytes": 2,
+        "disk": [{"busType": "virtio"}],
+    }
+    assert await place.get("guestosinfo") == {
+        "kind": "VirtualMachineInstanceGuestAgentInfo",
+        "apiVersion": "kubevirt.io/v1",
+        "guestAgentVersion": "10.0.2",
+        "supportedCommands": [{"name": "guest-ping", "enabled": True}],
+        "hostname": "vm",
+        "os": {"id": "debian", "prettyName": "Debian 13"},
+        "timezone": "UTC, 0",
+        "userList": [user],
+        "fsInfo": {"disks": [mounted]},
+        "fsFreezeStatus": "frozen",
+    }
+    assert (await place.get("userlist"))["items"] == [user]
+    assert (await place.get("filesystemlist"))["items"] == [mounted]
+    whats = [each.what for each in place.guest.pressed if isinstance(each, AskAgent)]
+    assert whats == ["info", "users", "filesystems"]
 
 
 async def test_a_guest_of_another_node(place: Place) -> None:

@@ -270,6 +270,31 @@ def set_replaces_a_finished_one(world: World) -> None:
     world.guest_ends(first, "Failed")
 
 
+def vm_changes_while_it_runs(world: World) -> None:
+    """What was changed waits for the next start, and is said until then."""
+    world.apply(machine("Always"))
+    up(world)
+    domain = {"domain": {"memory": {"guest": "128Mi"}}}
+    world.edit(VMS, "demo", {"spec": {"template": {"spec": domain}}}, "user gives it more memory")
+    uid = world.get(VMIS, "demo")["metadata"]["uid"]
+    asks(world, {"action": "Stop", "uid": uid}, {"action": "Start"}, saying="user restarts it")
+    world.guest_ends("demo", "Succeeded")
+    up(world)
+
+
+def vm_adopts_what_an_orphan_left(world: World) -> None:
+    world.apply(instance())
+    up(world)
+    world.apply(machine("Always"))
+    world.delete(VMS, "demo")
+    world.guest_ends("demo", "Succeeded")
+
+
+def vm_waits_for_a_guest(world: World) -> None:
+    world.apply(machine("WaitAsReceiver"))
+    world.delete(VMS, "demo")
+
+
 LIVES = {
     "vmi": (
         vmi_runs_and_is_deleted,
@@ -294,6 +319,9 @@ LIVES = {
         vm_crash_loop,
         vm_deleted,
         vm_orphans,
+        vm_adopts_what_an_orphan_left,
+        vm_changes_while_it_runs,
+        vm_waits_for_a_guest,
     ),
     "replicaset": (set_grows_and_shrinks, set_replaces_a_finished_one),
 }

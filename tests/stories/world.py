@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from tests.kube.fake import Answer, json_patch, merge, strategic
-from virtpod.controllers import conditions, replicaset, vm, vmi
+from virtpod.controllers import conditions, replicaset, revision, vm, vmi
 from virtpod.controllers.conditions import stamp
+from virtpod.controllers.revision import Revise
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan
 from virtpod.kube.resources import PODS, VMIRS, VMIS, VMS, Key, Obj, Resource, key_of, owner_of
@@ -47,6 +49,7 @@ class World:
         self.random = random
         self.quota = ""
         """Why pods are refused."""
+        self.revisions: dict[str, Obj] = {}
         self._version = 0
         self._uids: dict[str, int] = {}
         self._ended: dict[str, float] = {}
@@ -238,7 +241,10 @@ class World:
             place = (VMIS, key_of(obj))
             instance = copy.deepcopy(self.shown.get(place))
             gone = place not in self.objects
-            return vm.Seen(obj, instance, self.now, vmi_gone=gone), vm.decide
+            seen = vm.Seen(obj, instance, self.now, vmi_gone=gone)
+            start = revision.started_from(obj, seen.ours)
+            kept = self.revisions.get(start.name) if start else None
+            return replace(seen, revision=kept), vm.decide
         owned = [
             instance
             for instance in self._all(VMIS, self.shown)
@@ -262,6 +268,9 @@ class World:
                     self._show((resource, key))
                 case Patch():
                     self._patch(action)
+                case Revise(key):
+                    self._note(f"keep revision {key.name}")
+                    self.revisions[key.name] = copy.deepcopy(action.body)
                 case Event():
                     self._note(f"event {action.type} {action.reason}: {action.message}")
 

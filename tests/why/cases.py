@@ -343,6 +343,55 @@ CASES: dict[str, tuple[str, Observed]] = {
             )
         ),
     ),
+    "another VM has its disk": (
+        "VolumeInUse",
+        Observed(
+            NOW,
+            vm(),
+            vmi(
+                "Pending",
+                told(
+                    "Synchronized",
+                    "False",
+                    "VolumeInUse",
+                    "PVC default/data is in use by VirtualMachineInstance other",
+                ),
+            ),
+        ),
+    ),
+    "another VM has the claim": (
+        "VolumeInUse",
+        Observed(
+            NOW,
+            vm(),
+            vmi(
+                "Pending",
+                told(
+                    "Synchronized",
+                    "False",
+                    "VolumeInUse",
+                    "PVC team/data is in use by VirtualMachineInstance other",
+                ),
+                told("PodScheduled", "False", "Unschedulable", "PVC team/data is in use by other"),
+            ),
+        ),
+    ),
+    "a claim is awaited": (
+        "PvcNotFound",
+        Observed(
+            NOW,
+            vm(),
+            vmi(
+                "Pending",
+                told(
+                    "Synchronized",
+                    "False",
+                    "FailedPvcNotFound",
+                    "PVC team/data does not exist, waiting for it to appear",
+                ),
+            ),
+        ),
+    ),
     "a DataVolume is importing": (
         "DataVolumeNotReady",
         Observed(
@@ -492,6 +541,18 @@ CASES: dict[str, tuple[str, Observed]] = {
         "OOMKilled",
         over("Failed", pods=[pod("node1", terminated(exitCode=137, reason="OOMKilled"))]),
     ),
+    "QEMU alone was out of memory": (
+        "OOMKilled",
+        over(
+            "Failed",
+            of_vmi(
+                "Stopped",
+                "The VirtualMachineInstance crashed: QEMU was killed by the kernel: OOMKilled, its "
+                "container used up its memory. Give it more.",
+            ),
+            pods=[pod("node1", terminated(reason="Error"))],
+        ),
+    ),
     "the pod was deleted": (
         "PodDeleted",
         over("Failed", pods=[pod("node1", deletionTimestamp=AGO_5_S)]),
@@ -570,6 +631,10 @@ CASES: dict[str, tuple[str, Observed]] = {
         "DomainRefused",
         scheduled("DomainRefused", "unsupported configuration: CPU model 'Turin' is not known"),
     ),
+    "no disk in the claim": (
+        "ClaimInvalid",
+        scheduled("ClaimInvalid", "the claim of volume data holds a disk.img that is a link"),
+    ),
     "no overlay": ("PreparationFailed", scheduled("PreparationFailed", "No space left on device")),
     "no tap": ("NetworkFailed", scheduled("NetworkFailed", "cannot prepare the pod's network: x")),
     "too slow": ("StartTimeout", scheduled("StartTimeout", "the guest did not start within 60 s")),
@@ -599,6 +664,10 @@ CASES: dict[str, tuple[str, Observed]] = {
                 "Stopped", "The VirtualMachineInstance crashed: QEMU was killed or failed. Log: x."
             ),
         ),
+    ),
+    "QEMU was killed, and side-cars held the pod until it was deleted": (
+        "GuestCrashed",
+        over("Failed", pods=[pod("node1", terminated(), deletionTimestamp=AGO_5_S)]),
     ),
     "it powered off": (
         "GuestShutDown",

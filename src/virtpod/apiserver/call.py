@@ -61,8 +61,18 @@ class Stream(Protocol):
 class Nodes(Protocol):
     """The virt-handlers."""
 
-    async def put(self, vmi: VirtualMachineInstance, subresource: str, body: bytes) -> None:
-        """Has the VMI's node do something. Raises Refusal with the node's own words."""
+    async def put(
+        self,
+        vmi: VirtualMachineInstance,
+        subresource: str,
+        body: bytes,
+        within: float | None = None,
+    ) -> None:
+        """Has the VMI's node do something, within so many seconds where that is much. Raises
+        Refusal with the node's own words."""
+
+    async def get(self, vmi: VirtualMachineInstance, subresource: str) -> bytes:
+        """Asks the VMI's node for JSON. Raises Refusal with the node's own words."""
 
     async def stream(
         self, vmi: VirtualMachineInstance, subresource: str, query: Mapping[str, str]

@@ -25,7 +25,7 @@ from virtpod.kube.config import Config
 from virtpod.kube.errors import ApiError
 
 PROTOCOL = "plain.kubevirt.io"
-TIMEOUT = 10.0
+TIMEOUT = 15.0
 """Seconds for a plain request, and for a stream to be opened."""
 
 
@@ -95,12 +95,33 @@ class KubeNodes:
         self._identity = identity
         self._port = port
 
-    async def put(self, vmi: VirtualMachineInstance, subresource: str, body: bytes) -> None:
+    async def put(
+        self,
+        vmi: VirtualMachineInstance,
+        subresource: str,
+        body: bytes,
+        within: float | None = None,
+    ) -> None:
+        await self._request(vmi, "PUT", subresource, body, within or TIMEOUT)
+
+    async def get(self, vmi: VirtualMachineInstance, subresource: str) -> bytes:
+        return await self._request(vmi, "GET", subresource, None, TIMEOUT)
+
+    async def _request(
+        self,
+        vmi: VirtualMachineInstance,
+        method: str,
+        subresource: str,
+        body: bytes | None,
+        within: float,
+    ) -> bytes:
         async with self._client(vmi) as client:
             try:
-                await client.request("PUT", _path(vmi, subresource), body=body, timeout=TIMEOUT)
+                path = _path(vmi, subresource)
+                reply = await client.request(method, path, body=body, timeout=within)
             except ApiError as error:
                 raise _refusal(error) from error
+            return reply.body
 
     async def stream(
         self, vmi: VirtualMachineInstance, subresource: str, query: Mapping[str, str]

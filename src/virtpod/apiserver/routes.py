@@ -15,6 +15,9 @@ from aiohttp import web
 from virtpod.apiserver.call import Call
 from virtpod.apiserver.subresources import (
     console,
+    filesystemlist,
+    freeze,
+    guestosinfo,
     pause,
     portforward,
     reset,
@@ -22,7 +25,9 @@ from virtpod.apiserver.subresources import (
     softreboot,
     start,
     stop,
+    unfreeze,
     unpause,
+    userlist,
     vnc,
 )
 
@@ -86,6 +91,11 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", VMIS, "unpause", "unpause", unpause.vmi),
     Route("PUT", VMIS, "reset", "reset", reset.vmi),
     Route("PUT", VMIS, "softreboot", "softreboot", softreboot.vmi),
+    Route("PUT", VMIS, "freeze", "freeze", freeze.vmi),
+    Route("PUT", VMIS, "unfreeze", "unfreeze", unfreeze.vmi),
+    Route("GET", VMIS, "guestosinfo", "guestosinfo", guestosinfo.vmi),
+    Route("GET", VMIS, "userlist", "userlist", userlist.vmi),
+    Route("GET", VMIS, "filesystemlist", "filesystemlist", filesystemlist.vmi),
     Route("GET", VMIS, _PORT, "portforward", portforward.vmi),
     Route("GET", VMIS, _PORT_OF_PROTOCOL, "portforward", portforward.vmi),
 )

@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 COMMANDS = {
+    "adm": "Collect a support bundle.",
     "console": "Connect to the serial console of a virtual machine instance.",
     "explain": "Show what a manifest becomes: admitted spec, pod, steps, domain XML. Offline.",
+    "fslist": "Show the file systems that are mounted in a guest, as its agent tells.",
+    "guestosinfo": "Show what the agent of a guest tells of its operating system.",
     "pause": "Pause a virtual machine or a virtual machine instance.",
     "port-forward": "Forward local ports to a virtual machine or a virtual machine instance.",
+    "replay": "Decide again, offline, on what a controller saw.",
     "reset": "Reset a virtual machine instance, as its reset button would.",
     "restart": "Restart a virtual machine.",
     "soft-reboot": "Ask the guest of a virtual machine instance to reboot.",
@@ -24,6 +28,7 @@ COMMANDS = {
     "start": "Start a virtual machine.",
     "stop": "Stop a virtual machine.",
     "unpause": "Unpause a virtual machine or a virtual machine instance.",
+    "userlist": "Show who is logged in to a guest, as its agent tells.",
     "version": "Print the version of client and server.",
     "vnc": "Open a VNC connection to a virtual machine instance.",
     "why": "Tell why a virtual machine does not run, and what to do about it.",

@@ -57,6 +57,11 @@ class Session:
             headers={"Content-Type": "application/json"},
         )
 
+    async def get(self, resource: str, name: str, subresource: str) -> Any:
+        """What a subresource answers. Raises ApiError."""
+        reply = await self.client.request("GET", self.path(resource, name, subresource))
+        return reply.json()
+
     @asynccontextmanager
     async def stream(
         self, path: str, query: dict[str, str] | None = None

@@ -42,13 +42,13 @@ def run(args: argparse.Namespace) -> int:
             session.client, session.namespace, args.name, instance=resource == VMIS
         )
         diagnosis = diagnose(seen)
-        print(_json(diagnosis) if args.output == "json" else _text(args.name, diagnosis))
+        print(_json(diagnosis) if args.output == "json" else text(args.name, diagnosis))
         return 0 if diagnosis.state == "runs" else 1
 
     return sessions.run(args, act)
 
 
-def _text(name: str, diagnosis: Diagnosis) -> str:
+def text(name: str, diagnosis: Diagnosis) -> str:
     lines = [f"{name}: {diagnosis.sentence}", ""]
     if diagnosis.remedy:
         lines += [f"What to do: {diagnosis.remedy}", ""]

@@ -6,7 +6,7 @@ made only of the one that is being decided on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -31,7 +31,34 @@ class _Head(msgspec.Struct):
     metadata: _Metadata
 
 
+class _Claim(msgspec.Struct, rename="camel"):
+    claim_name: str = ""
+
+
+class _Ephemeral(msgspec.Struct, rename="camel"):
+    persistent_volume_claim: _Claim | None = None
+
+
+class _DataVolume(msgspec.Struct):
+    name: str = ""
+
+
+class _Volume(msgspec.Struct, rename="camel"):
+    persistent_volume_claim: _Claim | None = None
+    data_volume: _DataVolume | None = None
+    ephemeral: _Ephemeral | None = None
+
+
+class _VMISpec(msgspec.Struct):
+    volumes: list[_Volume] | None = None
+
+
+class _VMI(msgspec.Struct):
+    spec: _VMISpec
+
+
 _head = msgspec.json.Decoder(_Head)
+_vmi = msgspec.json.Decoder(_VMI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +68,8 @@ class Held:
     owner_uid: str = ""
     owner_name: str = ""
     owner_kind: str = ""
+    claims: tuple[str, ...] = ()
+    """Of a VMI: the persistent volume claims that its volumes name."""
 
     @staticmethod
     def project(raw: bytes) -> Held:
@@ -49,6 +78,17 @@ class Held:
             if owner.controller:
                 return Held(raw, metadata.uid, owner.uid, owner.name, owner.kind)
         return Held(raw, metadata.uid)
+
+    @staticmethod
+    def project_vmi(raw: bytes) -> Held:
+        names = []
+        for volume in _vmi.decode(raw).spec.volumes or ():
+            given = volume.ephemeral or volume
+            if given.persistent_volume_claim:
+                names.append(given.persistent_volume_claim.claim_name)
+            elif volume.data_volume:
+                names.append(volume.data_volume.name)
+        return replace(Held.project(raw), claims=tuple(names))
 
     @property
     def object(self) -> Obj:

@@ -18,8 +18,11 @@ from typing import Any
 from virtpod.api.base import decode
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
-from virtpod.controllers import conditions, node, obstruction, replicaset, vm, vmi
+from virtpod.controllers import conditions, node, obstruction, replicaset, revision, vm, vmi
+from virtpod.controllers.lifecycle import MACHINE_FINALIZER
+from virtpod.controllers.revision import Revise
 from virtpod.installation import Installation, project
 from virtpod.kube import errors
 from virtpod.kube.client import Client
@@ -27,6 +30,7 @@ from virtpod.kube.events import Recorder
 from virtpod.kube.loop import Acts, Loop
 from virtpod.kube.plan import Create, Plan, Written
 from virtpod.kube.resources import (
+    CONTROLLER_REVISIONS,
     EVENTS,
     KUBEVIRTS,
     NODES,
@@ -37,6 +41,7 @@ from virtpod.kube.resources import (
     VMS,
     Key,
     Obj,
+    key_of,
     owner_of,
 )
 from virtpod.kube.store import Informer
@@ -47,6 +52,8 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 10_000
 """VMIs of whose pod's end we remember that it was seen."""
+REVISIONS = 100
+"""Of changed VMs, that are remembered."""
 NO_CR_WITHIN = 60.0
 """Seconds for the first lists; the kubelet starts us anew after that."""
 
@@ -64,12 +71,27 @@ class Creates(Acts):
     """Acts, except that what no retry will mend is a refusal, which the user gets to see."""
 
     async def __call__(self, action: Any) -> Written | None:
+        if isinstance(action, Revise):
+            await self._revise(action)
+            return None
         try:
             return await super().__call__(action)
         except (errors.Forbidden, errors.Invalid, errors.BadRequest) as error:
             if not isinstance(action, Create):
                 raise
             raise errors.Refused([Refusal("", error.reason, error.message)]) from error
+
+    async def _revise(self, action: Revise) -> None:
+        with contextlib.suppress(errors.AlreadyExists):
+            await self.client.create(CONTROLLER_REVISIONS, action.body)
+        labels = f"{revision.OF}={action.vm_uid}"
+        found = await self.client.list(
+            CONTROLLER_REVISIONS, namespace=action.key.namespace, labels=labels
+        )
+        for other in found.items:
+            if key_of(other) != action.key:
+                with contextlib.suppress(errors.NotFound):
+                    await self.client.delete(CONTROLLER_REVISIONS, key_of(other))
 
 
 class Caches:
@@ -83,7 +105,9 @@ class Caches:
         self.kubevirts.on_change(lambda _key, _old, new: installation.changed(new))
         self.vms: Informer[Held] = Informer(client, VMS, project=Held.project)
         owners = {"owner": _owner}
-        self.vmis: Informer[Held] = Informer(client, VMIS, project=Held.project, indices=owners)
+        self.vmis: Informer[Held] = Informer(
+            client, VMIS, project=Held.project_vmi, indices={**owners, "claim": _claims}
+        )
         self.pods: Informer[Held] = Informer(
             client,
             PODS,
@@ -93,13 +117,23 @@ class Caches:
         )
         self.sets: Informer[Held] = Informer(client, VMIRS, project=Held.project)
         self.nodes: Informer[HeldNode] = Informer(client, NODES, project=project_node)
+        self.claims = Claims(client, self.vmis, self.pods)
         self._buried: OrderedDict[str, None] = OrderedDict()
         self._ended: dict[str, float] = {}
+        self._revisions: OrderedDict[Key, Obj] = OrderedDict()
         self.pods.on_change(self._bury)
 
     @property
     def all(self) -> tuple[Informer[Any], ...]:
-        return (self.kubevirts, self.vms, self.vmis, self.pods, self.sets, self.nodes)
+        return (
+            self.kubevirts,
+            self.vms,
+            self.vmis,
+            self.pods,
+            self.sets,
+            self.nodes,
+            self.claims.known,
+        )
 
     async def wait_synced(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -118,6 +152,29 @@ class Caches:
             return True
         owner = owner_of(pod)
         return owner is None or owner["uid"] != uid
+
+    async def machine_gone(self, key: Key, vmi: Obj) -> bool:
+        """Whether it is proved that the VM of this VMI is not there any more."""
+        uid = (owner_of(vmi) or {}).get("uid")
+        held = self.vms.get(key)
+        if held is not None and held.uid == uid:
+            return False
+        try:
+            found = await self.client.get(VMS, key)
+        except errors.NotFound:
+            return True
+        return bool(found["metadata"]["uid"] != uid)
+
+    async def revision(self, key: Key) -> Obj | None:
+        """A revision never changes: each is read once."""
+        if key not in self._revisions:
+            try:
+                self._revisions[key] = await self.client.get(CONTROLLER_REVISIONS, key)
+            except errors.NotFound:
+                return None
+            if len(self._revisions) > REVISIONS:
+                self._revisions.popitem(last=False)
+        return self._revisions[key]
 
     async def vmi_gone(self, key: Key) -> bool:
         try:
@@ -172,6 +229,10 @@ class Caches:
 
 def _owner(key: Key, held: Held) -> list[str]:
     return [held.owner_uid] if held.owner_uid else []
+
+
+def _claims(key: Key, held: Held) -> list[Key]:
+    return [Key(key.namespace, name) for name in held.claims]
 
 
 class Loops:
@@ -231,6 +292,7 @@ class Loops:
     async def run(self) -> None:
         """As the leader: everything is looked at once, then what changes."""
         caches = self.caches
+        caches.claims.again = self.vmis.add
         caches.pods.on_change(self._pod_changed)
         caches.vmis.on_change(self._vmi_changed)
         caches.vms.on_change(lambda key, _old, _new: self.vms.add(key))
@@ -270,6 +332,11 @@ class Loops:
         )
         if not pods and (seen.deleting or seen.phase not in ("", "Pending")):
             seen = replace(seen, pod_gone=await self.caches.pod_gone(obj))
+        if seen.deleting and MACHINE_FINALIZER in (obj["metadata"].get("finalizers") or ()):
+            seen = replace(seen, machine_gone=await self.caches.machine_gone(key, obj))
+        if held.claims and not seen.deleting and seen.phase in ("", "Pending"):
+            claims, holders = await self.caches.claims.seen(key, obj)
+            seen = replace(seen, claims=claims, holders=holders)
         return seen
 
     async def _vm(self, key: Key) -> vm.Seen | None:
@@ -280,6 +347,8 @@ class Loops:
         seen = vm.Seen(held.object, instance.object if instance else None, self.clock())
         if instance is None and seen.deleting:
             seen = replace(seen, vmi_gone=await self.caches.vmi_gone(key))
+        if (start := revision.started_from(seen.vm, seen.ours)) is not None:
+            seen = replace(seen, revision=await self.caches.revision(start))
         return seen
 
     def _set(self, key: Key) -> replicaset.Seen | None:
@@ -306,6 +375,7 @@ class Loops:
     async def _vmi_refused(self, key: Key, refused: errors.Refused) -> None:
         seen = await self._vmi(key)
         if seen is not None:
+            self.caches.claims.give_back(key, seen.vmi)
             plan = vmi.decide(replace(seen, refusal=_words(refused)))
             await self._say(self.vmis, key, plan)
 

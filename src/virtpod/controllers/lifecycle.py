@@ -20,6 +20,8 @@ Owner = Literal["virt-controller", "virt-handler"]
 CONTROLLER: Owner = "virt-controller"
 HANDLER: Owner = "virt-handler"
 
+MACHINE_FINALIZER = "kubevirt.io/virtualMachineControllerFinalize"
+"""On a VM, and on its VMI until the VM's controller knows how that ended."""
 FINAL = ("Succeeded", "Failed")
 ON_NODE = ("Scheduled", "Running")
 """The phases in which virt-handler owns the status."""

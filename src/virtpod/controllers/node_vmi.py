@@ -374,11 +374,11 @@ def merged(before: Any, after: Any) -> Any:
         return {**before, **after}
     if not isinstance(before, list) or not isinstance(after, list):
         return after
-    if not all(isinstance(each, dict) and "name" in each for each in (*before, *after)):
+    if not any(isinstance(each, dict) and "name" in each for each in after):
         return after
-    new = {each["name"]: each for each in after}
-    kept = [{**each, **new.pop(each["name"], {})} for each in before]
-    return [*kept, *new.values()]
+    new = {each["name"]: each for each in after if "name" in each}
+    kept = [{**each, **new.pop(each["name"], {})} for each in before if "name" in each]
+    return [*kept, *new.values(), *(each for each in after if "name" not in each)]
 
 
 def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition | None]:
@@ -459,5 +459,9 @@ def _patch(seen: Known, changes: Json) -> Patch:
     rests_on += [f"/status/{name}" for name in changes if name != "phase"]
     operations = tests(seen.vmi, *rests_on)
     for name, value in changes.items():
-        operations.append({"op": "add", "path": f"/status/{name}", "value": value})
+        path = f"/status/{name}"
+        if value is None:
+            operations.append({"op": "remove", "path": path})
+        else:
+            operations.append({"op": "add", "path": path, "value": value})
     return Patch(VMIS, Key(metadata["namespace"], metadata["name"]), operations, "json")

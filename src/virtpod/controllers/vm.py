@@ -13,16 +13,18 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from virtpod.controllers import conditions
+from virtpod.controllers import conditions, lifecycle, revision
 from virtpod.controllers import vmi as instances
 from virtpod.controllers.conditions import Condition
+from virtpod.controllers.lifecycle import FINAL
+from virtpod.controllers.lifecycle import MACHINE_FINALIZER as FINALIZER
+from virtpod.controllers.lifecycle import phase_of as phase
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference
 from virtpod.kube.plan import tests as tested
 from virtpod.kube.resources import VMIS, VMS, Obj, key_of, owner_of
 
-FINALIZER = "kubevirt.io/virtualMachineControllerFinalize"
 ORPHAN = "orphan"
-FINAL = ("Succeeded", "Failed")
+RECEIVER = "kubevirt.io/create-migration-target"
 SLOWEST = 300.0
 """Seconds between two starts of a VM that crashes every time."""
 LEGACY_IDENTITY = uuid.UUID("6a1a24a1-4061-4607-8bf4-a3963d0c5895")
@@ -41,6 +43,8 @@ class Seen:
     """There is no instance, and that is more than a cache's silence."""
     refusal: str = ""
     """Why the API server does not take the instance."""
+    revision: Obj | None = None
+    """What the instance was started from, where the VM has changed since."""
 
     @property
     def ours(self) -> Obj | None:
@@ -110,6 +114,8 @@ def decide(seen: Seen) -> Plan:
     state = State(seen, seen.ours, _pending_requests(seen), _failure(seen))
     decision = STRATEGIES.get(strategy(vm), _unknown)(state)
     actions = list(decision.actions)
+    if state.going and state.over and state.vmi is not None and _holds(state.vmi):
+        actions.append(_let_go(state.vmi))
     if FINALIZER not in (vm["metadata"].get("finalizers") or []):
         actions.append(_finalizers(vm, add=True))
     return Plan(
@@ -121,10 +127,6 @@ def strategy(vm: Mapping[str, Any]) -> str:
     """The run strategy, also where the deprecated `running` says it."""
     spec = vm["spec"]
     return str(spec.get("runStrategy") or ("Always" if spec.get("running") else "Halted"))
-
-
-def phase(vmi: Mapping[str, Any]) -> str:
-    return str((vmi.get("status") or {}).get("phase") or "")
 
 
 # What each strategy does.
@@ -194,6 +196,15 @@ def _once(state: State) -> Decision:
     return _wait(state, "it runs, or has run, once")
 
 
+def _wait_as_receiver(state: State) -> Decision:
+    """A guest moves in from another cluster; its VM here only makes room for it."""
+    if state.vmi is None:
+        return _start_when_due(state, "the VM shall receive a guest")
+    if state.stop_asked and not state.going:
+        return _stop(state, "a stop was asked for")
+    return _wait(state, "its instance is there")
+
+
 def _unknown(state: State) -> Decision:
     return _wait(state, f"the run strategy {strategy(state.seen.vm)} is not known here")
 
@@ -204,6 +215,7 @@ STRATEGIES: dict[str, Callable[[State], Decision]] = {
     "Manual": _manual,
     "RerunOnFailure": _rerun_on_failure,
     "Once": _once,
+    "WaitAsReceiver": _wait_as_receiver,
 }
 
 
@@ -217,7 +229,7 @@ def _stop(state: State, why: str) -> Decision:
     message = f"Stopped the virtual machine by deleting the virtual machine instance {uid}"
     actions = (
         Delete(VMIS, key_of(state.vmi), uid=uid),
-        _event(state.seen.vm, "Normal", "SuccessfulDelete", message),
+        _event(state.seen.vm, "SuccessfulDelete", message),
     )
     return Decision(why, actions, state.requests, state.failure, deleting=True)
 
@@ -237,7 +249,8 @@ def _start(state: State, why: str) -> Decision:
     name = seen.vm["metadata"]["name"]
     if seen.refusal:
         message = f"Error starting the virtual machine instance: {seen.refusal}"
-        told = _event(seen.vm, "Warning", "FailedCreate", message)
+        remedy = "Mend what it names: it is tried again each half minute."
+        told = lifecycle.warning(Reference.to(seen.vm, VMS), "FailedCreate", message, remedy)
         failure = conditions.find(conditions.of(seen.vm), "Failure")
         new = failure is None or failure.get("message") != message
         return Decision(
@@ -251,8 +264,9 @@ def _start(state: State, why: str) -> Decision:
     paused = state.start_asked and (state.requests[0].get("data") or {}).get("paused") == "true"
     message = f"Started the virtual machine by creating the new virtual machine instance {name}"
     actions = (
+        revision.of(seen.vm),
         Create(VMIS, instance(seen.vm, paused=paused)),
-        _event(seen.vm, "Normal", "SuccessfulCreate", message),
+        _event(seen.vm, "SuccessfulCreate", message),
     )
     left = state.requests[1:] if state.start_asked else state.requests
     return Decision(why, actions, left, state.failure, creating=True)
@@ -272,6 +286,9 @@ def instance(vm: Obj, *, paused: bool = False) -> Obj:
     if paused:
         spec["startStrategy"] = "Paused"
     generation = str(metadata.get("generation") or 0)
+    annotations = {**(given.get("annotations") or {}), revision.GENERATION: generation}
+    if strategy(vm) == "WaitAsReceiver":
+        annotations[RECEIVER] = "true"
     return {
         "apiVersion": VMIS.api_version,
         "kind": VMIS.kind,
@@ -279,10 +296,9 @@ def instance(vm: Obj, *, paused: bool = False) -> Obj:
             "name": name,
             "namespace": metadata["namespace"],
             "labels": {**(given.get("labels") or {}), "vm.kubevirt.io/name": name[:63]},
-            "annotations": {
-                **(given.get("annotations") or {}),
-                "kubevirt.io/vm-generation": generation,
-            },
+            "annotations": annotations,
+            # So that its end is not missed: how it ended tells what is to follow.
+            "finalizers": [FINALIZER],
             "ownerReferences": [
                 {
                     "apiVersion": VMS.api_version,
@@ -295,6 +311,7 @@ def instance(vm: Obj, *, paused: bool = False) -> Obj:
             ],
         },
         "spec": spec,
+        "status": {"virtualMachineRevisionName": revision.name(metadata["uid"], generation)},
     }
 
 
@@ -307,7 +324,8 @@ def _deleted(seen: Seen) -> Plan:
     if FINALIZER not in finalizers:
         return Plan("the VM is going, and we are done with it")
     if ORPHAN in finalizers:
-        return Plan("the VM goes and leaves its instance", [_finalizers(vm, add=False)])
+        left = [_let_go(vmi)] if vmi is not None and _holds(vmi) else []
+        return Plan("the VM goes and leaves its instance", [*left, _finalizers(vm, add=False)])
     decision = Decision("the VM is going", requests=_pending_requests(seen))
     if vmi is None:
         if seen.vmi is None and not seen.vmi_gone:
@@ -316,7 +334,10 @@ def _deleted(seen: Seen) -> Plan:
     if not vmi["metadata"].get("deletionTimestamp"):
         state = State(seen, vmi, decision.requests)
         decision = _stop(state, "the VM is going: its instance goes first")
-    return Plan(decision.why, decision.actions, _status_patch(seen, vmi, decision))
+    actions = list(decision.actions)
+    if phase(vmi) in FINAL and _holds(vmi) and not decision.actions:
+        actions.append(_let_go(vmi))
+    return Plan(decision.why, actions, _status_patch(seen, vmi, decision))
 
 
 def _foreign(seen: Seen) -> Plan:
@@ -326,9 +347,11 @@ def _foreign(seen: Seen) -> Plan:
     if owner_of(vmi) is None and not vmi["metadata"].get("deletionTimestamp"):
         wanted = instance(seen.vm)["metadata"]["ownerReferences"]
         owners = [*(vmi["metadata"].get("ownerReferences") or []), *wanted]
+        finalizers = [*(vmi["metadata"].get("finalizers") or []), FINALIZER]
         body = [
-            *tested(vmi, "/metadata/uid", "/metadata/ownerReferences"),
+            *tested(vmi, "/metadata/uid", "/metadata/ownerReferences", "/metadata/finalizers"),
             {"op": "add", "path": "/metadata/ownerReferences", "value": owners},
+            {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
         ]
         return Plan(
             "an instance of its name is nobody's: adopt it",
@@ -341,6 +364,20 @@ def _foreign(seen: Seen) -> Plan:
         error=("FailedCreate", message),
     )
     return Plan(decision.why, (), _status_patch(seen, None, decision))
+
+
+def _holds(vmi: Obj) -> bool:
+    return FINALIZER in (vmi["metadata"].get("finalizers") or [])
+
+
+def _let_go(vmi: Obj) -> Patch:
+    """Its end is known: the instance may go as far as we are concerned."""
+    left = [name for name in vmi["metadata"]["finalizers"] if name != FINALIZER]
+    body = [
+        *tested(vmi, "/metadata/uid", "/metadata/finalizers"),
+        {"op": "add", "path": "/metadata/finalizers", "value": left},
+    ]
+    return Patch(VMIS, key_of(vmi), body, "json")
 
 
 def _finalizers(vm: Obj, *, add: bool) -> Patch:
@@ -383,11 +420,7 @@ def _failure(seen: Seen) -> Obj | None:
     if vmi is None:
         return have
     uid = vmi["metadata"]["uid"]
-    ran = phase(vmi) == "Running" or any(
-        entry.get("phase") == "Running"
-        for entry in (vmi.get("status") or {}).get("phaseTransitionTimestamps") or ()
-    )
-    if ran:
+    if lifecycle.ran(vmi):
         return None
     if phase(vmi) not in FINAL or (have or {}).get("lastFailedVMIUID") == uid:
         return have
@@ -440,7 +473,7 @@ def _observed(vm: Obj, vmi: Obj | None, decision: Decision) -> int | None:
     if vmi is None:
         generation: int | None = vm["metadata"].get("generation")
         return generation
-    made_from = (vmi["metadata"].get("annotations") or {}).get("kubevirt.io/vm-generation")
+    made_from = (vmi["metadata"].get("annotations") or {}).get(revision.GENERATION)
     if made_from and made_from.isdigit():
         return int(made_from)
     observed: int | None = (vm.get("status") or {}).get("observedGeneration")
@@ -449,7 +482,7 @@ def _observed(vm: Obj, vmi: Obj | None, decision: Decision) -> int | None:
 
 def _conditions(seen: Seen, vmi: Obj | None, decision: Decision) -> list[Condition]:
     have = conditions.of(seen.vm)
-    kept = [each for each in have if each["type"] in UNCOPIED[2:]]
+    kept = [each for each in have if each["type"] == "ManualRecoveryRequired"]
     mirrored = conditions.of(vmi) if vmi is not None else []
     ready = conditions.find(mirrored, "Ready")
     if decision.creating:
@@ -463,6 +496,9 @@ def _conditions(seen: Seen, vmi: Obj | None, decision: Decision) -> list[Conditi
     wanted = [_plain(ready), *(_plain(each) for each in mirrored if each["type"] not in UNCOPIED)]
     if decision.error:
         wanted.append(conditions.new("Failure", "True", *decision.error))
+    if vmi is not None and seen.revision is not None and not decision.creating:
+        changed = revision.restart_required(seen.vm, seen.revision)
+        wanted += [changed] if changed else []
     result = have
     for condition in wanted:
         result = conditions.put(result, condition, seen.now)
@@ -503,8 +539,17 @@ def printable(vm: Obj, vmi: Obj | None, decision: Decision) -> str:
         "Unschedulable",
     ):
         return "ErrorUnschedulable"
+    volumes = conditions.find(told, "DataVolumesReady") or {}
+    if not over and volumes.get("reason") == "Failed":
+        return "DataVolumeError"
+    if not over and conditions.status(told, "Provisioning") == "True":
+        return "Provisioning"
+    if now in ("Pending", "Scheduling") and _waits_for_volumes(vmi):
+        return "WaitingForVolumeBinding"
     if not over and broken in ("ErrImagePull", "ImagePullBackOff"):
         return str(broken)
+    if now == "WaitingForSync":
+        return "WaitingForReceiver"
     if decision.creating or (not over and now in ("", "Pending", "Scheduling", "Scheduled")):
         return "Starting"
     if over and decision.failure and strategy(vm) in ("Always", "RerunOnFailure", "Once"):
@@ -514,10 +559,17 @@ def printable(vm: Obj, vmi: Obj | None, decision: Decision) -> str:
     return "Unknown"
 
 
+def _waits_for_volumes(vmi: Obj | None) -> bool:
+    """Whether one of its claims is not bound: it has no capacity then."""
+    volumes = ((vmi or {}).get("status") or {}).get("volumeStatus") or ()
+    claims = [each.get("persistentVolumeClaimInfo") for each in volumes]
+    return any(claim and not claim.get("capacity") for claim in claims)
+
+
 def _migrating(vmi: Obj | None) -> bool:
     migration = ((vmi or {}).get("status") or {}).get("migrationState") or {}
     return bool(migration.get("startTimestamp") and not migration.get("endTimestamp"))
 
 
-def _event(vm: Obj, type: Any, reason: str, message: str) -> Event:
-    return Event(Reference.to(vm, VMS), type, reason, message)
+def _event(vm: Obj, reason: str, message: str) -> Event:
+    return Event(Reference.to(vm, VMS), "Normal", reason, message)

@@ -15,9 +15,9 @@ from typing import Any
 
 from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import conditions, lifecycle, obstruction
+from virtpod.controllers import claims, conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
-from virtpod.controllers.lifecycle import CONTROLLER, FINAL, ON_NODE
+from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
@@ -26,9 +26,14 @@ from virtpod.render import pod as rendered
 from virtpod.render.why import OBSTRUCTED
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
+RECEIVER = "kubevirt.io/create-migration-target"
+"""Annotation of a VMI whose guest moves in from elsewhere."""
 NODE_LABEL = "kubevirt.io/nodeName"
+WAITS = ("", "Pending", "WaitingForSync")
 UNNOTICED = 60.0
 """Seconds after a pod's end in which virt-handler, who knows more, may say how the guest ended."""
+LOOK_AGAIN = 60.0
+"""Seconds after which a claim is looked for that nobody told us of."""
 WAITING = (
     "ErrImagePull",
     "ImagePullBackOff",
@@ -53,8 +58,14 @@ class Seen:
     now: float
     pod_gone: bool = False
     """No pod is there, and that is more than a cache's silence."""
+    machine_gone: bool = False
+    """The VM that holds it with a finalizer is not there any more."""
     refusal: str = ""
     """Why the API server does not take the pod."""
+    claims: Mapping[str, Obj] = field(default_factory=dict)
+    """Of a VMI that has no pod yet: what is known of each claim it names that is there."""
+    holders: Mapping[str, str] = field(default_factory=dict)
+    """Claims that another VMI has, and its name."""
     ended_for: float = 0.0
     """Seconds since the pod was first seen to have ended, by this process's own clock: a node's
     clock may be minutes away."""
@@ -167,17 +178,41 @@ def refused_pod(seen: Seen) -> Plan | None:
     return changes.plan("the pod is refused", [event], again_in=30.0)
 
 
+def waits_for_claims(seen: Seen) -> Plan | None:
+    """A disk's claim is not there, or somebody else's: no pod before that has changed."""
+    if seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
+        return None
+    problem = claims.problem(seen.vmi, seen.claims, seen.holders)
+    if problem is None:
+        return None
+    reason, what, remedy = problem
+    why = "a claim is missing" if reason == claims.MISSING else "a claim is in use"
+    changes = _Changes(seen)
+    told = conditions.new("Synchronized", "False", reason, what)
+    before = conditions.find(changes.conditions, "Synchronized")
+    if before and conditions.same(before, told) and seen.phase:
+        return Plan(f"{why}, as has been said", again_in=LOOK_AGAIN)
+    if not seen.phase:
+        changes.phase("Pending")
+    changes.condition(told)
+    changes.condition(conditions.new("PodScheduled", "False", "Unschedulable", what))
+    if ready := claims.data_volumes(seen.vmi, seen.claims):
+        changes.condition(ready)
+    changes.obstruction()
+    event = _warning(seen, reason, what, remedy)
+    return changes.plan(why, [event], again_in=LOOK_AGAIN)
+
+
 def needs_pod(seen: Seen) -> Plan | None:
     """New: make the pod, say that its gate is open, and enter Scheduling."""
     if seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
         return None
-    vmi = decode(seen.vmi, VirtualMachineInstance)
+    disks = claims.volume_status(seen.vmi, seen.claims)
+    known = {**(seen.vmi.get("status") or {}), "volumeStatus": disks}
+    vmi = decode({**seen.vmi, "status": known}, VirtualMachineInstance)
     manifest = rendered.pod(vmi, seen.cluster)
     name = manifest["metadata"]["name"]
-    changes = _Changes(seen)
-    changes.phase("Scheduling")
-    changes.drop("Synchronized", OBSTRUCTED)
-    changes.condition(NOT_YET)
+    changes = _scheduling(seen)
     return changes.plan(
         "a new VMI needs its pod",
         [
@@ -192,10 +227,31 @@ def has_pod_already(seen: Seen) -> Plan | None:
     """The pod was made, but nobody came to say so: adopt it."""
     if seen.phase not in ("", "Pending") or not seen.pods or seen.deleting:
         return None
+    return _scheduling(seen).plan("its pod is there already")
+
+
+def _scheduling(seen: Seen) -> _Changes:
     changes = _Changes(seen)
     changes.phase("Scheduling")
+    changes.drop("Synchronized", "PodScheduled", OBSTRUCTED)
     changes.condition(NOT_YET)
-    return changes.plan("its pod is there already")
+    if disks := claims.volume_status(seen.vmi, seen.claims):
+        changes.set("/status/volumeStatus", disks)
+    if ready := claims.data_volumes(seen.vmi, seen.claims):
+        changes.condition(ready)
+    return changes
+
+
+def receives(seen: Seen) -> Plan | None:
+    """Its guest runs elsewhere and is to move in: its pod is made when the move begins."""
+    annotations = seen.vmi["metadata"].get("annotations") or {}
+    if seen.pods or seen.deleting or annotations.get(RECEIVER) != "true":
+        return None
+    changes = _Changes(seen)
+    if seen.phase in ("", "Pending"):
+        changes.phase("WaitingForSync")
+        changes.condition(NOT_YET)
+    return changes.plan("a guest is to move in") if seen.phase in WAITS else None
 
 
 def pod_gone(seen: Seen) -> Plan | None:
@@ -306,6 +362,8 @@ RULES: tuple[Rule, ...] = (
     deleted_without_pods,
     final,
     refused_pod,
+    receives,
+    waits_for_claims,
     needs_pod,
     has_pod_already,
     pod_gone,
@@ -414,11 +472,12 @@ class _Changes:
             self.condition(told)
 
     def release(self) -> None:
-        """Take our finalizer away, if it is there."""
+        """Take our finalizer away, if it is there, and that of a VM that cannot do it itself."""
         finalizers = self.seen.vmi["metadata"].get("finalizers") or []
-        if FINALIZER in finalizers:
+        done = {FINALIZER, MACHINE_FINALIZER} if self.seen.machine_gone else {FINALIZER}
+        if done.intersection(finalizers):
             self._tests.append("/metadata/finalizers")
-            self.set("/metadata/finalizers", [name for name in finalizers if name != FINALIZER])
+            self.set("/metadata/finalizers", [name for name in finalizers if name not in done])
 
     def plan(
         self,

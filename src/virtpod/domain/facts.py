@@ -53,8 +53,10 @@ class DiskImage:
     path: str
     format: str = "raw"
     size: int = 0
-    """Virtual size in bytes."""
+    """Virtual size in bytes; 0: it must be made first."""
     block: bool = False
+    direct: bool | None = None
+    """Can be opened past the page cache; None: as the ephemeral disks can."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Guest:
     emulation: bool = False
     """TCG instead of KVM."""
     images: Mapping[str, DiskImage] = field(default_factory=dict)
-    """Container disks and other given images, by volume name."""
+    """Container disks, claims and other given images, by volume name."""
     links: Mapping[str, GuestLink] = field(default_factory=dict)
     """By interface name."""
     nameservers: tuple[str, ...] = ()

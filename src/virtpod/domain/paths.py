@@ -15,6 +15,10 @@ CONTAINER_DISKS = f"{SHARE}/container-disks"
 IMAGE_VOLUMES = "/var/run/kubevirt-image-volume"
 EMPTY_DISKS = "/var/run/libvirt/empty-disks"
 SECRETS = f"{PRIVATE}/secret"
+CLAIMS = f"{PRIVATE}/vmi-disks"
+"""Claims with a file system, each mounted under its volume's name."""
+DISK_FILE = "disk.img"
+"""The guest's disk in such a claim."""
 LIBVIRT_RUNTIME = "/var/run/libvirt"
 LIBVIRT_SOCKET = f"{LIBVIRT_RUNTIME}/libvirt-sock"
 LIBVIRT_URI = f"qemu:///session?socket={LIBVIRT_SOCKET}"
@@ -46,6 +50,21 @@ def container_disk_socket(index: int) -> str:
 def overlay(volume: str) -> str:
     """The qcow2 layer over a container disk."""
     return f"{EPHEMERAL}/disk-data/{volume}/disk.qcow2"
+
+
+def claim_folder(volume: str) -> str:
+    """Where a claim with a file system is mounted."""
+    return f"{CLAIMS}/{volume}"
+
+
+def claim_disk(volume: str) -> str:
+    """The guest's disk in a claim with a file system."""
+    return f"{claim_folder(volume)}/{DISK_FILE}"
+
+
+def claim_device(volume: str) -> str:
+    """The device of a claim that is a block device."""
+    return f"/dev/{volume}"
 
 
 def cloud_init_iso(namespace: str, name: str, kind: str) -> str:

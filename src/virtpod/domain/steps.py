@@ -92,6 +92,17 @@ class MakeQcow2:
 
 
 @dataclass(frozen=True)
+class MakeRaw:
+    """A sparse file `name` in `folder`, as large as there is room for between `least` and `most`
+    bytes; one that is there stays. The folder is a tenant's: no link out of it is followed."""
+
+    folder: str
+    name: str
+    most: int
+    least: int
+
+
+@dataclass(frozen=True)
 class Run:
     """A process that lives as long as the launcher; `argv[0]` is found by PATH.
 
@@ -106,4 +117,4 @@ class Run:
 
 
 HostStep = Bridge | Tap | Sysctl | Nft
-BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | Run
+BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run

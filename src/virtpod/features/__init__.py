@@ -19,7 +19,15 @@ from virtpod.features.devices import (
     sound,
     watchdog,
 )
-from virtpod.features.disks import cloud_init, container_disk, disk, empty_disk
+from virtpod.features.disks import (
+    cloud_init,
+    container_disk,
+    data_volume,
+    disk,
+    empty_disk,
+    ephemeral,
+    persistent_volume_claim,
+)
 from virtpod.features.guest import agent, stopping
 from virtpod.features.machine import (
     accelerator,
@@ -54,6 +62,9 @@ ALL: tuple[Feature[Any], ...] = (
     container_disk.FEATURE,
     cloud_init.FEATURE,
     empty_disk.FEATURE,
+    persistent_volume_claim.FEATURE,
+    data_volume.FEATURE,
+    ephemeral.FEATURE,
     interface.FEATURE,
     masquerade.FEATURE,
     serial_console.FEATURE,

@@ -46,6 +46,8 @@ class PodPart:
 
     volumes: tuple[Json, ...] = ()
     mounts: tuple[Json, ...] = ()
+    devices: tuple[Json, ...] = ()
+    """Block volumes of the compute container (`volumeDevices`)."""
     init_containers: tuple[Json, ...] = ()
     containers: tuple[Json, ...] = ()
     env: tuple[Json, ...] = ()

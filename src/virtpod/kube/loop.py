@@ -132,7 +132,8 @@ def _written(resource: Resource, obj: Obj) -> Written | None:
 
 @dataclass(frozen=True)
 class Decision:
-    """One turn, kept for /debug/decisions. `seen` and `plan` are made plain when asked for."""
+    """One turn, kept for /debug/decisions. `seen` and `plan` are made plain when asked for; what
+    is told is complete: `virtctl replay` decides on it again."""
 
     at: float
     key: str
@@ -145,8 +146,9 @@ class Decision:
         return {
             "at": self.at,
             "key": self.key,
+            "type": _type(self.seen),
             "seen": plain(self.seen),
-            "plan": plain(self.plan),
+            "plan": plain_plan(self.plan) if self.plan else None,
             "outcome": self.outcome,
             "seconds": round(self.seconds, 6),
         }
@@ -358,6 +360,26 @@ class Loop(Generic[K, S]):
                 "ms": round(decision.seconds * 1000, 1),
             },
         )
+
+
+def plain_plan(plan: Plan) -> dict[str, Any]:
+    """A plan, each action with the name of its type."""
+    return {
+        "why": plan.why,
+        "actions": [_action(action) for action in plan.actions],
+        "status": _action(plan.status) if plan.status else None,
+        "again_in": plan.again_in,
+    }
+
+
+def _action(action: Any) -> dict[str, Any]:
+    fields = plain(action)
+    return {"do": type(action).__name__, **(fields if isinstance(fields, dict) else {})}
+
+
+def _type(value: Any) -> str:
+    """Where a type is to be found again."""
+    return f"{type(value).__module__}:{type(value).__qualname__}"
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import signal
 import sys
 
 # The kernel drops what the first process of a container does not handle yet; blocked, it waits.
+# The image's script has blocked them before Python came up; this is for all other ways to start.
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
 # asyncio imports ssl for what it can do with it: 3 MiB and 15 ms that nobody here needs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,8 @@ import msgspec
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DiskImage, Guest, GuestLink
-from virtpod.launcher import images
+from virtpod.features.disks import access, claim
+from virtpod.launcher import claims, images
 from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import ToolFailed
@@ -22,6 +24,9 @@ from virtpod.wire.messages import Sync
 
 SECRET_LIMIT = 1024 * 1024
 """Bytes of one key of a secret: Kubernetes lets none be larger."""
+
+LOCKED = re.compile(r'Failed to get "[a-z ]+" lock.*?\[(/[^]]*)\]', re.DOTALL)
+"""QEMU's words where another process has the image open. Its messages are not translated."""
 
 
 class Boot:
@@ -46,10 +51,14 @@ class Boot:
                 log("guest prepared", steps=len(steps))
                 if not await self._hypervisor.exists():
                     Path(paths.PRIVATE, vmi.metadata.uid or "").mkdir(exist_ok=True)
-                    await self._hypervisor.create(domain(vmi, facts))
+                    await self._hypervisor.create(
+                        domain(vmi, facts), paused=vmi.spec.start_strategy == "Paused"
+                    )
             except images.ImageInvalid as error:
-                raise StartFailed("ContainerDiskInvalid", str(error), final=True) from None
+                raise StartFailed(error.reason, str(error), final=True) from None
             except Refused as error:
+                if locked := LOCKED.search(str(error)):
+                    raise StartFailed("VolumeInUse", _in_use(vmi, locked[1]), final=False) from None
                 raise StartFailed("DomainRefused", str(error), final=False) from None
             except (OSError, ToolFailed) as error:
                 raise StartFailed("PreparationFailed", str(error), final=False) from None
@@ -80,6 +89,9 @@ class Boot:
                         index, volume.name, volume.container_disk.path
                     )
                 found[volume.name] = self._opened[volume.name]
+            elif claim(volume):
+                read_only = access(vmi, volume) == "reads"
+                found[volume.name] = claims.look(volume.name, read_only=read_only)
         return found
 
 
@@ -94,6 +106,17 @@ def resolver(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         elif words[:1] == ["search"]:
             searches = tuple(words[1:])
     return tuple(servers), searches
+
+
+def _in_use(vmi: VirtualMachineInstance, path: str) -> str:
+    """Which volume a locked image is of."""
+    for volume in vmi.spec.volumes or ():
+        if path in (paths.claim_disk(volume.name), paths.claim_device(volume.name)):
+            return (
+                f"PVC {vmi.metadata.namespace}/{claim(volume)} is in use: "
+                f"another process has the disk of volume {volume.name} open"
+            )
+    return f"another process has {path} open"
 
 
 def _secrets(folder: Path) -> dict[str, dict[str, bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from virtpod.wire.messages import DomainChanged
+from virtpod.wire.messages import AgentRequest, Answer, DomainChanged
 
 
 class Refused(Exception):
@@ -40,8 +40,8 @@ class Hypervisor(Protocol):
     async def exists(self) -> bool:
         """Whether the domain is there: started by this launcher, or found again."""
 
-    async def create(self, xml: str) -> None:
-        """Starts the domain."""
+    async def create(self, xml: str, *, paused: bool = False) -> None:
+        """Starts the domain; `paused`: its processors wait for `resume`."""
 
     async def shutdown(self) -> None:
         """Asks the guest to power off."""
@@ -55,8 +55,15 @@ class Hypervisor(Protocol):
     async def resume(self) -> None:
         """Lets the guest's processors go on."""
 
+    async def retry(self) -> None:
+        """Lets a guest that an I/O error has stopped go on if it can, unless the user wants it
+        paused. Reported is what came of it."""
+
     async def reset(self) -> None:
         """Pushes the reset button."""
 
     async def reboot(self) -> None:
         """Asks the guest to reboot."""
+
+    async def ask_agent(self, request: AgentRequest) -> Answer:
+        """What the guest's agent answers."""

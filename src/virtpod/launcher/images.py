@@ -23,6 +23,7 @@ from virtpod.launcher.inotify import appears
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 DEFAULT_FOLDER = "disk"
 HANDOVER_TIMEOUT = 60
@@ -34,12 +35,23 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class ImageInvalid(Exception):
     """The image cannot back a disk; the text says why and what to do."""
 
+    reason = "ContainerDiskInvalid"
+
 
 def open_in_root(root: int, path: str, flags: int) -> int:
     """Opens `path` as if `root` (a folder's descriptor) were the root folder. Raises OSError."""
-    how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    return _open(root, path, flags, 0, RESOLVE_IN_ROOT)
+
+
+def open_beneath(folder: int, path: str, flags: int, mode: int = 0) -> int:
+    """Opens, or makes, `path` in `folder`, which no link leads out of. Raises OSError."""
+    return _open(folder, path, flags, mode, RESOLVE_BENEATH)
+
+
+def _open(folder: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve | RESOLVE_NO_MAGICLINKS)
     opened: int = _libc.syscall(
-        SYS_OPENAT2, root, os.fsencode(path), how, ctypes.c_size_t(len(how))
+        SYS_OPENAT2, folder, os.fsencode(path), how, ctypes.c_size_t(len(how))
     )
     if opened < 0:
         number = ctypes.get_errno()

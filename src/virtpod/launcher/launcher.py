@@ -27,13 +27,18 @@ from virtpod.launcher.log import log
 from virtpod.launcher.processes import Processes
 from virtpod.wire import codec
 from virtpod.wire.messages import (
+    Answer,
+    AskAgent,
     DomainChanged,
     Done,
+    Execute,
     Failed,
+    Freeze,
     Hello,
     Kill,
     Message,
     Pause,
+    Ping,
     Release,
     Request,
     Reset,
@@ -41,6 +46,7 @@ from virtpod.wire.messages import (
     SoftReboot,
     Stopping,
     Sync,
+    Thaw,
     Unpause,
     Welcome,
 )
@@ -55,7 +61,11 @@ UNSEEN_TIMEOUT = 30
 ASK_AGAIN = 2
 """Seconds after which a guest is asked to power off once more: one that was still booting did not
 hear it the first time."""
+FIRST_RETRY, LONGEST_RETRY = 10.0, 180.0
+"""Seconds after which a guest that an I/O error has stopped is let go on, doubled each time."""
 TERMINATION_LOG = "/dev/termination-log"
+WORDS = 3072
+"""Characters of a termination message: the kubelet keeps 4096 bytes."""
 
 
 class _Over(Exception):
@@ -110,6 +120,7 @@ class Launcher:
         self._ended = asyncio.Event()
         self._released = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
+        self._recovering: asyncio.Task[None] | None = None
         self._deadline = 0.0
         self._daemon: asyncio.Task[None] | None = None
 
@@ -163,8 +174,9 @@ class Launcher:
             await ended
         await self._wait_until_seen()
         last = self._hypervisor.last
-        crashed = last is not None and last.state == "Crashed"
-        return _complain(f"the guest ended: {last.reason}") if crashed and last else 0
+        if last is None or last.state != "Crashed":
+            return 0
+        return _complain(": ".join(filter(None, [f"the guest ended: {last.reason}", last.message])))
 
     async def _wait_until_seen(self) -> None:
         timeout = SEEN_TIMEOUT if self._peers else UNSEEN_TIMEOUT
@@ -176,6 +188,11 @@ class Launcher:
         self._send(domain)
         if domain.state in ("Shutoff", "Crashed"):
             self._ended.set()
+        if self._recovering is not None and not _stopped_by_io(domain):
+            self._recovering.cancel()
+            self._recovering = None
+        elif self._recovering is None and _stopped_by_io(domain):
+            self._recovering = self._helpers.create_task(self._recover())
 
     def _send(self, message: Message) -> None:
         for peer in self._peers:
@@ -194,6 +211,10 @@ class Launcher:
     async def _shut_down(self, grace: int) -> None:
         """The guest powers off within `grace` seconds, or is ended."""
         log("guest is asked to power off", grace=grace)
+        if grace <= 0:
+            with contextlib.suppress(Refused):
+                await self._hypervisor.destroy()
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while not self._ended.is_set():
@@ -206,6 +227,17 @@ class Launcher:
             log("guest did not power off in time and is ended")
             with contextlib.suppress(Refused):
                 await self._hypervisor.destroy()
+
+    async def _recover(self) -> None:
+        """Lets a guest go on that waits for its storage, again and again until it does; ends when
+        the guest is found in another state."""
+        pause = FIRST_RETRY
+        while True:
+            await asyncio.sleep(pause)
+            log("guest is let go on after an I/O error")
+            with contextlib.suppress(Refused):
+                await self._hypervisor.retry()
+            pause = min(pause * 2, LONGEST_RETRY)
 
     async def _conversation(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -252,10 +284,10 @@ class Launcher:
         if isinstance(request, Hello):
             return
         try:
-            await self._do(request)
+            answer: Answer = await self._do(request) or Done(id=request.id)
         except StartFailed as error:
             log("guest did not start", reason=error.reason, error=str(error))
-            answer: Message = Failed(
+            answer = Failed(
                 id=request.id, reason=error.reason, message=str(error), final=error.final
             )
         except Refused as error:
@@ -263,11 +295,9 @@ class Launcher:
         except Exception as error:  # a bug: the guest goes on, and the user must hear of it
             log("a request failed", request=type(request).__name__, error=format_exc())
             answer = Failed(id=request.id, reason="InternalError", message=repr(error))
-        else:
-            answer = Done(id=request.id)
         writer.write(codec.frame(answer))
 
-    async def _do(self, request: Request) -> None:
+    async def _do(self, request: Request) -> Answer | None:
         simple: dict[type, Callable[[], Awaitable[None]]] = {
             Kill: self._hypervisor.destroy,
             Pause: self._hypervisor.suspend,
@@ -290,8 +320,11 @@ class Launcher:
                 self._released.set()
                 if self._hypervisor.last is None:
                     self._stop.set()  # there never was a guest, and none is to come
+            case Freeze() | Thaw() | AskAgent() | Ping() | Execute():
+                return await self._hypervisor.ask_agent(request)
             case _:
                 await simple[type(request)]()
+        return None
 
     def _mine(self, request: Sync) -> None:
         uid = msgspec.json.decode(request.vmi, type=_Owned).metadata.get("uid")
@@ -305,8 +338,12 @@ class _Owned(msgspec.Struct):
     metadata: dict[str, object]
 
 
+def _stopped_by_io(domain: DomainChanged) -> bool:
+    return (domain.state, domain.reason) == ("Paused", "IOError")
+
+
 def _complain(message: str) -> int:
     log(message)
     with contextlib.suppress(OSError):
-        Path(TERMINATION_LOG).write_text(message)
+        Path(TERMINATION_LOG).write_text(message[:WORDS])
     return 1

@@ -13,10 +13,11 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from xml.etree import ElementTree
 
 import libvirt
@@ -24,11 +25,24 @@ from msgspec import structs
 
 from virtpod.domain import paths
 from virtpod.launcher.affinity import on_one_processor, release
+from virtpod.launcher.autopsy import Autopsy
 from virtpod.launcher.hypervisor import Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import Child, Processes
-from virtpod.wire.messages import DomainChanged, DomainState, InterfaceSeen
+from virtpod.wire.messages import (
+    AgentRequest,
+    Answer,
+    DomainChanged,
+    DomainState,
+    Done,
+    Execute,
+    InterfaceSeen,
+    Ping,
+)
+
+if TYPE_CHECKING:
+    from virtpod.launcher.agent import Agent
 
 T = TypeVar("T")
 
@@ -45,6 +59,12 @@ ENVIRONMENT = {
 }
 START_TIMEOUT = 30
 """Seconds until a daemon that does not answer is given up."""
+REAPED_WITHIN = 1.0
+"""Seconds for QEMU's exit code to come after libvirt has told its end."""
+SETTLED_AFTER = 1.0
+"""Seconds after which a guest that was resumed has met its I/O error again, or will not."""
+AGENT_REBOOT = 8
+"""Seconds that an agent has to reboot its guest; ACPI comes after it."""
 
 QEMU_CONF = """\
 stdio_handler = "file"
@@ -97,6 +117,10 @@ STOPPED_REASONS = {
 }
 
 
+IO_ERRORS = {"enospc": "no space left on the storage", "eio": "I/O error"}
+"""libvirt's words for what stopped a guest, in ours."""
+
+
 def quiet(context: object, error: object) -> None:
     """libvirt's Python binding prints every error besides raising it."""
 
@@ -111,6 +135,9 @@ class Libvirt:
         self._processes = processes
         self._changed = changed
         self._thread = ThreadPoolExecutor(1, "libvirt")
+        # A guest's agent may keep us waiting: it has a thread of its own, made when it comes.
+        self._agent_thread = ThreadPoolExecutor(1, "libvirt-agent")
+        self._agent: Agent | None = None
         self._connection: Any = None
         self._opened = 0
         self._domain: Any = None
@@ -118,6 +145,13 @@ class Libvirt:
         self._panicked = False
         self._last: DomainChanged | None = None
         self._described: dict[str, Any] = {}
+        self._autopsy = Autopsy(f"{CONFIG}/qemu/log/{name}.log")
+        self._trouble: dict[str, str] = {}
+        """Disks that had an I/O error since the guest last went on, and which."""
+        self._held = False
+        """The user wants the guest paused, whatever else has paused it."""
+        self._trying = False
+        """The guest was resumed to see whether it can go on: nobody need know yet."""
         self._qemu = 0
         self._looking: set[asyncio.Task[None]] = set()
         self._daemon: Child | None = None
@@ -193,12 +227,14 @@ class Libvirt:
         for event in (
             libvirt.VIR_DOMAIN_EVENT_ID_REBOOT,
             libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG,
-            libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR,
             libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
         ):
             connection.domainEventRegisterAny(
                 None, event, lambda *_: self._call(self._ask_again), None
             )
+        connection.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, self._io_error, None
+        )
         connection.domainEventRegisterAny(
             None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None
         )
@@ -218,27 +254,48 @@ class Libvirt:
     def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, _: object) -> None:
         self._call(self._on_lifecycle, event, detail)
 
+    def _io_error(
+        self, connection: Any, domain: Any, path: str, alias: str, action: int, why: str, _: object
+    ) -> None:
+        if action == libvirt.VIR_DOMAIN_EVENT_IO_ERROR_PAUSE:
+            self._call(self._on_io_error, alias.removeprefix("ua-") or path, why)
+
+    def _on_io_error(self, disk: str, why: str) -> None:
+        self._trouble[disk] = IO_ERRORS.get(why, why or "I/O error")
+        self._ask_again()
+
     def _on_lifecycle(self, event: int, detail: int) -> None:
         if event == libvirt.VIR_DOMAIN_EVENT_CRASHED:
             self._panicked = True
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
-            self._end(STOPPED_REASONS.get(detail, "Unknown"))
+            self._later(self._end(STOPPED_REASONS.get(detail, "Unknown")))
         else:
             self._ask_again()
 
-    def _end(self, reason: str) -> None:
+    async def _end(self, reason: str) -> None:
+        """Reports the end, a bad one with what can be found out about it."""
         if self.ended or self._last is None:
             return
-        state: DomainState = "Shutoff"
+        self._domain = None
         if self._panicked:
             reason = "Panicked"
-        if reason in ("Crashed", "Panicked", "Failed"):
-            state = "Crashed"
-        self._domain = None
-        self._report(state, reason)
+        if self._agent is not None:
+            self._agent.end()
+        if reason not in ("Crashed", "Panicked", "Failed"):
+            self._report("Shutoff", reason)
+            return
+        code = None
+        if self._qemu:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REAPED_WITHIN):
+                    code = await self._processes.exit_code(self._qemu)
+        self._report("Crashed", reason, self._autopsy.findings(reason, code))
 
     def _ask_again(self) -> None:
-        task = self._loop.create_task(self._refresh())
+        self._later(self._refresh())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._looking.add(task)
         task.add_done_callback(self._looking.discard)
 
@@ -250,11 +307,26 @@ class Libvirt:
             log("the domain cannot be looked at", error=str(error))
             return
         if found is not None:
-            self._report(*found)
+            self._attend_agent()
+            self._alive(*found)
         elif self._qemu and self._last is not None and not self.ended:
             # The daemon was away while the guest ended: QEMU's own exit code is what is left.
             code = await self._processes.exit_code(self._qemu)
-            self._end("Shutdown" if code == 0 else "Crashed")
+            await self._end("Shutdown" if code == 0 else "Crashed")
+
+    def _alive(self, state: DomainState, reason: str) -> None:
+        """Reports a guest that is there."""
+        if state == "Running":
+            if self._trying:
+                return
+            self._held = False
+            self._trouble.clear()
+        if (state, reason) != ("Paused", "IOError"):
+            self._report(state, reason)
+        elif self._held:
+            self._report(state, "User")
+        else:
+            self._report(state, reason, _spoken(self._trouble))
 
     def _look(self) -> tuple[DomainState, str] | None:
         try:
@@ -271,24 +343,67 @@ class Libvirt:
         named = PAUSED_REASONS.get(reason, "Unknown") if state == libvirt.VIR_DOMAIN_PAUSED else ""
         return STATES.get(state, "NoState"), named or "Unknown"
 
-    def _report(self, state: DomainState, reason: str) -> None:
-        new = DomainChanged(seq=0, state=state, reason=reason, started=True, **self._described)
+    def _report(self, state: DomainState, reason: str, message: str = "") -> None:
+        new = DomainChanged(
+            seq=0, state=state, reason=reason, message=message, started=True, **self._described
+        )
+        if self._agent is not None:
+            new = self._agent.onto(new)
         if self.ended or (self._last and new == structs.replace(self._last, seq=0)):
             return
         self._sequence += 1
         self._last = structs.replace(new, seq=self._sequence)
-        log("domain changed", state=state, reason=reason)
+        log("domain changed", state=state, reason=reason, **({"why": message} if message else {}))
         self._changed(self._last)
 
-    async def create(self, xml: str) -> None:
+    def _attend_agent(self) -> None:
+        """Begins to speak with the agent when there is one; until then nothing is imported."""
+        is_open = bool(self._described.get("agent_connected"))
+        if self._agent is None:
+            if not is_open or self.ended:
+                return
+            from virtpod.launcher.agent import Agent
+
+            self._agent = Agent(self._command_agent, self._agent_changed, self._runs)
+        self._agent.connected(is_open)
+
+    def _agent_changed(self) -> None:
+        if self._last is not None:
+            self._report(self._last.state, self._last.reason, self._last.message)
+
+    def _runs(self) -> bool:
+        return self._last is not None and self._last.state == "Running"
+
+    async def ask_agent(self, request: AgentRequest) -> Answer:
+        """What the guest's agent answers. Raises Refused."""
+        if self._last and self._last.state == "Paused" and isinstance(request, Ping | Execute):
+            # Nobody could answer, and that is no illness: a probe must not end a paused guest.
+            return Done(id=request.id)
+        if self._agent is None:
+            raise Refused("the guest agent is not connected")
+        return await self._agent.answer(request)
+
+    async def _command_agent(self, command: str, seconds: int) -> str:
+        import libvirt_qemu
+
+        try:
+            return await self._slowly(
+                lambda domain: str(libvirt_qemu.qemuAgentCommand(domain, command, seconds, 0))
+            )
+        except UnicodeDecodeError as error:
+            raise Refused(f"the guest agent's answer is no text: {error.reason}") from None
+
+    async def create(self, xml: str, *, paused: bool = False) -> None:
         """Defines and starts the domain in one call. Raises Refused."""
 
         def start() -> None:
-            self._domain = self._connection.createXML(xml)
+            flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+            self._domain = self._connection.createXML(xml, flags)
             self._described = _describe(self._domain.XMLDesc())
 
         await self._asked(start)
-        self._report("Running", "Unknown")
+        if not paused:
+            self._report("Running", "Unknown")
         await self._refresh()
 
     async def exists(self) -> bool:
@@ -297,27 +412,39 @@ class Libvirt:
 
     async def shutdown(self) -> None:
         """Asks the guest to power off: by ACPI, else by its agent."""
-
-        def ask() -> None:
-            try:
-                self._domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
-            except libvirt.libvirtError:
-                self._domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
-
-        await self._on_domain(ask)
+        try:
+            await self._on_domain(
+                lambda: self._domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+            )
+        except Refused:
+            await self._slowly(
+                lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+            )
 
     async def destroy(self) -> None:
         """Ends the guest now."""
         await self._on_domain(lambda: self._domain.destroy())
 
     async def suspend(self) -> None:
-        """Stops the guest's processors."""
+        """Stops the guest's processors; one that an I/O error has stopped stays so."""
         await self._on_domain(lambda: self._domain.suspend())
+        self._held = True
         await self._refresh()
 
     async def resume(self) -> None:
         """Lets the guest's processors go on."""
+        self._held = False
         await self._on_domain(lambda: self._domain.resume())
+        await self._refresh()
+
+    async def retry(self) -> None:
+        """Resumes a guest that an I/O error has stopped; told is only what lasts."""
+        self._trying = True
+        try:
+            await self._on_domain(lambda: None if self._held else self._domain.resume())
+            await asyncio.sleep(SETTLED_AFTER)
+        finally:
+            self._trying = False
         await self._refresh()
 
     async def reset(self) -> None:
@@ -325,8 +452,29 @@ class Libvirt:
         await self._on_domain(lambda: self._domain.reset())
 
     async def reboot(self) -> None:
-        """Asks the guest to reboot."""
-        await self._on_domain(lambda: self._domain.reboot())
+        """Asks the guest to reboot: by its agent, else by ACPI."""
+        if self._agent is not None and self._agent.is_open:
+            try:
+                async with asyncio.timeout(AGENT_REBOOT):
+                    await self._slowly(
+                        lambda domain: domain.reboot(libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT)
+                    )
+            except (Refused, TimeoutError) as error:
+                log("the guest agent does not reboot the guest", error=str(error))
+            else:
+                return
+        await self._on_domain(lambda: self._domain.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN))
+
+    async def _slowly(self, function: Callable[[Any], T]) -> T:
+        """What waits for the guest's agent, which may take a minute to be given up: in a thread of
+        its own, that nothing else waits for it."""
+        domain = self._domain
+        if domain is None:
+            raise Refused("the guest does not run")
+        try:
+            return await self._loop.run_in_executor(self._agent_thread, function, domain)
+        except libvirt.libvirtError as error:
+            raise Refused(error.get_error_message() or str(error)) from None
 
     async def _on_domain(self, function: Callable[[], object]) -> None:
         def ask() -> None:
@@ -429,6 +577,12 @@ def _alias(element: ElementTree.Element) -> str:
     alias = element.find("alias")
     name = alias.get("name", "") if alias is not None else ""
     return name.removeprefix("ua-") if name.startswith("ua-") else ""
+
+
+def _spoken(trouble: Mapping[str, str]) -> str:
+    """What keeps the guest, for users; "" where it is not known."""
+    disks = "; ".join(f"disk {disk}: {why}" for disk, why in sorted(trouble.items()))
+    return f"VMI was paused, an I/O error was detected ({disks})" if disks else ""
 
 
 def _dotted(version: int) -> str:

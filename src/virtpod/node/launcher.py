@@ -17,7 +17,18 @@ import msgspec
 
 from virtpod.node.peer import Peer
 from virtpod.wire import codec
-from virtpod.wire.messages import DomainChanged, Done, Failed, Hello, Request, Stopping, Welcome
+from virtpod.wire.messages import (
+    AgentTold,
+    Answer,
+    DomainChanged,
+    Done,
+    Executed,
+    Failed,
+    Hello,
+    Request,
+    Stopping,
+    Welcome,
+)
 
 WRITE_WITHIN = 10.0
 """Seconds for a launcher to take what it is sent."""
@@ -50,7 +61,7 @@ class Launcher:
 
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._closed = False
         self.welcome: Welcome | None = None
 
@@ -66,20 +77,20 @@ class Launcher:
         """Opens the conversation; the launcher's `welcome` comes when it comes."""
         await self._send(message)
 
-    async def request(self, make: Callable[[int], Request], within: float) -> None:
-        """Sends `make(id)` and waits for its `Done`.
+    async def request(self, make: Callable[[int], Request], within: float) -> Answer:
+        """Sends `make(id)` and waits for its `Done`, or what else answers it.
 
         Raises RequestFailed, ConnectionLost, TimeoutError (after which it may still happen).
         """
         if self._closed:
             raise ConnectionLost("the launcher is not connected")
         number = next(self._ids)
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
             async with asyncio.timeout(within):
                 await self._send(make(number))
-                await answer
+                return await answer
         finally:
             self._waiting.pop(number, None)
 
@@ -90,11 +101,11 @@ class Launcher:
                 match message:
                     case Welcome():
                         self.welcome = message
-                    case Done(id=number):
-                        self._answer(number, None)
-                    case Failed(id=number):
-                        failed = RequestFailed(message.reason, message.message, message.final)
-                        self._answer(number, failed)
+                    case Failed() as failed:
+                        error = RequestFailed(failed.reason, failed.message, failed.final)
+                        self._answer(failed, error)
+                    case Done() | AgentTold() | Executed():
+                        self._answer(message, None)
                     case DomainChanged() | Stopping():
                         self.on_event(message)
         finally:
@@ -115,12 +126,12 @@ class Launcher:
                 waiting.set_exception(lost)
         self.writer.close()
 
-    def _answer(self, number: int, error: Exception | None) -> None:
-        waiting = self._waiting.get(number)
+    def _answer(self, answer: Answer, error: Exception | None) -> None:
+        waiting = self._waiting.get(answer.id)
         if waiting is None or waiting.done():
             return  # its deadline has passed
         if error is None:
-            waiting.set_result(None)
+            waiting.set_result(answer)
         else:
             waiting.set_exception(error)
 

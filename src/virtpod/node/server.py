@@ -20,7 +20,19 @@ from aiohttp import web
 from virtpod.kube.serve import Certificate
 from virtpod.node.relay import MESSAGE_LIMIT, PROTOCOL, Busy, Seats, relay
 from virtpod.node.safepath import Unsafe
-from virtpod.wire.messages import Pause, Request, Reset, SoftReboot, Unpause
+from virtpod.render import guest_agent
+from virtpod.wire.messages import (
+    AgentTold,
+    Answer,
+    AskAgent,
+    Freeze,
+    Pause,
+    Request,
+    Reset,
+    SoftReboot,
+    Thaw,
+    Unpause,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +45,22 @@ BUTTONS: dict[str, Callable[[int], Request]] = {
     "reset": lambda number: Reset(id=number),
     "softreboot": lambda number: SoftReboot(id=number),
 }
+LOOKS: dict[str, tuple[Callable[[int], Request], Callable[[AgentTold], Any]]] = {
+    "guestosinfo": (lambda number: AskAgent(id=number, what="info"), guest_agent.info),
+    "userlist": (lambda number: AskAgent(id=number, what="users"), guest_agent.users),
+    "filesystemlist": (
+        lambda number: AskAgent(id=number, what="filesystems"),
+        guest_agent.filesystems,
+    ),
+}
+"""What the guest's agent is asked, and how its answer is put for users."""
+BUTTON_WITHIN = 10.0
+REBOOT_WITHIN = 20.0
+"""Seconds: an agent that does not hear is given up before ACPI is tried."""
+BODY_LIMIT = 64 * 1024
+FREEZE_REMEDY = "Its file systems are thawed again; look after the guest agent in the guest."
+FREEZE_WITHIN = 50.0
+"""Seconds for a guest to write out what it holds."""
 FAREWELL = 2.0
 """Seconds that streams under way get when the process is told to stop."""
 
@@ -55,8 +83,11 @@ class Guest(Protocol):
     def screen(self, file: str) -> socket.socket:
         """A connection to QEMU's socket of that name. Raises OSError, Unsafe."""
 
-    def press(self, button: Callable[[int], Request]) -> Awaitable[None]:
-        """Has the launcher do it, within a deadline. Raises NoGuest, Declined."""
+    def ask(self, make: Callable[[int], Request], within: float) -> Awaitable[Answer]:
+        """What the launcher answers. Raises NoGuest, Declined."""
+
+    def warn(self, reason: str, message: str) -> None:
+        """An event of the VMI."""
 
 
 class Console:
@@ -72,6 +103,10 @@ class Console:
             app.router.add_get(f"{VMIS}/{name}", self._stream, name=name)
         for name in BUTTONS:
             app.router.add_put(f"{VMIS}/{name}", self._button, name=name)
+        for name in LOOKS:
+            app.router.add_get(f"{VMIS}/{name}", self._look, name=name)
+        app.router.add_put(f"{VMIS}/freeze", self._freeze)
+        app.router.add_put(f"{VMIS}/unfreeze", self._thaw)
         return app
 
     @contextlib.asynccontextmanager
@@ -87,15 +122,47 @@ class Console:
 
     async def _button(self, request: web.Request) -> web.Response:
         name = request.path.rpartition("/")[2]
+        within = REBOOT_WITHIN if name == "softreboot" else BUTTON_WITHIN
+        await self._asked(request, BUTTONS[name], within)
+        return web.Response()
+
+    async def _look(self, request: web.Request) -> web.Response:
+        make, shown = LOOKS[request.path.rpartition("/")[2]]
+        told = await self._asked(request, make, BUTTON_WITHIN)
+        if not isinstance(told, AgentTold):
+            return _status(500, "InternalError", "virt-launcher answered something else")
+        return web.json_response(shown(told))
+
+    async def _freeze(self, request: web.Request) -> web.Response:
+        given = await request.content.read(BODY_LIMIT)
+        try:
+            timeout = guest_agent.unfreeze_timeout(given)
+        except ValueError as error:
+            return _status(400, "BadRequest", str(error))
+        try:
+            await self._asked(request, lambda n: Freeze(id=n, thaw_after=timeout), FREEZE_WITHIN)
+        except _Answer as answer:
+            self._guest(request).warn("FreezeError", f"{answer.message}. {FREEZE_REMEDY}")
+            raise
+        return web.Response()
+
+    async def _thaw(self, request: web.Request) -> web.Response:
+        await self._asked(request, lambda n: Thaw(id=n), FREEZE_WITHIN)
+        return web.Response()
+
+    async def _asked(
+        self, request: web.Request, make: Callable[[int], Request], within: float
+    ) -> Answer:
+        name = request.path.rpartition("/")[2]
         guest = self._guest(request)
         try:
-            await guest.press(BUTTONS[name])
+            answer = await guest.ask(make, within)
         except NoGuest as error:
-            return _status(503, "ServiceUnavailable", str(error))
+            raise _Answer(503, "ServiceUnavailable", str(error)) from None
         except Declined as error:
-            return _status(500, "InternalError", f"{name} failed: {error}")
-        log.info("done for virt-api", extra={"button": name, "vmi": guest.uid})
-        return web.Response()
+            raise _Answer(500, "InternalError", f"{name} failed: {error}") from None
+        log.info("done for virt-api", extra={"what": name, "vmi": guest.uid})
+        return answer
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         name = request.path.rpartition("/")[2]
@@ -134,13 +201,16 @@ class Console:
         try:
             return self._find(request.match_info["namespace"], request.match_info["name"])
         except NoGuest as error:
-            raise _Answer(_status(404, "NotFound", str(error))) from None
+            raise _Answer(404, "NotFound", str(error)) from None
 
 
 class _Answer(Exception):
-    def __init__(self, response: web.Response) -> None:
-        super().__init__(response.text)
-        self.response = response
+    """Ends a request with a Status."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.response = _status(code, reason, message)
 
 
 @web.middleware

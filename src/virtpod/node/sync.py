@@ -40,6 +40,7 @@ from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.events import Recorder
 from virtpod.kube.loop import Acts, Loop
+from virtpod.kube.plan import Reference
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.kube.store import Informer
 from virtpod.node import network, pods
@@ -51,6 +52,7 @@ from virtpod.node.safepath import Unsafe, connected, open_beneath
 from virtpod.node.server import Declined, NoGuest
 from virtpod.node.steps.devices import hand_over
 from virtpod.wire.messages import (
+    Answer,
     DomainChanged,
     Hello,
     Link,
@@ -139,6 +141,7 @@ class NodeSync:
         ways: Ways | None = None,
     ) -> None:
         self.client = client
+        self.recorder = recorder
         self.place = place
         self.inotify = inotify
         self.ways = ways or Ways()
@@ -543,19 +546,25 @@ class HostedGuest:
             raise
         return connection
 
-    async def press(self, button: Callable[[int], Request]) -> None:
-        """Has the launcher do it. Raises NoGuest, Declined."""
+    async def ask(self, make: Callable[[int], Request], within: float = TELL_WITHIN) -> Answer:
+        """What the launcher answers. Raises NoGuest, Declined."""
         launcher = self.attended.launcher
         if launcher is None:
             raise NoGuest("virt-launcher is out of reach")
         try:
-            await launcher.request(button, TELL_WITHIN)
+            return await launcher.request(make, within)
         except ConnectionLost as error:
             raise NoGuest("virt-launcher went away") from error
         except RequestFailed as error:
             raise Declined(error.message) from error
         except TimeoutError as error:
-            raise NoGuest(f"virt-launcher did not answer within {TELL_WITHIN:.0f} s") from error
+            raise NoGuest(f"virt-launcher did not answer within {within:.0f} s") from error
+
+    def warn(self, reason: str, message: str) -> None:
+        """An event of the VMI."""
+        pod = self.attended.pod
+        about = Reference(VMIS.api_version, VMIS.kind, pod.namespace, pod.vmi_name, pod.vmi_uid)
+        self.sync.recorder.event(about, "Warning", reason, message)
 
 
 def _is_there(directory: int, name: str) -> bool:

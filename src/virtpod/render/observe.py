@@ -7,7 +7,7 @@ from typing import Any
 
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.features import ALL
-from virtpod.wire.messages import DomainChanged
+from virtpod.wire.messages import DomainChanged, InterfaceSeen
 
 
 def observe(vmi: VMI, domain: DomainChanged, pod_ips: Sequence[str]) -> dict[str, Any]:
@@ -22,7 +22,21 @@ def observe(vmi: VMI, domain: DomainChanged, pod_ips: Sequence[str]) -> dict[str
     interfaces = status.get("interfaces")
     if interfaces and pod_ips:
         interfaces[0] |= {"ipAddress": pod_ips[0], "ipAddresses": list(pod_ips)}
+    if others := [_only_agents(each) for each in domain.interfaces if not each.name]:
+        status["interfaces"] = [*(interfaces or ()), *others]
     return status
+
+
+def _only_agents(seen: InterfaceSeen) -> dict[str, Any]:
+    """An interface that the guest made itself."""
+    shown: dict[str, Any] = {
+        "mac": seen.mac,
+        "interfaceName": seen.interface_name,
+        "infoSource": seen.source,
+    }
+    if seen.addresses:
+        shown |= {"ipAddress": seen.addresses[0], "ipAddresses": list(seen.addresses)}
+    return shown
 
 
 def blocks_migration(vmi: VMI) -> list[str]:

@@ -122,6 +122,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
     if "memory" in limits:
         limits["memory"] = str(int(limits["memory"]) + extra)
     devices = {name: value for name, value in limits.items() if "/" in name}
+    blocks = _joined(parts, "devices")
     return {
         "name": "compute",
         "image": cluster.launcher_image,
@@ -155,7 +156,8 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             "runAsUser": paths.QEMU_UID,
             "runAsGroup": paths.QEMU_UID,
         },
-        "volumeMounts": _unique([*_mounts(), *_joined(parts, "mounts")], key="mountPath"),
+        "volumeMounts": _unique([*_mounts(), *_joined(parts, "mounts")]),
+        **({"volumeDevices": blocks} if blocks else {}),
         "ports": [
             {"containerPort": port.port, "protocol": port.protocol or "TCP"}
             | ({"name": port.name} if port.name else {})
@@ -195,6 +197,7 @@ def _joined(parts: list[PodPart], attribute: str) -> list[Json]:
     return [item for part in parts for item in getattr(part, attribute)]
 
 
-def _unique(items: list[Json], key: str = "name") -> list[Json]:
-    """Two features may want the same volume: it is there once."""
-    return list({item[key]: item for item in items}.values())
+def _unique(items: list[Json]) -> list[Json]:
+    """Two features may want the same thing: it is there once. Different things of one name both
+    stay, for the API server to refuse: a user's volume must not take the place of one of ours."""
+    return [item for index, item in enumerate(items) if item not in items[:index]]

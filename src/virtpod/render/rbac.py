@@ -95,8 +95,9 @@ CONTROLLER = Account(
         Rule("", ("pods",), (*READ, "create", "delete")),
         Rule("", ("pods/status",), ("patch",)),
         Rule("", ("nodes",), (*READ, "patch")),
+        Rule("", ("persistentvolumeclaims",), READ),
+        Rule("apps", ("controllerrevisions",), ("get", "list", "create", "delete")),
         # Why a VMI that stands still does so.
-        Rule("", ("persistentvolumeclaims",), ("get",)),
         Rule("", ("events",), ("list",)),
         EVENTS,
     ),

@@ -93,6 +93,43 @@ class Reset(Message, frozen=True, tag="reset"):
     id: int
 
 
+class Freeze(Message, frozen=True, tag="freeze"):
+    """Has the agent freeze the guest's file systems; `thaw_after` seconds (0: never) it is undone
+    by itself."""
+
+    id: int
+    thaw_after: float
+
+
+class Thaw(Message, frozen=True, tag="thaw"):
+    """Has the agent thaw the guest's file systems."""
+
+    id: int
+
+
+class AskAgent(Message, frozen=True, tag="askAgent"):
+    """Asks the agent; answered by `AgentTold`."""
+
+    id: int
+    what: Literal["info", "users", "filesystems"]
+
+
+class Ping(Message, frozen=True, tag="ping"):
+    """Whether the agent answers within `within` seconds: for the pod's probes."""
+
+    id: int
+    within: float
+
+
+class Execute(Message, frozen=True, tag="execute"):
+    """Has the agent run a program in the guest; answered by `Executed`: for the pod's probes."""
+
+    id: int
+    command: str
+    arguments: list[str] = []
+    within: float = 1
+
+
 class SoftReboot(Message, frozen=True, tag="softreboot"):
     """Asks the guest to reboot (agent, else ACPI)."""
 
@@ -105,7 +142,10 @@ class Release(Message, frozen=True, tag="release"):
     id: int
 
 
-Request = Hello | Sync | Shutdown | Kill | Pause | Unpause | Reset | SoftReboot | Release
+AgentRequest = Freeze | Thaw | AskAgent | Ping | Execute
+Request = (
+    Hello | Sync | Shutdown | Kill | Pause | Unpause | Reset | SoftReboot | Release | AgentRequest
+)
 
 # --- virt-launcher to virt-handler
 
@@ -145,10 +185,74 @@ class InterfaceSeen(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=Tru
     """A guest interface as the domain (or its agent) reports it."""
 
     name: str
+    """The VMI interface's name; "" for one that only the agent knows."""
     mac: str = ""
     interface_name: str = ""
     addresses: list[str] = []
     source: str = "domain"
+
+
+class GuestOS(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """What the agent says of the guest's operating system."""
+
+    id: str = ""
+    name: str = ""
+    pretty_name: str = ""
+    version: str = ""
+    version_id: str = ""
+    kernel_release: str = ""
+    kernel_version: str = ""
+    machine: str = ""
+
+
+class GuestUser(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """Somebody who is logged in."""
+
+    name: str
+    domain: str = ""
+    login_time: float = 0
+
+
+class GuestDisk(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """A disk below a file system."""
+
+    bus: str = ""
+    serial: str = ""
+
+
+class GuestFileSystem(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """A mounted file system of the guest."""
+
+    name: str
+    mount_point: str = ""
+    type: str = ""
+    used: int = 0
+    total: int = 0
+    disks: list[GuestDisk] = []
+
+
+class AgentTold(Message, frozen=True, tag="agentTold"):
+    """Answers `AskAgent`: what was asked for is filled in. All of it is the guest's own word,
+    already cut to a bearable size."""
+
+    id: int
+    version: str = ""
+    commands: list[str] = []
+    """Those that are enabled."""
+    hostname: str = ""
+    timezone: str = ""
+    frozen: bool = False
+    os: GuestOS | None = None
+    users: list[GuestUser] = []
+    filesystems: list[GuestFileSystem] = []
+
+
+class Executed(Message, frozen=True, tag="executed"):
+    """Answers `Execute`."""
+
+    id: int
+    code: int
+    output: str = ""
 
 
 class DomainChanged(Message, frozen=True, tag="domain"):
@@ -167,6 +271,9 @@ class DomainChanged(Message, frozen=True, tag="domain"):
     target_devices: dict[str, str] = {}
     interfaces: list[InterfaceSeen] = []
     agent_connected: bool = False
+    os: GuestOS | None = None
+    frozen: bool = False
+    """The guest's file systems are frozen."""
     started: bool = False
     """The guest has run at some time in this launcher."""
 
@@ -178,4 +285,5 @@ class Stopping(Message, frozen=True, tag="stopping"):
 
 
 Event = DomainChanged | Stopping
-Reply = Welcome | Done | Failed | DomainChanged | Stopping
+Answer = Done | Failed | AgentTold | Executed
+Reply = Welcome | Answer | DomainChanged | Stopping

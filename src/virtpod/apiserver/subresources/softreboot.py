@@ -5,9 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from virtpod.api.traits import acpi
-from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.apiserver.call import Call
-from virtpod.apiserver.subresources._node import forward, paused
+from virtpod.apiserver.subresources._node import agent_connected, forward, paused
+
+REBOOT_WITHIN = 25.0
+"""Seconds: an agent that does not hear is given up before ACPI is tried."""
 
 
 async def vmi(call: Call) -> web.Response:
@@ -17,13 +19,6 @@ async def vmi(call: Call) -> web.Response:
         raise call.vmi_conflict("VM is not running")
     if paused(vmi):
         raise call.vmi_conflict("VMI is paused")
-    if not _agent_connected(vmi) and not acpi(vmi):
+    if not agent_connected(vmi) and not acpi(vmi):
         raise call.vmi_conflict("VMI neither have the agent connected nor the ACPI feature enabled")
-    return await forward(call, vmi, "softreboot")
-
-
-def _agent_connected(vmi: VirtualMachineInstance) -> bool:
-    return any(
-        condition.type == "AgentConnected" and condition.status == "True"
-        for condition in vmi.status.conditions or ()
-    )
+    return await forward(call, vmi, "softreboot", within=REBOOT_WITHIN)

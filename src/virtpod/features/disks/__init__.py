@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
+from virtpod.api.vmi import PersistentVolumeClaimInfo
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import Volume
 from virtpod.domain import paths
 from virtpod.domain.facts import DiskImage, Guest
+from virtpod.domain.quantity import bytes_of
+from virtpod.domain.steps import BootStep, MakeRaw
+from virtpod.features.contract import Json, PodPart
+
+Access = Literal["writes", "reads", "shares"]
+"""How a guest uses a claim. Only guests that all read it, or all share it, may have it at once."""
+
+TOLERANCE = 10
+"""Percent that a claim's file system may lack of what was asked for, for its own records."""
 
 
 def source(volume: Volume) -> str:
@@ -28,17 +39,107 @@ def backing(vmi: VMI, volume: Volume, facts: Guest) -> DiskImage | None:
     """The file that QEMU opens for the volume; None where the volume is no disk (yet)."""
     meta = vmi.metadata
     namespace, name = meta.namespace or "", meta.name or ""
-    if volume.container_disk:
+    if volume.container_disk or volume.ephemeral:
         given = facts.images.get(volume.name)
-        return given and DiskImage(paths.overlay(volume.name), "qcow2", given.size)
+        # The whole chain is opened in one way.
+        direct = False if given and given.direct is False else None
+        return given and DiskImage(paths.overlay(volume.name), "qcow2", given.size, direct=direct)
     if volume.cloud_init_no_cloud:
         return DiskImage(paths.cloud_init_iso(namespace, name, "noCloud"))
     if volume.cloud_init_config_drive:
         return DiskImage(paths.cloud_init_iso(namespace, name, "configdrive"))
     if volume.empty_disk:
         return DiskImage(f"{paths.EMPTY_DISKS}/{volume.name}.qcow2", "qcow2")
+    if claim(volume):
+        return facts.images.get(volume.name)
     return None
 
 
-WORKING = ("containerDisk", "cloudInitNoCloud", "cloudInitConfigDrive", "emptyDisk")
+WORKING = (
+    "containerDisk",
+    "cloudInitNoCloud",
+    "cloudInitConfigDrive",
+    "dataVolume",
+    "emptyDisk",
+    "ephemeral",
+    "persistentVolumeClaim",
+)
 """The sources that `backing` knows."""
+
+
+# Volumes that are persistent volume claims.
+
+
+def claim(volume: Volume) -> str:
+    """The name of the claim behind the volume, "" where none is. A data volume's has its name."""
+    if volume.persistent_volume_claim:
+        return volume.persistent_volume_claim.claim_name
+    if volume.ephemeral and volume.ephemeral.persistent_volume_claim:
+        return volume.ephemeral.persistent_volume_claim.claim_name
+    return volume.data_volume.name if volume.data_volume else ""
+
+
+def claims(vmi: VMI) -> dict[str, Access]:
+    """The claims that the guest's disks need, each with the strongest use that is made of it."""
+    used: dict[str, Access] = {}
+    for volume in vmi.spec.volumes or ():
+        name = claim(volume)
+        if name and used.get(name) != "writes":
+            used[name] = access(vmi, volume)
+    return used
+
+
+def access(vmi: VMI, volume: Volume) -> Access:
+    disks = vmi.spec.domain.devices.disks or ()
+    disk = next((disk for disk in disks if disk.name == volume.name), None)
+    if disk is not None and disk.shareable:
+        return "shares"
+    target = disk and (disk.disk or disk.lun)
+    if read_only(volume) or (disk and disk.cdrom) or (target and target.readonly):
+        return "reads"
+    return "writes"
+
+
+def read_only(volume: Volume) -> bool:
+    """Whether the pod itself gets the volume for reading only."""
+    given = volume.persistent_volume_claim
+    return bool(volume.ephemeral or (given and given.read_only))
+
+
+def claim_info(vmi: VMI, volume: Volume) -> PersistentVolumeClaimInfo | None:
+    """What virt-controller has noted of the claim."""
+    for status in vmi.status.volume_status or ():
+        if status.name == volume.name:
+            return status.persistent_volume_claim_info
+    return None
+
+
+def claim_pod(vmi: VMI, volumes: Iterable[Volume]) -> PodPart:
+    """The claims as volumes of the pod; compute gets each as a folder or as a device."""
+    given, mounts, devices = [], [], []
+    for volume in volumes:
+        reference: Json = {"claimName": claim(volume)}
+        if read_only(volume):
+            reference["readOnly"] = True
+        given.append({"name": volume.name, "persistentVolumeClaim": reference})
+        info = claim_info(vmi, volume)
+        if info and info.volume_mode == "Block":
+            devices.append({"name": volume.name, "devicePath": paths.claim_device(volume.name)})
+        else:
+            folder = paths.claim_folder(volume.name)
+            mounts.append({"name": volume.name, "mountPath": folder})
+    return PodPart(volumes=tuple(given), mounts=tuple(mounts), devices=tuple(devices))
+
+
+def claim_boot(vmi: VMI, volumes: Iterable[Volume], facts: Guest) -> Iterable[BootStep]:
+    """A disk file for each claim that has none: as large as the claim, without its bytes."""
+    for volume in volumes:
+        image = facts.images.get(volume.name)
+        info = claim_info(vmi, volume)
+        if image is None or image.size or image.block or info is None:
+            continue
+        size = bytes_of(
+            (info.capacity or {}).get("storage") or (info.requests or {}).get("storage") or 0
+        )
+        least = size * (100 - TOLERANCE) // 100
+        yield MakeRaw(paths.claim_folder(volume.name), paths.DISK_FILE, size, least)

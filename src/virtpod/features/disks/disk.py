@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from virtpod.api.disks import CDRomTarget, Disk, DiskTarget
 from virtpod.api.traits import virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import Volume
-from virtpod.domain.facts import Cluster, Guest
+from virtpod.domain.facts import Cluster, DiskImage, Guest
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import (
     DUPLICATE,
@@ -23,7 +25,7 @@ from virtpod.features.contract import (
     Json,
     always,
 )
-from virtpod.features.disks import WORKING, backing, source, sources
+from virtpod.features.disks import WORKING, backing, read_only, source, sources
 from virtpod.wire.messages import DomainChanged
 
 BUSES = ("virtio", "sata", "scsi", "usb")
@@ -226,6 +228,7 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
         used = bus(disk)
         kind = "cdrom" if disk.cdrom else "lun" if disk.lun else "disk"
         target = disk.disk or disk.lun or disk.cdrom
+        cache = "none" if disk.shareable else disk.cache or _cache(image, facts)
         tray = disk.cdrom.tray if disk.cdrom and disk.cdrom.tray == "open" else None
         yield E(
             "disk",
@@ -233,14 +236,18 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
                 "driver",
                 name="qemu",
                 type=image.format,
-                cache="none" if disk.shareable else disk.cache or _cache(facts),
-                io=disk.io,
+                cache=cache,
+                io=disk.io or ("native" if image.block and cache == "none" else None),
                 error_policy=disk.error_policy or "stop",
                 discard="unmap",
             ),
             E("source", **{"dev" if image.block else "file": image.path}),
             E("target", dev=names[disk.name], bus=used, tray=tray),
-            E("readonly") if kind == "cdrom" or (target and target.readonly) else None,
+            E("readonly")
+            if kind == "cdrom"
+            or (target and target.readonly)
+            or (read_only(volume) and not volume.ephemeral)
+            else None,
             E("shareable") if disk.shareable else None,
             E("serial", disk.serial) if disk.serial else None,
             E("boot", order=disk.boot_order) if disk.boot_order else None,
@@ -251,15 +258,19 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
         )
 
 
-def _cache(facts: Guest) -> str:
-    return "none" if facts.direct_io else "writethrough"
+def _cache(image: DiskImage, facts: Guest) -> str:
+    direct = facts.direct_io if image.direct is None else image.direct
+    return "none" if direct else "writethrough"
 
 
 def observe(part: VMI, vmi: VMI, domain: DomainChanged) -> Json:
     devices = domain.target_devices
-    volumes = [
-        {"name": volume.name, "target": devices.get(disk.name, "")} for disk, volume in joined(vmi)
-    ]
+    known = {status.name: status for status in vmi.status.volume_status or ()}
+    volumes: list[Json] = []
+    for disk, volume in joined(vmi):
+        # What virt-controller noted of a claim stays.
+        noted = msgspec.to_builtins(known[volume.name]) if volume.name in known else {}
+        volumes.append(noted | {"name": volume.name, "target": devices.get(disk.name, "")})
     return {"volumeStatus": sorted(volumes, key=lambda v: v["name"])} if volumes else {}
 
 

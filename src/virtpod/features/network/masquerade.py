@@ -177,9 +177,10 @@ def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
             {
                 "name": nic.name,
                 "mac": (seen and seen.mac) or mac(vmi, nic),
-                "infoSource": "domain",
+                "infoSource": (seen and seen.source) or "domain",
                 "podInterfaceName": POD_LINK,
                 "queueCount": 1,
+                **({"interfaceName": seen.interface_name} if seen and seen.interface_name else {}),
             }
         ]
     }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from virtpod.domain.steps import BootStep, MakeIso, MakeOverlay, MakeQcow2, Run, WriteFile
+from virtpod.domain.steps import BootStep, MakeIso, MakeOverlay, MakeQcow2, MakeRaw, Run, WriteFile
+from virtpod.launcher.images import ImageInvalid
 from virtpod.launcher.processes import Processes, ToolFailed, keep
-from virtpod.launcher.steps import files, iso, qcow2
+from virtpod.launcher.steps import files, iso, qcow2, raw
 
 
 class Steps:
@@ -19,12 +20,12 @@ class Steps:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def perform(self, steps: Sequence[BootStep]) -> None:
-        """Raises ToolFailed or OSError of the first step that failed."""
+        """Raises ToolFailed, ImageInvalid or OSError of the first step that failed."""
         try:
             async with asyncio.TaskGroup() as group:
                 for step in steps:
                     group.create_task(self._perform(step))
-        except* (ToolFailed, OSError) as errors:
+        except* (ToolFailed, ImageInvalid, OSError) as errors:
             raise errors.exceptions[0] from None
 
     async def _perform(self, step: BootStep) -> None:
@@ -37,6 +38,8 @@ class Steps:
                 await qcow2.overlay(step, self._processes)
             case MakeQcow2():
                 await qcow2.empty(step, self._processes)
+            case MakeRaw():
+                raw.make(step)
             case Run():
                 if step.name not in self._running:
                     helper = keep(self._processes, step.name, step.argv, dict(step.env))

@@ -37,6 +37,18 @@ def container_disk_invalid(case: Case) -> Found | None:
 
 
 @rule(
+    "ClaimInvalid",
+    "broken",
+    "A claim for a disk is a block device, or holds the one file disk.img, readable and writable "
+    "by group 107.",
+)
+def claim_invalid(case: Case) -> Found | None:
+    """A claim's volume holds no disk that can be used."""
+    text = _start_failure("ClaimInvalid")(case)
+    return _told(case, f"A claim cannot be used as a disk: {text}") if text else None
+
+
+@rule(
     "DomainRefused",
     "broken",
     "libvirt's words name the device or the setting: correct it in the VM's spec. What was asked "
@@ -77,11 +89,15 @@ def start_timeout(case: Case) -> Found | None:
     return _told(case, text[:1].upper() + text[1:]) if text else None
 
 
+ELSEWHERE = ("FailedCreate", "FailedPvcNotFound", "VolumeInUse")
+"""Reasons that other rules read, and that may be out of date where those found nothing."""
+
+
 @rule("StartFailed", "broken", "Mend what it names; it is tried again by itself.")
 def start_failed(case: Case) -> Found | None:
     """The guest could not be started, for another reason."""
     told = case.not_synchronized
-    if not case.starting or not told.get("message") or told.get("reason") == "FailedCreate":
+    if not case.starting or not told.get("message") or told.get("reason") in ELSEWHERE:
         return None
     if case.scheduling and case.pod is not None:
         return None  # of a pod on its way the rules above say all
@@ -297,6 +313,7 @@ def runs(case: Case) -> Found | None:
 
 START: tuple[Rule, ...] = (
     container_disk_invalid,
+    claim_invalid,
     domain_refused,
     preparation_failed,
     network_failed,

@@ -229,7 +229,10 @@ def evicted(case: Case) -> Found | None:
 def oom_killed(case: Case) -> Found | None:
     """The launcher's container used more memory than it may, and the kernel killed it."""
     over = _terminated(case)
-    if over.get("reason") != "OOMKilled":
+    # The kernel may have killed QEMU alone; then the launcher tells, and with it the event.
+    told = [str(event.get("message")) for event in case.life_events("Stopped")[:1]]
+    said = " ".join([str(over.get("reason")), str(over.get("message")), *told])
+    if case.phase == "Running" or "OOMKilled" not in said:
         return None
     limits = [
         ((container.get("resources") or {}).get("limits") or {}).get("memory")
@@ -240,7 +243,10 @@ def oom_killed(case: Case) -> Found | None:
     return Found(
         f"It used more memory than its pod may{room}, and the kernel killed it.",
         "",
-        (f"compute exited with {over.get('exitCode')}: OOMKilled",),
+        (
+            f"compute exited with {over.get('exitCode')}: {over.get('reason')}" if over else "",
+            *told,
+        ),
         case.pod_reference(),
     )
 
@@ -285,7 +291,9 @@ def pod_deleted(case: Case) -> Found | None:
     """Somebody deleted the pod, and the guest with it."""
     if case.phase != "Failed":
         return None
+    # A pod that has ended is taken away by virt-controller itself.
     going = bool(((case.pod or {}).get("metadata") or {}).get("deletionTimestamp"))
+    going = going and not _terminated(case)
     gone = case.told("Ready").get("reason") == "PodNotExists"
     if not going and not (gone and case.pod is None):
         return None

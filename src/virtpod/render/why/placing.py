@@ -60,11 +60,10 @@ def said(case: Case) -> str:
     """The scheduler's message; "" where the pod is placed, or waits for nothing of it."""
     if not case.scheduling:
         return ""
-    for obj in (case.pod, case.vmi):
-        found = condition(obj or {}, "PodScheduled") or {}
-        if found.get("status") == "False" and found.get("reason") == "Unschedulable":
-            return str(found.get("message") or "it cannot be scheduled")
-    return ""
+    found = condition(case.pod or {}, "PodScheduled") or {}
+    if found.get("status") != "False" or found.get("reason") != "Unschedulable":
+        return ""
+    return str(found.get("message") or "it cannot be scheduled")
 
 
 def selector(case: Case) -> dict[str, str]:

@@ -11,6 +11,7 @@ from virtpod.render.why.case import Case, Found, Rule, ended, line, listed, rule
 DEFAULT = "storageclass.kubernetes.io/is-default-class"
 
 _NOT_FOUND = re.compile(r'persistentvolumeclaim "([^"]+)" not found', re.IGNORECASE)
+_AWAITED = re.compile(r"PVC [^/\s]+/(\S+) does not exist")
 _MISSING = re.compile(r'\b(secret|configmap) "([^"]+)" not found', re.IGNORECASE)
 _REFERENCES = re.compile(r"references non-existent (secret|config) key: (\S+)", re.IGNORECASE)
 _MOUNT = re.compile(r'for volume "([^"]+)"')
@@ -35,10 +36,10 @@ def pvc_not_found(case: Case) -> Found | None:
     if match := _NOT_FOUND.search(text):
         names.append(match[1])
     told = str(case.not_synchronized.get("message") or "")
-    if case.not_synchronized.get("reason") == "FailedPvcNotFound" and not names:
-        if case.seen.pvcs is None or not case.claims:
-            return Found(ended(told), "", (), case.vmi_reference())
-        return None  # it has been made in the meantime
+    awaited = _AWAITED.search(told)
+    # What was looked for by us is the younger news.
+    if awaited and (case.seen.pvcs or {}).get(awaited[1]) is None:
+        names.append(awaited[1])
     if not names:
         return None
     name = next((each for each in case.claims if each in names), names[0])
@@ -171,6 +172,12 @@ def volume_in_use(case: Case) -> Found | None:
     """A volume that one node, or one pod, may use at a time is in use."""
     if not _waits(case):
         return None
+    if case.not_synchronized.get("reason") == "VolumeInUse":
+        told = str(case.not_synchronized.get("message") or "its volume is in use")
+        return Found(ended(told), "", (), case.vmi_reference())
+    broken = case.not_synchronized
+    if broken.get("reason") == "VolumeInUse":
+        return Found(ended(str(broken.get("message") or "")), "", (), case.vmi_reference())
     for why in placing.reasons(placing.said(case)):
         if "in use by another pod with ReadWriteOncePod" in why or "volume use conflict" in why:
             return Found(

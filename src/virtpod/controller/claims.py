@@ -1,0 +1,118 @@
+"""Who has which claim, as far as this controller's caches and its own last decisions tell.
+
+Two VMIs that appear together must not both be given a claim that only one may have: the first that
+is looked at reserves it. The caches may lag behind that decision; the reservation does not.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import msgspec
+
+from virtpod.controller.held import Held
+from virtpod.controllers import claims, lifecycle, vmi
+from virtpod.kube import errors
+from virtpod.kube.client import Client
+from virtpod.kube.resources import PVCS, Key, Obj
+from virtpod.kube.store import Informer
+
+
+class Claims:
+    """`again` is called for each VMI whose claims are to be looked at once more."""
+
+    def __init__(self, client: Client, vmis: Informer[Held], pods: Informer[Held]) -> None:
+        self.again: Callable[[Key], None] = lambda _key: None
+        self.known: Informer[Obj] = Informer(client, PVCS, project=_project)
+        self._client = client
+        self._vmis = vmis
+        self._pods = pods
+        self._reserved: defaultdict[Key, set[str]] = defaultdict(set)
+        """By claim: the uids of the VMIs that it was given to."""
+        self._awaited: defaultdict[Key, set[Key]] = defaultdict(set)
+        """By claim: the VMIs that wait for it."""
+        self.known.on_change(lambda key, _old, _new: self._changed(key))
+        vmis.on_change(self._vmi_changed)
+        pods.on_change(self._pod_changed)
+
+    async def seen(self, key: Key, obj: Obj) -> tuple[dict[str, Obj], dict[str, str]]:
+        """What is known of each claim that is there; of those that another VMI has, its name.
+
+        Where nothing is in its way, the claims are the VMI's from now on.
+        """
+        uses = claims.uses(obj)
+        found: dict[str, Obj] = {}
+        for name in uses:
+            claim = Key(key.namespace, name)
+            # First listed, then looked for: what changes from here on calls the VMI again.
+            self._awaited[claim].add(key)
+            if (known := self.known.get(claim) or await self._asked(claim)) is not None:
+                found[name] = known
+        # From here to the reservation nothing else gets its turn.
+        held = {name: who for name, use in uses.items() if (who := self._holder(key, name, use))}
+        if len(found) == len(uses) and not held:
+            for name in uses:
+                self._awaited[Key(key.namespace, name)].discard(key)
+                self._reserved[Key(key.namespace, name)].add(obj["metadata"]["uid"])
+        return found, held
+
+    def give_back(self, key: Key, obj: Obj) -> None:
+        """Its pod was not taken: somebody else may have what it would have used."""
+        self._release(key.namespace, claims.named(obj), obj["metadata"]["uid"])
+
+    async def _asked(self, claim: Key) -> Obj | None:
+        try:
+            return claims.info(await self._client.get(PVCS, claim))
+        except errors.NotFound:
+            return None
+
+    def _holder(self, key: Key, name: str, use: str) -> str:
+        """The name of a VMI that has the claim and leaves no room for this use; "" if none."""
+        claim = Key(key.namespace, name)
+        for other in self._vmis.keys_by("claim", claim):
+            held = self._vmis.get(other)
+            if other == key or held is None:
+                continue
+            obj = held.object
+            theirs = claims.uses(obj).get(name, "")
+            if not claims.together(use, theirs) and self._has(claim, held.uid, obj):
+                return other.name
+        return ""
+
+    def _has(self, claim: Key, uid: str, obj: Obj) -> bool:
+        if pods := self._pods.by("owner", uid):
+            return not all(vmi.lies(pod.object) for pod in pods)
+        phase = lifecycle.phase_of(obj)
+        if phase in ("", "Pending"):
+            return uid in self._reserved.get(claim, ())
+        return phase not in lifecycle.FINAL
+
+    def _vmi_changed(self, key: Key, old: Held | None, new: Held | None) -> None:
+        if old is not None and (new is None or new.uid != old.uid):
+            self._release(key.namespace, old.claims, old.uid)
+        for name in new.claims if new else ():
+            self._changed(Key(key.namespace, name), but=key)
+
+    def _pod_changed(self, key: Key, old: Held | None, new: Held | None) -> None:
+        pod = new or old
+        owner = self._vmis.get(Key(key.namespace, pod.owner_name)) if pod else None
+        for name in owner.claims if owner else ():
+            self._changed(Key(key.namespace, name))
+
+    def _release(self, namespace: str, names: list[str] | tuple[str, ...], uid: str) -> None:
+        for name in names:
+            claim = Key(namespace, name)
+            self._reserved[claim].discard(uid)
+            if not self._reserved[claim]:
+                del self._reserved[claim]
+            self._changed(claim)
+
+    def _changed(self, claim: Key, but: Key | None = None) -> None:
+        for key in self._awaited.pop(claim, ()):
+            if key != but:
+                self.again(key)
+
+
+def _project(raw: bytes) -> Obj:
+    return claims.info(msgspec.json.decode(raw))

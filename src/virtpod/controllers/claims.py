@@ -1,0 +1,113 @@
+"""The persistent volume claims behind a VMI's disks: noted, awaited, and had by one guest at once.
+
+QEMU locks the image it writes to, but a lock does not reach a second node on every kind of
+storage, so two guests on one claim are kept apart before either has a pod.
+
+https://kubernetes.io/docs/concepts/storage/persistent-volumes/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controllers import conditions
+from virtpod.controllers.conditions import Condition
+from virtpod.features import disks
+from virtpod.kube.resources import Obj
+
+MISSING = "FailedPvcNotFound"
+IN_USE = "VolumeInUse"
+
+
+def named(vmi: Mapping[str, Any]) -> list[str]:
+    """The claims that the volumes of a VMI, as read, stand for."""
+    names = []
+    for volume in vmi["spec"].get("volumes") or ():
+        given = volume.get("ephemeral") or volume
+        claim = (given.get("persistentVolumeClaim") or {}).get("claimName")
+        name = claim or (volume.get("dataVolume") or {}).get("name")
+        if name:
+            names.append(name)
+    return names
+
+
+def info(claim: Mapping[str, Any]) -> Obj:
+    """What a VMI's status says of a claim."""
+    spec, status = claim.get("spec") or {}, claim.get("status") or {}
+    said = {
+        "claimName": claim["metadata"]["name"],
+        "accessModes": status.get("accessModes") or spec.get("accessModes"),
+        "volumeMode": spec.get("volumeMode") or "Filesystem",
+        "capacity": status.get("capacity"),
+        "requests": (spec.get("resources") or {}).get("requests"),
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def uses(vmi: Mapping[str, Any]) -> dict[str, disks.Access]:
+    """How its guest uses each of its claims."""
+    return disks.claims(msgspec.convert(vmi, VirtualMachineInstance)) if named(vmi) else {}
+
+
+def together(one: str, other: str) -> bool:
+    """Whether two guests may have a claim at once."""
+    return one == other and one != "writes"
+
+
+def volume_status(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> list[Obj]:
+    """`status.volumeStatus` before the guest is there: what is known of the claims."""
+    said = []
+    for volume in vmi["spec"].get("volumes") or ():
+        for name in named({"spec": {"volumes": [volume]}}):
+            if name in claims:
+                entry = {"name": volume["name"], "target": ""}
+                said.append({**entry, "persistentVolumeClaimInfo": claims[name]})
+    return sorted(said, key=lambda status: str(status["name"]))
+
+
+def data_volumes(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> Condition | None:
+    """Condition DataVolumesReady, where there are any."""
+    volumes = vmi["spec"].get("volumes") or ()
+    wanted = [volume["dataVolume"]["name"] for volume in volumes if volume.get("dataVolume")]
+    if not wanted:
+        return None
+    missing = [name for name in wanted if name not in claims]
+    if missing:
+        text = f"No claim is there for {', '.join(missing)}"
+        return conditions.new("DataVolumesReady", "False", "NotAllDVsReady", text)
+    return conditions.new(
+        "DataVolumesReady", "True", "AllDVsReady", "The claim of every data volume is there"
+    )
+
+
+def problem(
+    vmi: Mapping[str, Any], claims: Mapping[str, Obj], holders: Mapping[str, str]
+) -> tuple[str, str, str] | None:
+    """What keeps the pod from being made: reason, message, and what to do."""
+    namespace = vmi["metadata"]["namespace"]
+    imported = {
+        (volume.get("dataVolume") or {}).get("name") for volume in vmi["spec"].get("volumes") or ()
+    }
+    for name in named(vmi):
+        if name not in claims:
+            what = f"PVC {namespace}/{name} does not exist, waiting for it to appear"
+            if name in imported:
+                remedy = (
+                    f"No importer is here that would make it of DataVolume {name}: "
+                    "create the claim, with the disk in it."
+                )
+            else:
+                remedy = "Create it, or name one that exists: it is looked for again by itself."
+            return MISSING, what, remedy
+    for name, holder in sorted(holders.items()):
+        what = f"PVC {namespace}/{name} is in use by VirtualMachineInstance {holder}"
+        remedy = (
+            f"It starts when {holder} is gone; guests that shall have a disk at the same time "
+            "must all have it shareable, or all read-only."
+        )
+        return IN_USE, what, remedy
+    return None

@@ -1,0 +1,129 @@
+"""Disks in claims: looked at, and made where there is none, without trusting what is there.
+
+A claim is a tenant's, and other pods may write to it. Its disk is opened beneath an open handle of
+the claim's folder, so no link leads out of it; what QEMU then opens by name can at most be another
+file of this same pod.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from virtpod.domain import paths
+from virtpod.domain.facts import DiskImage
+from virtpod.launcher.images import ImageInvalid, open_beneath
+
+MODE = 0o660
+PROBE = ".direct"
+RESERVE = 128 * 1024
+"""Bytes of the file system that are left to it."""
+
+
+class ClaimInvalid(ImageInvalid):
+    """The claim cannot back a disk."""
+
+    reason = "ClaimInvalid"
+
+
+def look(volume: str, *, read_only: bool) -> DiskImage:
+    """The disk of the claim; its size is 0 where it must be made. Raises ClaimInvalid, OSError."""
+    device = paths.claim_device(volume)
+    if os.path.exists(device):
+        return _device(device, volume)
+    folder = os.open(paths.claim_folder(volume), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return in_folder(folder, volume, read_only)
+    finally:
+        os.close(folder)
+
+
+def _device(path: str, volume: str) -> DiskImage:
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISBLK(os.fstat(opened).st_mode):
+            raise ClaimInvalid(f"the claim of volume {volume} is no block device")
+        return DiskImage(path, size=os.lseek(opened, 0, os.SEEK_END), block=True, direct=True)
+    finally:
+        os.close(opened)
+
+
+def in_folder(folder: int, volume: str, read_only: bool) -> DiskImage:
+    """The disk of a claim that is mounted; `folder` is an open handle of it."""
+    path = paths.claim_disk(volume)
+    flags = os.O_NONBLOCK | (os.O_RDONLY if read_only else os.O_RDWR)
+    try:
+        opened = open_beneath(folder, paths.DISK_FILE, flags)
+    except FileNotFoundError:
+        if read_only:
+            raise ClaimInvalid(
+                f"the claim of volume {volume} holds no {paths.DISK_FILE}, "
+                "and none can be made in it for it is read-only"
+            ) from None
+        return DiskImage(path, direct=_direct_made(folder))
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EXDEV, errno.EACCES, errno.EISDIR):
+            raise
+        raise ClaimInvalid(
+            f"{paths.DISK_FILE} in the claim of volume {volume} cannot be used: {error.strerror}; "
+            f"it must be a regular file that user {paths.QEMU_UID} may read and write"
+        ) from None
+    try:
+        found = os.fstat(opened)
+        if not stat.S_ISREG(found.st_mode):
+            raise ClaimInvalid(
+                f"{paths.DISK_FILE} in the claim of volume {volume} is no regular file"
+            )
+        if read_only and not found.st_size:
+            raise ClaimInvalid(f"the disk in the claim of volume {volume} is empty")
+        return DiskImage(path, size=found.st_size, direct=_direct(opened))
+    finally:
+        os.close(opened)
+
+
+def _direct(opened: int) -> bool:
+    """Whether the file system can read past the page cache."""
+    try:
+        os.close(os.open(f"/proc/self/fd/{opened}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _direct_made(folder: int) -> bool:
+    """The same of a file that is yet to be made."""
+    flags = os.O_CREAT | os.O_RDWR | os.O_DIRECT
+    try:
+        os.close(open_beneath(folder, PROBE, flags, MODE))
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(PROBE, dir_fd=folder)
+    return True
+
+
+def make(folder: str, name: str, most: int, least: int) -> None:
+    """A sparse file, whose size is set last: an empty one was left by somebody who was ended."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        opened = open_beneath(handle, name, os.O_CREAT | os.O_RDWR, MODE)
+    finally:
+        os.close(handle)
+    try:
+        if os.fstat(opened).st_size:
+            return
+        room = os.fstatvfs(opened)
+        free = room.f_bavail * room.f_frsize - RESERVE
+        if free < least:
+            raise ClaimInvalid(
+                f"the claim has no room for its disk of {most >> 20} MiB: its file system has "
+                f"{max(free, 0) >> 20} MiB free, and {least >> 20} MiB are needed at least"
+            )
+        os.fchmod(opened, MODE)
+        os.ftruncate(opened, min(most, free) // 4096 * 4096)
+        os.fsync(opened)
+    finally:
+        os.close(opened)

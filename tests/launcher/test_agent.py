@@ -1,0 +1,97 @@
+"""What a guest's agent says, whatever it is: cut to size, or refused in words."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from virtpod.launcher.agent import (
+    ADDRESSES,
+    INTERFACES,
+    FileSystem,
+    Interface,
+    System,
+    User,
+    merged,
+    text,
+    understood,
+)
+from virtpod.launcher.hypervisor import Refused
+from virtpod.wire.messages import InterfaceSeen
+
+KINDS = [list[Interface], list[User], list[FileSystem], System, int, str]
+NIC = InterfaceSeen(name="default", mac="02:00:00:00:00:0A")
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=9,
+)
+
+
+def interfaces(said: object) -> list[Interface]:
+    raw = msgspec.json.encode({"return": said}).decode()
+    return [each.cut() for each in understood("x", raw, list[Interface])]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@settings(deadline=None)
+@given(said=st.text(max_size=50) | json.map(lambda value: msgspec.json.encode(value).decode()))
+def test_nonsense_is_refused_and_nothing_else_happens(kind: type, said: str) -> None:
+    for each in (said, f'{{"return": {said}}}'):
+        with contextlib.suppress(Refused):  # anything else is a bug
+            understood("guest-ping", each, kind)
+    for each in ("[" * 100_000, f'{{"x": {"[" * 100_000}', '{"return": {"x": "\ud800"}}'):
+        with pytest.raises(Refused, match="guest-ping"):
+            understood("guest-ping", each, kind)
+
+
+def test_an_interface_that_both_know_is_one() -> None:
+    said = [
+        {"name": "lo", "hardware-address": "00:00:00:00:00:00"},
+        {
+            "name": "eth0",
+            "hardware-address": "02:00:00:00:00:0a",
+            "ip-addresses": [{"ip-address": "10.0.2.2", "prefix": 24, "ip-address-type": "ipv4"}],
+            "statistics": {"rx-bytes": 1},
+        },
+        {"name": "br0", "hardware-address": "02:00:00:00:00:0a"},
+        {"name": "tun0"},
+    ]
+    assert merged([NIC], interfaces(said)) == [
+        InterfaceSeen(
+            name="default",
+            mac=NIC.mac,
+            interface_name="eth0",
+            addresses=["10.0.2.2"],
+            source="domain, guest-agent",
+        ),
+        InterfaceSeen(name="", mac="02:00:00:00:00:0a", interface_name="br0", source="guest-agent"),
+    ]
+
+
+def test_much_is_cut() -> None:
+    said = [
+        {
+            "name": "x" * 1000,
+            "hardware-address": f"02:00:00:00:00:{index:02x}",
+            "ip-addresses": [{"ip-address": "no address"}, *[{"ip-address": "::1"}] * 1000],
+        }
+        for index in range(200)
+    ]
+    whole = merged([NIC], interfaces(said))
+    assert len(whole) == INTERFACES
+    assert whole[0].name == "default"
+    assert whole[0].source == "domain, guest-agent"  # found behind many others
+    assert all(len(each.addresses) <= ADDRESSES for each in whole)
+    assert len(msgspec.json.encode(whole)) < 32 * 1024
+
+
+@given(st.text())
+def test_a_text_is_short_and_moves_no_cursor(said: str) -> None:
+    shown = text(said)
+    assert len(shown) <= 255
+    assert shown.isprintable()

@@ -1,0 +1,78 @@
+"""Claims as a tenant may leave them: what is made in them, and what is not used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from virtpod.domain import paths
+from virtpod.domain.facts import DiskImage
+from virtpod.launcher import claims
+
+MIB = 1 << 20
+
+
+def look(folder: Path, *, read_only: bool = False) -> DiskImage:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return claims.in_folder(handle, "data", read_only)
+    finally:
+        os.close(handle)
+
+
+def test_a_disk_is_made_once_and_without_its_bytes(tmp_path: Path) -> None:
+    assert look(tmp_path).size == 0
+    claims.make(str(tmp_path), paths.DISK_FILE, 64 * MIB, 60 * MIB)
+    made = tmp_path / paths.DISK_FILE
+    assert (made.stat().st_size, made.stat().st_blocks) == (64 * MIB, 0)
+    assert made.stat().st_mode & 0o777 == claims.MODE
+    made.write_bytes(b"the guest's")
+    claims.make(str(tmp_path), paths.DISK_FILE, 64 * MIB, 60 * MIB)
+    assert made.read_bytes() == b"the guest's"
+    found = look(tmp_path)
+    assert (found.path, found.format) == (paths.claim_disk("data"), "raw")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [paths.DISK_FILE]
+
+
+def test_one_that_was_left_empty_is_finished(tmp_path: Path) -> None:
+    (tmp_path / paths.DISK_FILE).touch()
+    assert look(tmp_path).size == 0
+    claims.make(str(tmp_path), paths.DISK_FILE, MIB, MIB)
+    assert look(tmp_path).size == MIB
+
+
+def test_no_link_leads_out_of_the_claim(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "claim", tmp_path / "outside"
+    folder.mkdir()
+    outside.write_bytes(b"secret")
+    for target in (outside, Path("../outside"), Path("/proc/self/exe")):
+        (folder / paths.DISK_FILE).symlink_to(target)
+        with pytest.raises(claims.ClaimInvalid, match="cannot be used"):
+            look(folder)
+        with pytest.raises(OSError, match="cross-device"):
+            claims.make(str(folder), paths.DISK_FILE, MIB, MIB)
+        (folder / paths.DISK_FILE).unlink()
+    assert outside.read_bytes() == b"secret"
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / paths.DISK_FILE).mkdir()
+    with pytest.raises(claims.ClaimInvalid):
+        look(tmp_path)
+    (tmp_path / paths.DISK_FILE).rmdir()
+    os.mkfifo(tmp_path / paths.DISK_FILE)
+    with pytest.raises(claims.ClaimInvalid, match="no regular file"):
+        look(tmp_path)
+
+
+def test_nothing_is_made_in_a_claim_that_is_only_read(tmp_path: Path) -> None:
+    with pytest.raises(claims.ClaimInvalid, match="and none can be made"):
+        look(tmp_path, read_only=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_room_is_said_with_figures(tmp_path: Path) -> None:
+    with pytest.raises(claims.ClaimInvalid, match="no room for its disk of 1073741824 MiB"):
+        claims.make(str(tmp_path), paths.DISK_FILE, 1 << 50, 1 << 49)
