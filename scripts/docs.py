@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scripts import lifecycle, reference
 from virtpod.features import ALL
+from virtpod.render import unattended
 from virtpod.render.admit import not_yet
 from virtpod.render.why import OBSTRUCTED, RULES
 
@@ -72,9 +73,10 @@ BEYOND_FIELDS = (
         "itself when the storage is back.",
     ),
     (
-        "Snapshots, restores, clones, exports, backups, pools, instance types, preferences, "
-        "migration policies, presets, plugins",
-        "their objects are accepted with a warning; nothing acts on them.",
+        "Kinds without a controller",
+        "objects of these are stored, with a warning, and nothing acts on them: "
+        + ", ".join(kind.kind for kind in unattended.kinds())
+        + ".",
     ),
     (
         "Subresources",

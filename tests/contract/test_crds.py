@@ -17,6 +17,7 @@ from virtpod.kube import resources
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.resources import CRDS, Resource
+from virtpod.render import unattended
 
 Json = dict[str, Any]
 TABLE = Path(__file__).parent / "kinds.txt"
@@ -139,6 +140,40 @@ async def test_an_object_written_in_one_version_is_read_in_all(served: Client, k
             seen = await served.get(other, ("default", name))
             assert seen["spec"] == spec
             assert seen["apiVersion"] == f"{kind.group}/{reading}"
+
+
+@pytest.mark.apiserver
+@pytest.mark.asyncio(loop_scope="module")
+async def test_who_makes_what_nothing_acts_on_is_warned(served: Client) -> None:
+    """By the API server itself, which may take a moment to learn of a policy."""
+    policy, binding = unattended.policy()
+    await served.create(resources.of(policy), policy)
+    await served.create(resources.of(binding), binding)
+    warning = ""
+    async with asyncio.timeout(60):
+        while not warning:
+            await asyncio.sleep(0.2)
+            warning = await _warning(served, resources.CLONES)
+    assert "a VirtualMachineClone and does not act on it" in warning
+    assert await _warning(served, resources.VMS) == ""
+
+
+async def _warning(client: Client, resource: Resource) -> str:
+    answer = await client.request(
+        "POST",
+        resource.path("default"),
+        {"dryRun": "All"},
+        json.dumps(
+            {
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "metadata": {"generateName": "a-"},
+                "spec": SMALLEST[resource.kind],
+            }
+        ).encode(),
+        {"Content-Type": "application/json"},
+    )
+    return answer.headers.get("Warning", "")
 
 
 def sensible(value: Any, schema: Json) -> Any:
