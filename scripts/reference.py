@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 from msgspec import Struct
 from msgspec import inspect as types
 
-from virtpod.api import lists, notes
+from virtpod.api import notes
 from virtpod.api.base import Wire
-from virtpod.api.catalog import TOPICS, TYPES
+from virtpod.api.catalog import TOPICS, every, topic
 from virtpod.api.crd import KINDS, Kind
 
 Json = dict[str, Any]
@@ -38,7 +37,7 @@ def page() -> str:
             "|---|---|---|---|---|---|",
             *(_kind(kind) for kind in KINDS),
             "",
-            *(line for module in TOPICS if module is not lists for line in _topic(module)),
+            *(line for module in TOPICS if module != "lists" for line in _topic(module)),
         ]
     )
 
@@ -58,12 +57,12 @@ def _kind(kind: Kind) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _topic(module: ModuleType) -> Iterator[str]:
-    about = (inspect.getdoc(module) or "").splitlines()[0]
-    yield from (f"## Module {module.__name__.rpartition('.')[2]}", "", about, "")
-    for cls in TYPES:
-        if cls.__module__ == module.__name__:
-            yield from _type(cls)
+def _topic(module: str) -> Iterator[str]:
+    within = [cls for cls in every() if topic(cls) == module]
+    about = (sys.modules[within[0].__module__].__doc__ or "").splitlines()[0]
+    yield from (f"## Module {module}", "", about, "")
+    for cls in within:
+        yield from _type(cls)
 
 
 def _type(cls: type[Struct]) -> Iterator[str]:

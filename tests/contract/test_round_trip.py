@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from tests.contract import facts
-from virtpod.api import base, notes
-from virtpod.api.catalog import TYPES
+from virtpod.api import base, catalog, notes
+from virtpod.api.catalog import every
 from virtpod.api.openapi import definitions
 
 Json = Any
 FOLDER = facts.reference()
 FULL = sorted((FOLDER / "objects").glob("*.json")) if FOLDER else []
-KINDS = {cls.__name__: cls for cls in TYPES}
+KINDS = {cls.__name__: cls for cls in every()}
 
 
 def normal(value: Json) -> bytes:
@@ -83,11 +83,11 @@ def filled(schema: Json, known: Json, above: tuple[str, ...]) -> Json:
 
 
 def test_every_field_of_every_type() -> None:
-    known = definitions()
-    for cls, name in TYPES.items():
-        given = full(name, known)
+    known = definitions(every())
+    for cls in every():
+        given = full(catalog.name(cls), known)
         again = msgspec.json.encode(msgspec.json.decode(json.dumps(given), type=cls))
-        assert normal(json.loads(again)) == normal(given), name
+        assert normal(json.loads(again)) == normal(given), cls
 
 
 @pytest.mark.parametrize("kind", ["VirtualMachineInstance", "VirtualMachine"])
@@ -106,7 +106,7 @@ def test_every_field_says_what_it_means() -> None:
             for schema in (definition, *definition.get("properties", {}).values()):
                 theirs.add(schema.get("description", "").lower())
     copied = []
-    for cls in TYPES:
+    for cls in every():
         meanings = notes.of(cls)
         for field in cls.__struct_fields__:
             meaning = meanings.get(field, "")
