@@ -42,11 +42,7 @@ def for_v2(document: Any) -> Any:
     """Without the words that OpenAPI 2.0 does not know, at which its readers stop."""
     match document:
         case dict():
-            return {
-                key: for_v2(value)
-                for key, value in document.items()
-                if key not in _ONLY_V3 or "type" in (value if isinstance(value, dict) else {})
-            }
+            return {key: for_v2(each) for key, each in document.items() if key not in _ONLY_V3}
         case list():
             return [for_v2(each) for each in document]
     return document
