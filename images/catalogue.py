@@ -33,7 +33,7 @@ CODE = {
         code.Code(
             "virt-launcher",
             layout.ROOT / "requirements-launcher.lock",
-            scripts=("virt-launcher",),
+            scripts=("virt-launcher", "virt-probe"),
             without=frozenset(
                 {"apiserver", "cli", "controller", "controllers", "kube", "node", "operator"}
             ),

@@ -14,7 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import addons, build, certs, cgroups, controlplane, images, layout, machine, netns, relay
+from . import (
+    addons,
+    build,
+    certs,
+    cgroups,
+    controlplane,
+    images,
+    layout,
+    loops,
+    machine,
+    netns,
+    relay,
+)
 from . import node as nodes
 from .api import Api, Object, Refused
 from .progress import Failed, say, step, until
@@ -83,6 +95,7 @@ def down() -> None:
         for name in state.machines:
             machine.crash(name, state)
         cgroups.remove()
+        loops.detach_all()
         # The switch goes last: the others' cables end in it.
         for name in sorted(netns.left(), key=lambda each: each == layout.SWITCH):
             netns.unplug(name)

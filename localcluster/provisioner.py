@@ -1,8 +1,10 @@
 """The default StorageClass: a folder of the node where the first pod that wants it has landed.
 
 Kept small on purpose: a claim that the scheduler has given a node becomes a folder in that node's
-/var and a hostPath volume bound to that node; a released volume's folder is deleted. It runs
-beside the control plane, on the host's file system, where all nodes' folders are within reach.
+/var and a hostPath volume bound to that node, or a file there and a loop device that shows it; a
+released volume's folder or file is deleted; a claim that asks for more gets it at once, for a
+folder is as large as its disk. It runs beside the control plane, on the host's file system, where
+all nodes' folders are within reach.
 
 Source: the annotations volume.kubernetes.io/selected-node and storage-provisioner of
 kubernetes.io/docs/reference/labels-annotations-taints; "Volume Binding Mode" of StorageClass.
@@ -14,8 +16,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from . import layout
+from . import layout, loops
 from .api import Api, Object, Refused
 from .machine import Service
 
@@ -24,6 +27,8 @@ VOLUMES = "var/lib/volumes"  # beneath the node's folder; /var/lib/volumes on th
 WATCH_SECONDS = 300
 LOG = layout.LOGS / "provisioner.log"
 KUBECONFIG = layout.PKI / "provisioner.kubeconfig"
+
+SCALES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
 
 STORAGE_CLASS: Object = {
     "apiVersion": "storage.k8s.io/v1",
@@ -35,6 +40,7 @@ STORAGE_CLASS: Object = {
     "provisioner": NAME,
     "reclaimPolicy": "Delete",
     "volumeBindingMode": "WaitForFirstConsumer",
+    "allowVolumeExpansion": True,
 }
 
 
@@ -71,37 +77,95 @@ def provision(api: Api, claim: Object) -> None:
     annotations = metadata.get("annotations", {})
     provisioner = annotations.get("volume.kubernetes.io/storage-provisioner")
     node = annotations.get("volume.kubernetes.io/selected-node")
-    if provisioner != NAME or not node or claim["spec"].get("volumeName"):
+    if provisioner != NAME or not node:
+        return
+    if claim["spec"].get("volumeName"):
+        _expand(api, claim)
         return
     if node not in {each.name for each in layout.ALL_NODES}:
         return
-    if claim["spec"].get("volumeMode", "Filesystem") != "Filesystem":
-        _event(api, claim, "ProvisioningFailed", "only volumeMode Filesystem is offered")
-        return
 
     name = f"pvc-{metadata['uid']}"
-    folder = layout.machine_folder(node) / VOLUMES / name
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o777)  # hostPath knows no fsGroup
+    place = layout.machine_folder(node) / VOLUMES / name
+    if claim["spec"].get("volumeMode") == "Block":
+        try:
+            source = _block(place, claim["spec"]["resources"]["requests"]["storage"])
+        except (OSError, ValueError) as error:
+            _event(api, claim, "ProvisioningFailed", str(error))
+            return
+    else:
+        place.mkdir(parents=True, exist_ok=True)
+        place.chmod(0o777)  # hostPath knows no fsGroup
+        source = {"hostPath": {"path": f"/{VOLUMES}/{name}", "type": "Directory"}}
     try:
-        api.post("/api/v1/persistentvolumes", _volume(name, node, claim))
+        api.post("/api/v1/persistentvolumes", _volume(name, node, claim, source))
     except Refused as refused:
         if refused.code != 409:
             raise
 
 
+def _block(place: Path, size: str) -> Object:
+    """A sparse file and a loop device that shows it."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("ab") as file:
+        file.truncate(_bytes(size))
+    return {"local": {"path": loops.attach(place)}}
+
+
+def _expand(api: Api, claim: Object) -> None:
+    """Gives a bound claim of ours the size that it asks for."""
+    spec, metadata = claim["spec"], claim["metadata"]
+    wanted = spec["resources"]["requests"]["storage"]
+    have = (claim.get("status") or {}).get("capacity", {}).get("storage")
+    if not have or _bytes(wanted) <= _bytes(have):
+        return
+    path = f"/api/v1/persistentvolumes/{spec['volumeName']}"
+    volume = api.get(path)
+    if spec.get("volumeMode") == "Block":
+        places = [_place(node, volume) for node in layout.ALL_NODES]
+        [place] = [place for place in places if place.is_file()]
+        with place.open("ab") as file:
+            file.truncate(_bytes(wanted))
+        loops.grow(place)
+    api.patch(path, {"spec": {"capacity": {"storage": wanted}}})
+    own = f"/api/v1/namespaces/{metadata['namespace']}/persistentvolumeclaims/{metadata['name']}"
+    api.patch(f"{own}/status", {"status": {"capacity": {"storage": wanted}}})
+
+
+def _place(node: layout.Node, volume: Object) -> Path:
+    return node.folder / VOLUMES / str(volume["metadata"]["name"])
+
+
+def _bytes(quantity: str) -> int:
+    """Of the quantities that people write for disks."""
+    for suffix, scale in SCALES.items():
+        if quantity.endswith(suffix):
+            return int(float(quantity.removesuffix(suffix)) * scale)
+    return int(quantity)
+
+
 def reclaim(api: Api, volume: Object) -> None:
-    """Delete a released volume of ours, contents first."""
+    """Delete a released volume of ours, contents first; a device that the host lost with its
+    power is made again."""
     annotations = volume["metadata"].get("annotations", {})
     if annotations.get("pv.kubernetes.io/provisioned-by") != NAME:
         return
+    if device := volume["spec"].get("local", {}).get("path"):
+        for node in layout.ALL_NODES:
+            if _place(node, volume).is_file():
+                loops.attach(_place(node, volume), device)
     if volume.get("status", {}).get("phase") != "Released":
         return
     if volume["spec"].get("persistentVolumeReclaimPolicy") != "Delete":
         return
     name = volume["metadata"]["name"]
     for node in layout.ALL_NODES:
-        shutil.rmtree(node.folder / VOLUMES / name, ignore_errors=True)
+        place = _place(node, volume)
+        if place.is_file():
+            loops.detach(place)
+            place.unlink()
+        else:
+            shutil.rmtree(place, ignore_errors=True)
     try:
         api.delete(f"/api/v1/persistentvolumes/{name}")
     except Refused as refused:
@@ -109,7 +173,7 @@ def reclaim(api: Api, volume: Object) -> None:
             raise
 
 
-def _volume(name: str, node: str, claim: Object) -> Object:
+def _volume(name: str, node: str, claim: Object, source: Object) -> Object:
     spec, metadata = claim["spec"], claim["metadata"]
     term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
     return {
@@ -126,11 +190,11 @@ def _volume(name: str, node: str, claim: Object) -> Object:
                 "name": metadata["name"],
                 "uid": metadata["uid"],
             },
-            "hostPath": {"path": f"/{VOLUMES}/{name}", "type": "Directory"},
+            **source,
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
             "persistentVolumeReclaimPolicy": "Delete",
             "storageClassName": spec["storageClassName"],
-            "volumeMode": "Filesystem",
+            "volumeMode": spec.get("volumeMode", "Filesystem"),
         },
     }
 

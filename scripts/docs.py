@@ -59,18 +59,13 @@ BEYOND_FIELDS = (
     ),
     (
         "Eviction",
-        "the pods/eviction webhook is not there: a drained node ends its guests in order.",
+        "a guest that would migrate is kept and its drain told so, until live migration is there; "
+        "the drain taint on a node asks nobody to leave.",
     ),
     (
         "Guest agent",
         "it is asked for its system, interfaces, users and file systems, and for freezing; "
         "accessCredentials are not handed to it.",
-    ),
-    ("Probes", "liveness and readiness probes are not carried into the pod."),
-    (
-        "I/O errors",
-        "a guest that was paused by one has the condition and the event; it is not resumed by "
-        "itself when the storage is back.",
     ),
     (
         "Kinds without a controller",
@@ -80,7 +75,7 @@ BEYOND_FIELDS = (
     ),
     (
         "Subresources",
-        "vnc/screenshot, expand-spec, addvolume, removevolume, migrate, memorydump, usbredir "
+        "vnc/screenshot, expand-spec, addvolume, removevolume, memorydump, usbredir "
         "and vsock answer 404.",
     ),
     ("IPv6", "masquerade gives the guest IPv4 only."),
@@ -90,11 +85,15 @@ BEYOND_FIELDS = (
         "a KubeVirt object that asks for bridge has such VMIs refused.",
     ),
     (
-        "ControllerRevisions",
-        "a change of a VM's template takes effect at its next start; condition RestartRequired "
-        "does not tell so.",
+        "Live updates",
+        "every change of a VM's template waits for its next start; condition RestartRequired says "
+        "which.",
     ),
-    ("WaitAsReceiver", "is admitted; nothing receives."),
+    (
+        "WaitAsReceiver",
+        "its instance stands in WaitingForSync; no guest can move in before there is live "
+        "migration.",
+    ),
     (
         "KubeVirt object",
         "customizeComponents, workloadUpdateStrategy and the webhooks that check the object "

@@ -191,16 +191,18 @@ async def running(
             return around.verdict
 
         identity = Identity(folder / "kubevirt-virt-handler-certs", pki.ca_file, HANDLER_NAME)
+        objects = KubeObjects(client)
         backend = Backend(
             cluster=lambda: Cluster(launcher_image="virt-launcher:test"),
             front_proxy=lambda: around.front_proxy,
             authorize=authorize,
             rules=admit,
             site=Site(
-                objects=KubeObjects(client),
+                objects=objects,
                 nodes=KubeNodes(lambda node: [Pod(node, "127.0.0.1", True)], identity, port),
             ),
             metrics=Metrics(),
+            evictions=objects,
         )
         context = tls.serving(folder / "kubevirt-virt-api-certs", lambda: around.front_proxy.ca)
         runner = web.AppRunner(application(backend), access_log=None, shutdown_timeout=1)

@@ -75,6 +75,30 @@ def test_a_claim_is_awaited_kept_over_a_restart_and_had_by_one_guest(namespace: 
     diary.read(namespace, "data").check(acknowledged=number)
 
 
+def test_block_claims_and_layers_over_a_claim(namespace: Namespace) -> None:
+    """Three guests at once: one on a block device, two that begin with what `data` holds."""
+    namespace.virtctl("stop", "first")
+    namespace.gone("vmi", "first")
+    image = diary.image(namespace, "data")
+    before = image.read_bytes()
+    end = diary.parse(before).last
+    assert end
+    layered = diary.writes("data")
+    for volume in layered["volumes"]:
+        if volume["name"] == diary.DISK:
+            volume["ephemeral"] = {"persistentVolumeClaim": volume.pop("persistentVolumeClaim")}
+    raw = vmi("raw", **diary.writes("raw"))
+    namespace.apply(diary.claim("raw", mode="Block"), raw)
+    namespace.apply(vmi("one", **layered), vmi("two", **layered))
+
+    number = diary.goes_on(namespace.running("raw"))
+    for name in ("one", "two"):
+        assert diary.goes_on(namespace.running(name), after=end) > end
+    namespace.delete("vmi", "raw", "one", "two")
+    diary.read(namespace, "raw").check(acknowledged=number)
+    assert image.read_bytes() == before
+
+
 @contextlib.contextmanager
 def unshared(image: Path) -> Iterator[None]:
     """As QEMU holds it that lets nobody else write: byte 201 locked for reading, see the comment

@@ -5,7 +5,7 @@ set -eu
 root=$1 run=$2 kvm=$3
 shift 3
 mount --make-rprivate /
-mount --bind "$run" "$root/run"
+mount --rbind "$run" "$root/run"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t tmpfs -o mode=755 dev "$root/dev"

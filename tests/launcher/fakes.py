@@ -61,6 +61,7 @@ class Fake:
         self.deaf = False
         self.trouble: Exception | None = None
         self.mended = False
+        self.retried = asyncio.Semaphore(0)
         self._last: DomainChanged | None = None
 
     def __call__(
@@ -118,6 +119,7 @@ class Fake:
 
     async def retry(self) -> None:
         self.asked.append("retry")
+        self.retried.release()
         if self.mended:
             self.tell("Running")
 

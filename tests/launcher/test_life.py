@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.fakes import UID, launcher
+from tests.launcher.fakes import UID, VMI, launcher
 from virtpod.domain import paths
 from virtpod.launcher import launcher as under_test
 from virtpod.launcher.hypervisor import Refused
 from virtpod.wire.messages import (
+    DomainChanged,
     Done,
     Failed,
     Kill,
@@ -63,8 +64,6 @@ async def test_a_start_that_failed_is_told_and_may_be_tried_again() -> None:
 
 
 async def test_another_vmi_is_refused() -> None:
-    from tests.launcher.fakes import VMI
-
     other = copy.deepcopy(VMI)
     other["metadata"]["uid"] = "another"
     async with launcher() as running, running.handler() as handler:
@@ -160,6 +159,51 @@ async def test_a_later_request_can_hasten_the_end_but_not_delay_it() -> None:
         await handler.ask(lambda n: Shutdown(id=n, grace=0))
         os.kill(os.getpid(), signal.SIGTERM)
         assert (await handler.domain("Shutoff")).reason == "Destroyed"
+
+
+async def test_no_grace_is_no_question() -> None:
+    async with launcher() as running, running.handler() as handler:
+        await handler.sync()
+        await handler.ask(lambda n: Shutdown(id=n, grace=0))
+        assert (await handler.domain("Shutoff")).reason == "Destroyed"
+        assert "shutdown" not in running.fake.asked
+
+
+async def test_a_guest_may_be_started_paused() -> None:
+    paused = {**VMI, "spec": {**VMI["spec"], "startStrategy": "Paused"}}
+    async with launcher() as running, running.handler() as handler:
+        assert isinstance(await handler.sync(paused), Done)
+        assert (await handler.domain("Paused")).reason == "User"
+
+
+async def test_a_guest_without_storage_is_let_go_on_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(under_test, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(under_test, "LONGEST_RETRY", 0.02)
+    async with launcher() as running, running.handler() as handler:
+        await handler.sync()
+        running.fake.tell("Paused", "IOError")
+        async with asyncio.timeout(5):
+            await running.fake.retried.acquire()
+            await running.fake.retried.acquire()
+        running.fake.mended = True
+        await handler.until(lambda m: isinstance(m, DomainChanged) and m.seq == 3)
+        assert running.fake.last
+        assert running.fake.last.state == "Running"
+        tries = running.fake.asked.count("retry")
+        await asyncio.sleep(0.1)
+        assert running.fake.asked.count("retry") == tries
+
+
+async def test_a_guest_that_the_user_paused_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "FIRST_RETRY", 0.05)
+    async with launcher() as running, running.handler() as handler:
+        await handler.sync()
+        running.fake.tell("Paused", "IOError")
+        running.fake.tell("Paused", "User")
+        await asyncio.sleep(0.15)
+        assert "retry" not in running.fake.asked
 
 
 async def test_a_guest_that_is_not_there_cannot_be_killed() -> None:

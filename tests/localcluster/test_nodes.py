@@ -1,6 +1,7 @@
 """What a node offers to pods: exec, logs, propagated mounts, image volumes, storage."""
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -93,6 +94,47 @@ def test_the_default_storage_class_makes_and_removes_a_volume(
     kubectl("delete", "pod", "reads-again")
     kubectl("delete", "pvc", "data")
     kubectl("wait", "--for=delete", f"pv/{volume}", "--timeout=60s")
+
+
+def test_a_block_claim_is_a_device_that_grows(
+    kubectl: Kubectl, nodes: list[str], tools: str
+) -> None:
+    def size(want: str) -> dict[str, Any]:
+        return {"resources": {"requests": {"storage": want}}}
+
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "raw"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "volumeMode": "Block", **size("4Mi")},
+    }
+    wants: dict[str, Any] = {
+        "volumes": [{"name": "raw", "persistentVolumeClaim": {"claimName": "raw"}}],
+        "container": {"volumeDevices": [{"name": "raw", "devicePath": "/dev/raw-disk"}]},
+        "securityContext": {"runAsUser": 107},
+        "nodeName": None,
+        "nodeSelector": {"kubernetes.io/hostname": nodes[1]},
+    }
+    kubectl.apply(claim, pod("writes-raw", tools, nodes[1], **wants))
+    kubectl.wait_ready("writes-raw")
+    kubectl("exec", "writes-raw", "--", "sh", "-c", "echo kept > /dev/raw-disk")
+    volume = kubectl.get("pvc", "raw")["spec"]["volumeName"]
+    kubectl("delete", "pod", "writes-raw")
+    kubectl("patch", "pvc", "raw", "--patch", json.dumps({"spec": size("8Mi")}))
+    kubectl(*("wait", "--for=jsonpath={.status.capacity.storage}=8Mi", "pvc/raw", "--timeout=60s"))
+
+    kubectl.apply(pod("reads-raw", tools, nodes[1], **wants))
+    kubectl.wait_ready("reads-raw")
+    script = "head -n 1 /dev/raw-disk; wc -c </dev/raw-disk"
+    assert kubectl("exec", "reads-raw", "--", "sh", "-c", script) == f"kept\n{8 << 20}\n"
+    kubectl("delete", "pod", "reads-raw")
+    kubectl("delete", "pvc", "raw")
+    kubectl("wait", "--for=delete", f"pv/{volume}", "--timeout=60s")
+    eventually(
+        lambda: volume not in subprocess.check_output(["losetup", "--list"], text=True),
+        "its loop devices are gone",
+        120,
+    )
 
 
 def test_status_tells_the_truth(nodes: list[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from tests.node.world import NODE, POD_UID, RUNNING, UID, vmi
 from virtpod.controllers.node_vmi import (
@@ -21,7 +22,7 @@ from virtpod.controllers.node_vmi import (
     merged,
 )
 from virtpod.kube.plan import Event, Patch, Plan
-from virtpod.wire.messages import DomainChanged
+from virtpod.wire.messages import DomainChanged, GuestOS, InterfaceSeen
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 POD = Pod(
@@ -104,7 +105,8 @@ def test_nothing_starts_that_is_being_deleted() -> None:
     assert decide(seen("Scheduled", vmi=deleted("Scheduled"))).actions == [
         Tell(POD_UID, "shutdown", 30)
     ]
-    assert not decide(seen("Scheduled", pod=replace(POD, deleting=True))).actions
+    leaving = decide(seen("Scheduled", pod=replace(POD, deleting=True)))
+    assert leaving.actions == [Tell(POD_UID, "shutdown", 30)]
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Scheduling"])
@@ -174,6 +176,44 @@ def test_the_pod_s_address_is_waited_for() -> None:
 
 def test_qemu_that_is_being_set_up_is_no_guest() -> None:
     assert not decide(seen("Scheduled", domain("Paused", "StartingUp", started=False))).actions
+
+
+def test_what_the_agent_tells_is_written_once_and_a_thaw_takes_the_word_away() -> None:
+    guest = domain(
+        "Running",
+        os=GuestOS(id="debian"),
+        frozen=True,
+        interfaces=[
+            InterfaceSeen(
+                name="default",
+                mac="02:00:00:00:00:01",
+                interface_name="eth0",
+                addresses=["10.0.2.2"],
+                source="domain, guest-agent",
+            ),
+            InterfaceSeen(
+                name="", mac="02:00:00:00:00:02", interface_name="br0", source="guest-agent"
+            ),
+        ],
+    )
+    first = written(decide(seen("Scheduled", guest)))
+    assert first["guestOSInfo"] == {"id": "debian"}
+    assert first["fsFreezeStatus"] == "frozen"
+    own, made = first["interfaces"]
+    assert (own["ipAddress"], own["interfaceName"]) == ("10.1.0.7", "eth0")  # the pod's address
+    assert made == {
+        "mac": "02:00:00:00:00:02",
+        "interfaceName": "br0",
+        "infoSource": "guest-agent",
+    }
+    obj = vmi("Running", **{name: value for name, value in first.items() if name != "phase"})
+    assert not decide(seen("Running", guest, vmi=obj)).actions
+
+    assert guest.domain is not None
+    thawed = replace(guest, domain=structs.replace(guest.domain, frozen=False))
+    [patch] = decide(seen("Running", thawed, vmi=obj)).actions
+    assert isinstance(patch, Patch)
+    assert patch.body[-1] == {"op": "remove", "path": "/status/fsFreezeStatus"}
 
 
 def test_a_guest_that_is_to_start_paused_runs_when_it_is_paused() -> None:
@@ -294,6 +334,26 @@ def test_a_deleted_guest_is_asked_once() -> None:
     again = decide(seen("Running", asked, vmi=deleted("Running")))
     assert not any(isinstance(action, Tell) for action in again.actions)
     assert told(again) == []
+
+
+def test_a_guest_whose_grace_period_is_cut_is_hastened_once() -> None:
+    obj = deleted("Running")
+    obj["spec"]["terminationGracePeriodSeconds"] = 5
+    asked = replace(RUNS, told=frozenset({"shutdown"}), grace=600)
+    hastened = decide(seen("Running", asked, vmi=obj))
+    assert hastened.actions == (Tell(POD_UID, "shutdown", 5),)
+    assert not _tells(decide(seen("Running", replace(asked, grace=5), vmi=obj)))
+    obj["spec"]["terminationGracePeriodSeconds"] = 60  # more time is not taken back
+    assert not _tells(decide(seen("Running", replace(asked, grace=5), vmi=obj)))
+
+
+def test_a_guest_whose_pod_is_deleted_is_asked_too() -> None:
+    plan = decide(seen("Running", RUNS, pod=replace(POD, deleting=True)))
+    assert _tells(plan) == [Tell(POD_UID, "shutdown", 30)]
+
+
+def _tells(plan: Plan) -> list[Tell]:
+    return [action for action in plan.actions if isinstance(action, Tell)]
 
 
 def test_a_guest_that_is_shutting_down_is_not_asked_after_a_restart() -> None:

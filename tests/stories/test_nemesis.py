@@ -8,8 +8,8 @@ import pytest
 
 from tests.stories.nemesis import Nemesis
 
-SEEDS = int(os.environ.get("VIRTPOD_SEEDS", "300"))
-PARTS = 10
+SEEDS = int(os.environ.get("VIRTPOD_SEEDS", "200"))
+PARTS = 4
 
 
 @pytest.mark.parametrize("part", range(PARTS))

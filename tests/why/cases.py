@@ -214,6 +214,24 @@ STOPPED_BY_API = [
 
 CASES: dict[str, tuple[str, Observed]] = {
     "nothing is there": ("NotFound", Observed(NOW)),
+    "another's instance has its name": (
+        "NameTaken",
+        Observed(
+            NOW,
+            vm(),
+            vmi(
+                "Running",
+                ownerReferences=[
+                    {
+                        "kind": "VirtualMachineInstanceReplicaSet",
+                        "name": "web",
+                        "uid": "set-1",
+                        "controller": True,
+                    }
+                ],
+            ),
+        ),
+    ),
     "a finalizer holds it": (
         "DeletionStuck",
         Observed(
@@ -691,6 +709,18 @@ CASES: dict[str, tuple[str, Observed]] = {
         running(told("Ready", "False", "ContainersNotReady", "containers with unready status")),
     ),
     "all is well": ("Running", running(READY)),
+    "all is well again": (
+        "Running",
+        Observed(
+            NOW,
+            vm(),
+            vmi("Running", READY, ran=STARTED, node="node1"),
+            events=[
+                event("GuestPanicked", "It panicked.", "VirtualMachineInstance", "vmi-0"),
+                of_vmi("SyncFailed", "of this instance"),
+            ],
+        ),
+    ),
     "stopped by virtctl": (
         "Halted",
         Observed(NOW, vm("Halted", managedFields=STOPPED_BY_API)),

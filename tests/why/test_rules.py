@@ -61,7 +61,7 @@ def test_whatever_is_seen_there_is_an_answer(seen: vmi.Seen) -> None:
 
 def test_what_does_not_run_is_not_said_to_run() -> None:
     for name, (_, seen) in CASES.items():
-        assert (diagnose(seen).state == "runs") == (name == "all is well"), name
+        assert (diagnose(seen).state == "runs") == (name.startswith("all is well")), name
 
 
 @pytest.mark.parametrize(

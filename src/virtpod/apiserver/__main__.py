@@ -26,6 +26,7 @@ from virtpod.installation import Container, Installation, project
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
+from virtpod.kube.events import Recorder
 from virtpod.kube.metrics import observe_request
 from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, PODS
 from virtpod.kube.store import Informer
@@ -98,23 +99,27 @@ async def serve(args: argparse.Namespace) -> None:
             ca=args.ca,
             handler_name=f"virt-handler.{container.namespace}.svc",
         )
+        recorder = Recorder(client, "virt-api")
+        objects = KubeObjects(client, recorder)
         backend = Backend(
             cluster=lambda: installation.cluster,
             front_proxy=proxies.current,
             authorize=authorizer(client),
             rules=admit,
             site=Site(
-                objects=KubeObjects(client),
+                objects=objects,
                 nodes=KubeNodes(
                     lambda node: _handlers_of(handlers, node), identity, args.console_server_port
                 ),
             ),
             metrics=Metrics(REGISTRY),
+            evictions=objects,
         )
         async with asyncio.TaskGroup() as tasks:
             watching = [
                 tasks.create_task(each.run()) for each in (kubevirts, authentication, handlers)
             ]
+            watching.append(tasks.create_task(recorder.run()))
             await kubevirts.wait_synced(SYNC)
             # Webhooks work without the other two; who asks for a console meanwhile is told so.
             async with _listening(args, application(backend), proxies):

@@ -18,7 +18,7 @@ from functools import partial
 from aiohttp import web
 from aiohttp.web_exceptions import HTTPException, HTTPRequestEntityTooLarge
 
-from virtpod.apiserver import admission, discovery, frontproxy
+from virtpod.apiserver import admission, discovery, eviction, frontproxy
 from virtpod.apiserver.authorization import Authorize, Question
 from virtpod.apiserver.call import Call, Site
 from virtpod.apiserver.metrics import Metrics
@@ -44,6 +44,7 @@ class Backend:
     rules: admission.Rules
     site: Site
     metrics: Metrics
+    evictions: eviction.Objects
 
 
 def application(backend: Backend) -> web.Application:
@@ -53,6 +54,7 @@ def application(backend: Backend) -> web.Application:
     )
     for path in admission.PATHS:
         app.router.add_post(path, _admission(path, backend))
+    app.router.add_post(eviction.PATH, _eviction(backend))
     _add_public(app.router, backend)
     for api_version in VERSIONS:
         for route in ROUTES:
@@ -103,6 +105,14 @@ def _admission(path: str, backend: Backend) -> Handler:
             uuid=str(uuid.uuid4()),
         )
         return json(admission.review(path, await request.read(), facts, backend.rules))
+
+    return handle
+
+
+def _eviction(backend: Backend) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        default = backend.cluster().config.eviction_strategy
+        return json(await eviction.review(await request.read(), backend.evictions, default))
 
     return handle
 

@@ -40,6 +40,9 @@ class Objects(Protocol):
     async def patch_vmi(
         self, namespace: str, name: str, patch: Mapping[str, Any], *, dry_run: bool
     ) -> None: ...
+    async def migrate(
+        self, namespace: str, name: str, selector: Mapping[str, str], *, dry_run: bool
+    ) -> None: ...
 
 
 class Outdated(Exception):

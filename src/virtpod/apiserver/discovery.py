@@ -106,6 +106,7 @@ def _title() -> Json:
 
 BODIES: dict[str, type] = {
     "addvolume": options.AddVolumeOptions,
+    "evacuate/cancel": options.EvacuateCancelOptions,
     "freeze": options.FreezeUnfreezeTimeout,
     "migrate": options.MigrateOptions,
     "pause": options.PauseOptions,

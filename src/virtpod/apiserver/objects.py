@@ -5,15 +5,19 @@ Read at each call rather than from a cache: a user who has just created a VM sta
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.apiserver.call import Outdated
+from virtpod.controllers import lifecycle
 from virtpod.kube.client import Client
 from virtpod.kube.errors import Conflict, Invalid, NotFound
-from virtpod.kube.resources import VMIS, VMS, Key, Resource
+from virtpod.kube.events import Recorder
+from virtpod.kube.plan import Reference, tests
+from virtpod.kube.resources import MIGRATIONS, PODS, VMIS, VMS, Key, Obj, Resource, key_of
 
 T = TypeVar("T")
 
@@ -21,8 +25,9 @@ T = TypeVar("T")
 class KubeObjects:
     """`call.Objects` on a real API server."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, recorder: Recorder | None = None) -> None:
         self._client = client
+        self._recorder = recorder
 
     async def vm(self, namespace: str, name: str) -> VirtualMachine | None:
         return await self._get(VMS, namespace, name, VirtualMachine)
@@ -50,6 +55,47 @@ class KubeObjects:
             if any(cause.get("field") == "metadata.uid" for cause in _causes(error)):
                 raise Outdated from error
             raise
+
+    async def migrate(
+        self, namespace: str, name: str, selector: Mapping[str, str], *, dry_run: bool
+    ) -> None:
+        """Asks for a move; `selector` narrows where to."""
+        body: Obj = {
+            "apiVersion": MIGRATIONS.api_version,
+            "kind": MIGRATIONS.kind,
+            "metadata": {"generateName": "kubevirt-migrate-vm-", "namespace": namespace},
+            "spec": {"vmiName": name},
+        }
+        if selector:
+            body["spec"]["addedNodeSelector"] = dict(selector)
+        await self._client.create(MIGRATIONS, body, dry_run=dry_run)
+
+    async def pod(self, namespace: str, name: str) -> Obj | None:
+        return await self._read(PODS, Key(namespace, name))
+
+    async def instance(self, namespace: str, name: str) -> Obj | None:
+        """The VMI as JSON."""
+        return await self._read(VMIS, Key(namespace, name))
+
+    async def evacuate(self, vmi: Obj, node: str) -> None:
+        """Notes that the guest is to leave the node, unless that is known by now."""
+        body = [
+            *tests(vmi, "/metadata/uid", "/status/evacuationNodeName"),
+            {"op": "add", "path": "/status/evacuationNodeName", "value": node},
+        ]
+        with contextlib.suppress(Conflict):
+            await self._client.patch(VMIS, key_of(vmi), body, "json")
+
+    def warn(self, vmi: Obj, reason: str, what: str, remedy: str) -> None:
+        if self._recorder is not None:
+            about = Reference.to(vmi, VMIS)
+            self._recorder.record(lifecycle.warning(about, reason, what, remedy))
+
+    async def _read(self, resource: Resource, key: Key) -> Obj | None:
+        try:
+            return await self._client.get(resource, key)
+        except NotFound:
+            return None
 
     async def _get(self, resource: Resource, namespace: str, name: str, kind: type[T]) -> T | None:
         try:

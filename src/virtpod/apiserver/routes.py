@@ -15,9 +15,11 @@ from aiohttp import web
 from virtpod.apiserver.call import Call
 from virtpod.apiserver.subresources import (
     console,
+    evacuate_cancel,
     filesystemlist,
     freeze,
     guestosinfo,
+    migrate,
     pause,
     portforward,
     reset,
@@ -83,6 +85,9 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", VMS, "start", "start", start.vm),
     Route("PUT", VMS, "stop", "stop", stop.vm),
     Route("PUT", VMS, "restart", "restart", restart.vm),
+    Route("PUT", VMS, "migrate", "migrate", migrate.vm),
+    Route("PUT", VMS, "evacuate/cancel", "evacuate/cancel", evacuate_cancel.vm),
+    Route("PUT", VMIS, "evacuate/cancel", "evacuate/cancel", evacuate_cancel.vmi),
     Route("GET", VMS, _PORT, "portforward", portforward.vm),
     Route("GET", VMS, _PORT_OF_PROTOCOL, "portforward", portforward.vm),
     Route("GET", VMIS, "console", "console", console.vmi),

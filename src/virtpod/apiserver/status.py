@@ -21,6 +21,7 @@ _REASONS = {
     409: "Conflict",
     413: "RequestEntityTooLarge",
     422: "Invalid",
+    429: "TooManyRequests",
     500: "InternalError",
     502: "InternalError",
     503: "ServiceUnavailable",

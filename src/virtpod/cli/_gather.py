@@ -47,7 +47,7 @@ async def observed(client: Client, namespace: str, name: str, *, instance: bool)
     names = [name, *(pod["metadata"]["name"] for pod in pods), *claims]
     events, found, classes, nodes, log, kubevirts = await asyncio.gather(
         _events(client, namespace, names),
-        asyncio.gather(*(_there(client, PVCS, Key(namespace, each)) for each in claims)),
+        _allowed(_claims(client, namespace, claims)),
         _all(client, STORAGE_CLASSES),
         _nodes(client, pods),
         _log(client, vmi, pods),
@@ -59,7 +59,7 @@ async def observed(client: Client, namespace: str, name: str, *, instance: bool)
         vmi=vmi,
         pods=pods,
         events=events,
-        pvcs=dict(zip(claims, found, strict=True)),
+        pvcs=found,
         storage_classes=classes,
         nodes=nodes,
         kubevirt=kubevirts[0] if kubevirts else None,
@@ -77,6 +77,11 @@ async def _there(client: Client, resource: Resource, key: Key) -> Obj | None:
         return await client.get(resource, key)
     except errors.NotFound:
         return None
+
+
+async def _claims(client: Client, namespace: str, names: Sequence[str]) -> dict[str, Obj | None]:
+    found = await asyncio.gather(*(_there(client, PVCS, Key(namespace, name)) for name in names))
+    return dict(zip(names, found, strict=True))
 
 
 async def _allowed(reading: Awaitable[T]) -> T | None:

@@ -78,6 +78,8 @@ class Guest:
     domain: DomainChanged | None = None
     failure: Failure | None = None
     told: frozenset[str] = frozenset()
+    grace: int | None = None
+    """Seconds that the guest was given with `shutdown`."""
 
 
 @dataclass(frozen=True)
@@ -214,13 +216,22 @@ def over(seen: Known) -> Plan | None:
 
 
 def leaving(seen: Known) -> Plan | None:
-    """Deleted: the guest is asked to power off, once."""
-    if not seen.deleting or not seen.can_tell("shutdown"):
+    """Deleted, it or its pod: the guest is asked to power off, and hastened if its time is cut.
+
+    A pod's launcher hears of it by SIGTERM as well; here it does not rest on a signal.
+    """
+    if not seen.deleting and not seen.pod.deleting:
         return None
     domain = seen.guest.domain
     if domain and (lifecycle.over(domain) or domain.state == "ShuttingDown"):
         return None
-    actions: list[Any] = [Tell(seen.pod.uid, "shutdown", grace(seen.typed))]
+    given = grace(seen.typed)
+    tell = Tell(seen.pod.uid, "shutdown", given)
+    if seen.guest.connected and seen.guest.grace is not None and given < seen.guest.grace:
+        return Plan("deleted, and its grace period is shorter now: make haste", (tell,))
+    if not seen.can_tell("shutdown"):
+        return None
+    actions: list[Any] = [tell]
     if seen.domain_alive:
         actions.append(seen.event("ShuttingDown", "Signaled Graceful Shutdown"))
     return Plan("deleted: shut the guest down", actions)

@@ -45,6 +45,9 @@ WAITING = (
 )
 """Reasons for which a container does not start that the VMI's user should see."""
 
+LEAVE = conditions.new(
+    "EvictionRequested", "True", "EvictionRequested", "VMI is marked for eviction"
+)
 NOT_YET = conditions.new("Ready", "False", "GuestNotRunning", "The guest is not running.")
 
 
@@ -536,6 +539,10 @@ def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
         said = said and (have or {}).get("reason") == wanted.get("reason")
     if not said and (have is not None or seen.phase == "Running"):
         changes.condition(wanted)
+    if (seen.vmi.get("status") or {}).get("evacuationNodeName"):
+        changes.condition(LEAVE)
+    else:
+        changes.drop(LEAVE["type"])
     if obstructed:
         changes.obstruction()
     return changes.plan(why, _gate_actions(seen, seen.pod) if seen.pod else [])

@@ -24,6 +24,9 @@ LIBVIRT_SOCKET = f"{LIBVIRT_RUNTIME}/libvirt-sock"
 LIBVIRT_URI = f"qemu:///session?socket={LIBVIRT_SOCKET}"
 OVMF = "/usr/share/OVMF"
 
+PROBE = "/usr/bin/virt-probe"
+"""In the launcher's image: what the kubelet runs for a probe that the guest's agent answers."""
+
 QEMU_UID = 107
 
 

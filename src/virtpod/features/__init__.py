@@ -28,7 +28,7 @@ from virtpod.features.disks import (
     ephemeral,
     persistent_volume_claim,
 )
-from virtpod.features.guest import agent, stopping
+from virtpod.features.guest import agent, probes, start_strategy, stopping
 from virtpod.features.machine import (
     accelerator,
     board,
@@ -42,7 +42,7 @@ from virtpod.features.machine import (
     reboot,
 )
 from virtpod.features.network import interface, masquerade
-from virtpod.features.placement import naming, scheduling
+from virtpod.features.placement import eviction, naming, scheduling
 
 ALL: tuple[Feature[Any], ...] = (
     # the machine
@@ -76,8 +76,11 @@ ALL: tuple[Feature[Any], ...] = (
     panic.FEATURE,
     balloon.FEATURE,
     agent.FEATURE,
+    start_strategy.FEATURE,
     # its pod
     stopping.FEATURE,
+    probes.FEATURE,
     scheduling.FEATURE,
+    eviction.FEATURE,
     naming.FEATURE,
 )

@@ -58,6 +58,8 @@ class PodPart:
     annotations: Mapping[str, str] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the pod's spec itself."""
+    compute: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the compute container itself."""
     overhead: int = 0
 
 

@@ -15,7 +15,7 @@ COUNTERS = ("memory.events", "memory/memory.oom_control")
 """Where the kernel counts what it killed in this container, by the version of control groups."""
 LAST_BYTES = 8192
 LAST_LINES = 5
-SPOKEN = re.compile(r"^(?:\S+ )?(?:qemu-system-\S+: |(?=panic ))(.+)$")
+SPOKEN = re.compile(r"^(?:\S+ )?(?:qemu-system-\S+: (?!terminating on signal)|(?=panic ))(.+)$")
 """A line of QEMU's own, or libvirt's of a panic, in a log that has QEMU's command line too."""
 
 
@@ -26,9 +26,9 @@ class Autopsy:
         self._log = Path(log)
         self._killed_before = memory_kills()
 
-    def findings(self, reason: str, code: int | None) -> str:
+    def findings(self, reason: str, code: int | None, *, barked: bool) -> str:
         """In words for users. `reason` as in DomainChanged; `code`: negative is a signal, None is
-        not known."""
+        not known; `barked`: its watchdog was to power the guest off."""
         found = []
         if reason == "Panicked":
             found.append("the guest's kernel panicked")
@@ -38,6 +38,8 @@ class Autopsy:
             )
         elif code is not None and code < 0:
             found.append(f"QEMU was ended by {signal.Signals(-code).name}")
+        elif barked:
+            found.append("the guest's watchdog was not fed and powered it off")
         elif code:
             found.append(f"QEMU failed with exit code {code}")
         else:

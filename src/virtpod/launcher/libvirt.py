@@ -143,6 +143,7 @@ class Libvirt:
         self._domain: Any = None
         self._sequence = 0
         self._panicked = False
+        self._barked = False
         self._last: DomainChanged | None = None
         self._described: dict[str, Any] = {}
         self._autopsy = Autopsy(f"{CONFIG}/qemu/log/{name}.log")
@@ -226,12 +227,14 @@ class Libvirt:
         connection.registerCloseCallback(lambda *_: self._call(self._closed, number), None)
         for event in (
             libvirt.VIR_DOMAIN_EVENT_ID_REBOOT,
-            libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG,
             libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
         ):
             connection.domainEventRegisterAny(
                 None, event, lambda *_: self._call(self._ask_again), None
             )
+        connection.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG, self._watchdog, None
+        )
         connection.domainEventRegisterAny(
             None, libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, self._io_error, None
         )
@@ -253,6 +256,11 @@ class Libvirt:
 
     def _lifecycle(self, connection: Any, domain: Any, event: int, detail: int, _: object) -> None:
         self._call(self._on_lifecycle, event, detail)
+
+    def _watchdog(self, connection: Any, domain: Any, action: int, _: object) -> None:
+        # QEMU then ends on the spot, and libvirt takes it for a crash.
+        self._barked = action == libvirt.VIR_DOMAIN_EVENT_WATCHDOG_POWEROFF
+        self._call(self._ask_again)
 
     def _io_error(
         self, connection: Any, domain: Any, path: str, alias: str, action: int, why: str, _: object
@@ -289,7 +297,7 @@ class Libvirt:
             with suppress(TimeoutError):
                 async with asyncio.timeout(REAPED_WITHIN):
                     code = await self._processes.exit_code(self._qemu)
-        self._report("Crashed", reason, self._autopsy.findings(reason, code))
+        self._report("Crashed", reason, self._autopsy.findings(reason, code, barked=self._barked))
 
     def _ask_again(self) -> None:
         self._later(self._refresh())

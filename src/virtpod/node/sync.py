@@ -402,7 +402,12 @@ class NodeSync:
             await launcher.hello(Hello(node=self.place.node, capabilities=capabilities))
             attended.launcher = launcher
             self._change(
-                attended, connected=True, preparing=False, prepared=False, told=frozenset()
+                attended,
+                connected=True,
+                preparing=False,
+                prepared=False,
+                told=frozenset(),
+                grace=None,
             )
             await launcher.run()
         finally:
@@ -500,7 +505,9 @@ class NodeSync:
         attended = self._attended.get(action.pod_uid)
         if attended is None or attended.launcher is None or self._tasks is None:
             return
-        attended.guest = replace(attended.guest, told=attended.guest.told | {action.what})
+        given = action.grace if action.what == "shutdown" else attended.guest.grace
+        told = attended.guest.told | {action.what}
+        attended.guest = replace(attended.guest, told=told, grace=given)
         self._tasks.create_task(self._say(attended, attended.launcher, action))
 
     async def _say(self, attended: Attended, launcher: Launcher, action: Tell) -> None:

@@ -165,6 +165,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             for port in interface.ports or ()
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        **_merged(part.compute for part in parts),
     }
 
 

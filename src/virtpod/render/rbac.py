@@ -67,7 +67,11 @@ API = Account(
     (
         Rule(KUBEVIRT, ("virtualmachines", "virtualmachineinstances"), ("get", "patch")),
         Rule(KUBEVIRT, ("virtualmachines/status",), ("patch",)),
+        Rule(KUBEVIRT, ("virtualmachineinstancemigrations",), ("create",)),
         Rule("authorization.k8s.io", ("subjectaccessreviews",), ("create",)),
+        # Whose pod is to be evicted, and what its user is told.
+        Rule("", ("pods",), ("get",)),
+        EVENTS,
     ),
     (CONFIGURATION, Rule("", ("pods",), READ)),
 )

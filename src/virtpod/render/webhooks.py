@@ -27,6 +27,11 @@ class Webhook:
     operations: tuple[str, ...]
     not_ours: bool = False
     """Updates by the components themselves are not asked about."""
+    group: str = "kubevirt.io"
+    versions: tuple[str, ...] = ("v1", "v1alpha3")
+    only: str = ""
+    """A condition on the request, in CEL."""
+    side_effects: str = "None"
 
 
 MUTATING = (
@@ -90,6 +95,16 @@ VALIDATING = (
         "virtualmachineinstancemigrations",
         ("UPDATE",),
     ),
+    Webhook(
+        "virt-launcher-eviction-interceptor.kubevirt.io",
+        "/launcher-eviction-validate",
+        "pods/eviction",
+        ("CREATE",),
+        group="",
+        versions=("v1",),
+        only="request.name.startsWith('virt-launcher-')",
+        side_effects="NoneOnDryRun",
+    ),
 )
 
 
@@ -144,15 +159,15 @@ def _webhook(webhook: Webhook, namespace: str, ca_bundle: str) -> Json:
         },
         "rules": [
             {
-                "apiGroups": ["kubevirt.io"],
-                "apiVersions": ["v1", "v1alpha3"],
+                "apiGroups": [webhook.group],
+                "apiVersions": list(webhook.versions),
                 "operations": list(webhook.operations),
                 "resources": [webhook.resource],
                 "scope": "*",
             }
         ],
         "failurePolicy": "Fail",
-        "sideEffects": "None",
+        "sideEffects": webhook.side_effects,
         "timeoutSeconds": TIMEOUT,
         "matchPolicy": "Equivalent",
     }
@@ -160,6 +175,8 @@ def _webhook(webhook: Webhook, namespace: str, ca_bundle: str) -> Json:
         users = ", ".join(f"'system:serviceaccount:{namespace}:{name}'" for name in COMPONENTS)
         expression = f"!(request.operation == 'UPDATE' && request.userInfo.username in [{users}])"
         whole["matchConditions"] = [{"name": "not-a-component", "expression": expression}]
+    if webhook.only:
+        whole["matchConditions"] = [{"name": "ours", "expression": webhook.only}]
     return whole
 
 

@@ -25,6 +25,14 @@ def agent_connected(vmi: VirtualMachineInstance) -> bool:
     )
 
 
+def paused_by_error(vmi: VirtualMachineInstance) -> bool:
+    """Whether the guest waits for its storage, and goes on by itself when that is mended."""
+    return any(
+        condition.type == "Paused" and condition.reason == "PausedIOError"
+        for condition in vmi.status.conditions or ()
+    )
+
+
 async def forward(
     call: Call,
     vmi: VirtualMachineInstance,

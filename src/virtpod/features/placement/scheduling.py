@@ -5,27 +5,13 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster
-from virtpod.features.contract import UNSUPPORTED, Cause, Feature, PodPart, always
-
-EVICTION = ("None", "LiveMigrate", "LiveMigrateIfPossible", "External")
-
-
-def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
-    strategy = vmi.spec.eviction_strategy
-    if strategy is not None and strategy not in EVICTION:
-        yield Cause(
-            "spec.evictionStrategy",
-            f"spec.evictionStrategy is set with an unrecognized option: {strategy}; "
-            f"one of {', '.join(EVICTION)}",
-            UNSUPPORTED,
-        )
+from virtpod.features.contract import Feature, PodPart, always
 
 
 def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
@@ -61,6 +47,5 @@ FEATURE = Feature(
         "topologySpreadConstraints",
     ),
     asked=always,
-    validate=validate,
     pod=pod,
 )

@@ -13,6 +13,9 @@ from pathlib import Path
 from virtpod.domain.steps import MakeIso
 from virtpod.launcher.processes import Processes
 
+BLOCK = 4096
+"""Bytes: no storage has larger ones."""
+
 
 async def make(step: MakeIso, processes: Processes) -> None:
     """Makes the image beside its place and moves it there."""
@@ -36,6 +39,8 @@ async def make(step: MakeIso, processes: Processes) -> None:
             "-rock",
             str(staged / "content"),
         )
+        # Past the page cache QEMU writes whole blocks of the storage, and wants the file to be so.
+        os.truncate(image, -(-image.stat().st_size // BLOCK) * BLOCK)
         os.replace(image, path)
     finally:
         shutil.rmtree(staged)

@@ -127,8 +127,8 @@ def _after(case: Case) -> str:
 @rule(
     "GuestPanicked",
     "broken",
-    "Its console tells the cause (virtctl console, kubectl logs POD -c guest-console-log): often "
-    "the kernel found no root disk, or the wrong one.",
+    "What it says on its console at its next start tells the cause (virtctl console): often the "
+    "kernel found no root disk, or the wrong one.",
 )
 def guest_panicked(case: Case) -> Found | None:
     """The guest's kernel panicked."""
@@ -307,8 +307,16 @@ def runs(case: Case) -> Found | None:
     where = f" on {case.node}" if case.node else ""
     ready = "ready" if case.told("Ready").get("status") == "True" else "its readiness is not known"
     agent = case.told("AgentConnected").get("status") == "True"
-    evidence = () if agent else ("the guest agent is not connected; nothing in its spec needs it",)
-    return Found(f"It runs{since}{where}, {ready}.", "", evidence, case.vmi_reference())
+    evidence = [] if agent else ["the guest agent is not connected; nothing in its spec needs it"]
+    evidence += [f"an instance before this one: {line(event)}" for event in _before(case)[:2]]
+    return Found(f"It runs{since}{where}, {ready}.", "", tuple(evidence), case.vmi_reference())
+
+
+def _before(case: Case) -> list[Obj]:
+    """Warnings about earlier instances of its name: why it had to start anew."""
+    uid = case.vmi["metadata"].get("uid") if case.vmi else None
+    warnings = [event for event in case.events(kind="VirtualMachineInstance") if _bad(event)]
+    return [event for event in warnings if event["involvedObject"].get("uid") not in (None, uid)]
 
 
 START: tuple[Rule, ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from virtpod.kube.resources import Obj
+from virtpod.kube.resources import Obj, owner_of
 from virtpod.render.why import guest, launcher
 from virtpod.render.why.case import Case, Found, Rule, ended, line, rule, seconds
 
@@ -30,6 +30,22 @@ def not_found(case: Case) -> Found | None:
     if case.seen.vm is not None or case.vmi is not None:
         return None
     return Found("There is no VirtualMachine and no VirtualMachineInstance of that name.")
+
+
+@rule(
+    "NameTaken",
+    "broken",
+    "Delete the other one, or give the VirtualMachine another name.",
+)
+def name_taken(case: Case) -> Found | None:
+    """A VirtualMachineInstance of the VM's name belongs to somebody else."""
+    if case.seen.vm is None or case.vmi is None:
+        return None
+    owner = owner_of(case.vmi)
+    if owner is None or owner["uid"] == case.seen.vm["metadata"]["uid"]:
+        return None
+    sentence = f"A VirtualMachineInstance of its name belongs to {owner['kind']} {owner['name']}."
+    return Found(sentence, "", (), case.vmi_reference())
 
 
 @rule(
@@ -232,6 +248,6 @@ def starting(case: Case) -> Found | None:
     return Found(f"Its pod is starting on {case.node}.")
 
 
-FIRST: tuple[Rule, ...] = (not_found, deletion_stuck, deleting, crash_loop)
+FIRST: tuple[Rule, ...] = (not_found, name_taken, deletion_stuck, deleting, crash_loop)
 WITHOUT: tuple[Rule, ...] = (halted, not_asked, done, waits_for_guest)
 LAST: tuple[Rule, ...] = (not_installed, controller_silent, starting)

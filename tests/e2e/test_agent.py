@@ -1,0 +1,160 @@
+"""The guest agent, seen from outside, and probes of every kind that drive what Kubernetes sees."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.e2e.support import (
+    Console,
+    Namespace,
+    Object,
+    Refused,
+    condition,
+    conditions,
+    eventually,
+    phase,
+    vmi,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+AGENT, WEB = "agent", "web"
+OFTEN = {"periodSeconds": 2, "failureThreshold": 2, "timeoutSeconds": 3}
+
+
+def guest(name: str, **spec: object) -> Object:
+    """With a disk of its own for a file system: the guest's root cannot be frozen."""
+    whole = vmi(name, **spec)
+    whole["spec"]["terminationGracePeriodSeconds"] = 5
+    whole["spec"]["domain"]["devices"]["disks"].append({"name": "data", "disk": {"bus": "virtio"}})
+    whole["spec"]["volumes"].append({"name": "data", "emptyDisk": {"capacity": "16Mi"}})
+    return whole
+
+
+@pytest.fixture(scope="module")
+def guests(namespace: Namespace) -> None:
+    """Both boot at the same time."""
+    program = {"exec": {"command": ["test", "-e", "/run/ready"]}}
+    page = {"httpGet": {"port": 80, "path": "/"}}
+    namespace.apply(
+        guest(
+            AGENT,
+            readinessProbe={**program, **OFTEN},
+            livenessProbe={"guestAgentPing": {}, **OFTEN, "initialDelaySeconds": 60},
+        ),
+        guest(WEB, readinessProbe={**page, **OFTEN}, livenessProbe={**page, "periodSeconds": 60}),
+    )
+
+
+def put(namespace: Namespace, subresource: str, body: Object) -> None:
+    url = (
+        "/apis/subresources.kubevirt.io/v1/namespaces/"
+        f"{namespace.name}/virtualmachineinstances/{AGENT}/{subresource}"
+    )
+    namespace.kubectl("replace", "--raw", url, "--filename", "-", stdin=json.dumps(body))
+
+
+def frozen(seen: Object) -> bool:
+    return bool(seen["status"].get("fsFreezeStatus") == "frozen")
+
+
+def ready(namespace: Namespace, name: str, status: str) -> Object:
+    return namespace.wait(
+        "vmi", name, lambda seen: condition(seen, "Ready") == status, f"Ready {status}", 120
+    )
+
+
+def heard(seen: Object) -> bool:
+    return condition(seen, "AgentConnected") == "True" and (
+        "guest-agent" in seen["status"]["interfaces"][0].get("infoSource", "")
+    )
+
+
+def test_what_the_agent_tells_is_seen(namespace: Namespace, guests: None) -> None:
+    seen = namespace.wait("vmi", AGENT, heard, "its agent is heard", 120)
+    assert seen["status"]["guestOSInfo"]["id"] == "virtpod-demo-guest"
+    (nic,) = seen["status"]["interfaces"]
+    assert (nic["interfaceName"], nic["infoSource"]) == ("eth0", "domain, guest-agent")
+    assert nic["ipAddress"] == namespace.launcher(seen)["status"]["podIP"]
+
+    info = json.loads(namespace.virtctl("guestosinfo", AGENT))
+    assert info["hostname"] == AGENT
+    assert "guest-fsfreeze-freeze" in [each["name"] for each in info["supportedCommands"]]
+
+
+def test_a_program_in_the_guest_says_whether_it_is_ready(
+    namespace: Namespace, guests: None
+) -> None:
+    assert condition(namespace.get("vmi", AGENT), "Ready") == "False"
+    with Console(namespace.name, AGENT) as console:
+        console.login()
+        console.run("mke2fs -q /dev/vdb; mkdir /data; mount /dev/vdb /data; touch /run/ready")
+        ready(namespace, AGENT, "True")
+        console.run("rm /run/ready")
+        ready(namespace, AGENT, "False")
+        console.run("touch /run/ready")
+        ready(namespace, AGENT, "True")
+        assert [each["userName"] for each in items(namespace, "userlist")] == ["root"]
+    (data,) = items(namespace, "fslist")
+    assert (data["mountPoint"], data["diskName"]) == ("/data", "vdb")
+
+
+def items(namespace: Namespace, command: str) -> list[Object]:
+    found: list[Object] = json.loads(namespace.virtctl(command, AGENT))["items"]
+    return found
+
+
+def test_a_page_of_the_guest_says_whether_it_is_ready(namespace: Namespace, guests: None) -> None:
+    ready(namespace, WEB, "True")
+    with pytest.raises(Refused, match="non-GuestAgentPing LivenessProbe is not supported"):
+        namespace.virtctl("pause", "vmi", WEB)
+    with Console(namespace.name, WEB) as console:
+        console.login()
+        console.run("ip link set eth0 down")
+        ready(namespace, WEB, "False")
+
+
+def test_freezing_ends_by_itself(namespace: Namespace, guests: None) -> None:
+    put(namespace, "freeze", {"unfreezeTimeout": "4s"})
+    namespace.wait("vmi", AGENT, frozen, "frozen")
+    namespace.wait("vmi", AGENT, lambda seen: not frozen(seen), "thawed by itself", 30)
+    put(namespace, "freeze", {"unfreezeTimeout": "10m"})
+    namespace.wait("vmi", AGENT, frozen, "frozen")
+    put(namespace, "unfreeze", {})
+    namespace.wait("vmi", AGENT, lambda seen: not frozen(seen), "thawed")
+    assert condition(namespace.get("vmi", AGENT), "Ready") == "True"
+
+
+def test_a_paused_guest_is_not_taken_for_dead(namespace: Namespace, guests: None) -> None:
+    pod = namespace.launcher(namespace.get("vmi", AGENT))["metadata"]["name"]
+    probe = ("/usr/bin/virt-probe", "--timeoutSeconds", "2", "--guestAgentPing")
+    namespace.compute(pod, *probe)
+    namespace.virtctl("pause", "vmi", AGENT)
+    namespace.wait("vmi", AGENT, lambda seen: condition(seen, "Paused") == "True", "paused")
+    namespace.compute(pod, *probe)
+    namespace.virtctl("unpause", "vmi", AGENT)
+    ready(namespace, AGENT, "True")
+
+
+def test_a_guest_whose_agent_is_gone_is_ended(namespace: Namespace, guests: None) -> None:
+    with Console(namespace.name, AGENT) as console:
+        console.type("\n")
+        console.expect(r"# ")
+        console.run("killall qemu-ga")
+    over = namespace.wait(
+        "vmi", AGENT, lambda seen: phase(seen) in ("Succeeded", "Failed"), "at its end", 180
+    )
+    assert "AgentConnected" not in conditions(over)
+    began = time.monotonic()
+    eventually(
+        lambda: any("Liveness probe failed" in text for _, text in events(namespace, over)),
+        "the kubelet's event",
+    )
+    assert time.monotonic() - began < 60
+
+
+def events(namespace: Namespace, seen: Object) -> list[tuple[str, str]]:
+    return namespace.events(namespace.launcher(seen)["metadata"]["name"])
