@@ -9,6 +9,9 @@ VENV := .local/venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/ready
 NODES ?= 1
+SEED ?=
+MINUTES ?= 5
+VMS ?= 20
 CODE := src tests localcluster images bench scripts
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -43,6 +46,12 @@ test: $(READY) ## everything that must pass: lint, types, unit, integration, end
 .PHONY: test-long
 test-long: $(READY) ## what takes longer than a change can wait for
 	@$(PYTHON) -m scripts.test --long
+
+.PHONY: chaos
+chaos: $(READY) ## faults at random into 20 VMs on two nodes; SEED=, MINUTES=, VMS=
+	@NODES=2 $(PYTHON) -m scripts.install
+	@VIRTPOD_E2E_READY=1 VIRTPOD_CHAOS_SEED=$(SEED) VIRTPOD_CHAOS_MINUTES=$(MINUTES) \
+	  VIRTPOD_CHAOS_VMS=$(VMS) $(PYTHON) -m pytest -q -s tests/e2e/test_chaos.py
 
 .PHONY: quick
 quick: lint types ## lint, types and the tests that need no cluster

@@ -44,6 +44,7 @@ from virtpod.kube.errors import ApiError
 from virtpod.kube.resources import KUBEVIRTS, Key, Obj
 
 RUNS = 5
+LIVES = 3
 REPORT = layout.LOCAL / "bench.json"
 
 
@@ -78,6 +79,7 @@ class Run:
         return {
             "guestless": lambda: self._one("guestless", guestless()),
             "guest": lambda: self._one("guest", self.guest),
+            "life": self._life,
             "plain": self._plain,
             "ten-guestless": lambda: self._many("guestless", guestless(), count),
             "ten-guests": lambda: self._many("guest", self.guest, count),
@@ -114,6 +116,18 @@ class Run:
             f"{kind}.after_compute": found["Running"] - found["compute"],
             f"{kind}.gone": found["gone"],
         }
+
+    async def _life(self) -> None:
+        """Ends and restarts of a guest with a disk."""
+        bench, guest = self.bench, self.guest
+        found: dict[str, list[float]] = defaultdict(list)
+        for index in range(LIVES):
+            found["life.poweroff"].append(await bench.poweroff(f"off-{index}", guest))
+            found["life.pod_deleted"].append(await bench.pod_deleted(f"pod-{index}", guest))
+            running, login = await bench.restart(f"again-{index}", guest)
+            found["life.restart"].append(running)
+            found["life.restart_login"].append(login)
+        self.report.measured |= {name: median(times) for name, times in found.items()}
 
     async def _plain(self) -> None:
         image = await self._launcher_image()

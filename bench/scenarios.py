@@ -19,12 +19,14 @@ from bench.sightings import TOLD, Failed, Sightings
 from virtpod.kube import apply
 from virtpod.kube.client import Client
 from virtpod.kube.errors import ApiError, NotFound
-from virtpod.kube.resources import NAMESPACES, PODS, VMIS, Key, Obj
+from virtpod.kube.resources import NAMESPACES, PODS, VMIS, VMS, Key, Obj
 
 NAMESPACE = "virtpod-bench"
 SYSTEM = "kubevirt"
 CONSOLE = "/apis/subresources.kubevirt.io/v1/namespaces/{}/virtualmachineinstances/{}/console"
+RESTART = "/apis/subresources.kubevirt.io/v1/namespaces/{}/virtualmachines/{}/restart"
 PROMPT = b"login:"
+FINAL = ("Succeeded", "Failed")
 APART = 0.1  # seconds between two creations of a batch
 SETTLE = 1.0  # seconds after Running and after the end whose requests count too
 REST = 35.0
@@ -188,6 +190,74 @@ class Bench:
         for at, message in logged(said.body):
             if message in LOGGED:
                 self.seen.marks[name].setdefault(LOGGED[message], at)
+
+    # Ends and restarts
+
+    async def poweroff(self, name: str, spec: Obj) -> float:
+        """Seconds from the guest's own `poweroff` to Succeeded."""
+        await self.client.create(VMIS, _vmi(name, spec))
+        await self.seen.until(name, "Running", Deadlines.one)
+        async with (
+            asyncio.timeout(Deadlines.boot),
+            self.client.websocket(
+                CONSOLE.format(NAMESPACE, name), protocols=("plain.kubevirt.io",)
+            ) as console,
+        ):
+            for word, answer in ((b"\n", PROMPT), (b"root\n", b"assword:"), (b"demo\n", b"# ")):
+                await console.send_bytes(word)
+                seen = b""
+                while answer not in seen:
+                    seen += await console.receive_bytes()
+            begin = time.time()
+            await console.send_bytes(b"poweroff -f\n")
+            await self._phase(name, FINAL)
+            took = time.time() - begin
+        return await self._taken(VMIS, name, took)
+
+    async def pod_deleted(self, name: str, spec: Obj) -> float:
+        """Seconds from the deletion of a booted guest's pod to the guest's end."""
+        await self.client.create(VMIS, _vmi(name, spec))
+        await self.seen.until(name, "Running", Deadlines.one)
+        await self._settled(name, spec)
+        begin = time.time()
+        await self.client.delete(PODS, Key(NAMESPACE, self.seen.pods[name]["metadata"]["name"]))
+        await self._phase(name, FINAL)
+        return await self._taken(VMIS, name, time.time() - begin)
+
+    async def restart(self, name: str, spec: Obj) -> tuple[float, float]:
+        """Seconds from a VM's restart to the next guest: until it runs, and to its login prompt."""
+        template = {"metadata": {}, "spec": spec}
+        body: Obj = {
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"runStrategy": "Always", "template": template},
+        }
+        await self.client.create(VMS, body)
+        await self.seen.until(name, "Running", Deadlines.one)
+        await self._settled(name, spec)
+        before = (await self.client.get(VMIS, Key(NAMESPACE, name)))["metadata"]["uid"]
+        begin = time.time()
+        await self.client.request("PUT", RESTART.format(NAMESPACE, name))
+        await self._phase(name, ("Running",), other_than=before)
+        running = time.time() - begin
+        await self._booted(name)
+        login = time.time() - begin
+        await self._taken(VMS, name, 0.0)
+        return running, login
+
+    async def _phase(self, name: str, phases: tuple[str, ...], other_than: str = "") -> None:
+        def so(found: Obj | None) -> bool:
+            if found is None or found["metadata"]["uid"] == other_than:
+                return False
+            return (found.get("status") or {}).get("phase") in phases
+
+        await apply.wait_for(self.client, VMIS, Key(NAMESPACE, name), so, Deadlines.one)
+
+    async def _taken(self, resource: Any, name: str, result: float) -> float:
+        """The object is taken away, and its instance is gone."""
+        await self.client.delete(resource, Key(NAMESPACE, name))
+        gone: Callable[[Obj | None], bool] = lambda found: found is None  # noqa: E731
+        await apply.wait_for(self.client, VMIS, Key(NAMESPACE, name), gone, Deadlines.removal)
+        return result
 
     # Many at once
 

@@ -339,6 +339,18 @@ def vm(name: str, strategy: str = "Always", image: str = GUEST, **spec: Any) -> 
     }
 
 
+def bare(name: str, strategy: str = "Always") -> Object:
+    """A machine without a disk: it runs its firmware for ever, heeds nothing and costs little."""
+    devices = {"autoattachGraphicsDevice": False, "autoattachPodInterface": False}
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "domain": {"memory": {"guest": "8Mi"}, "devices": devices},
+    }
+    whole = vm(name, strategy)
+    whole["spec"]["template"]["spec"] = spec
+    return whole
+
+
 def vmi(name: str, image: str = GUEST, **spec: Any) -> Object:
     return {
         "apiVersion": "kubevirt.io/v1",

@@ -311,6 +311,16 @@ def test_a_launcher_whose_process_ended_took_its_guest_with_it() -> None:
     assert written(decide(seen("Running", lost)))["phase"] == "Failed"
 
 
+def test_the_kubelet_may_tell_why_a_launcher_was_lost() -> None:
+    lost = replace(RUNS, connected=False, lost=True, lost_at=NOW - 1)
+    assert decide(seen("Running", lost)).again_in == 1.0
+    killed = decide(seen("Running", lost, pod=replace(POD, ended=137, end="OOMKilled")))
+    assert written(killed)["phase"] == "Failed"
+    [stopped] = [action for action in killed.actions if isinstance(action, Event)]
+    assert "OOMKilled" in stopped.message
+    assert "more room" in stopped.message
+
+
 @pytest.mark.parametrize(("code", "phase"), [(0, "Succeeded"), (137, "Failed")])
 def test_an_end_that_nobody_saw_is_told_by_the_pod(code: int, phase: str) -> None:
     plan = decide(seen("Running", Guest(), pod=replace(POD, ended=code)))

@@ -295,6 +295,16 @@ def vm_waits_for_a_guest(world: World) -> None:
     world.delete(VMS, "demo")
 
 
+def set_is_paused(world: World) -> None:
+    """While it is, nothing of it is replaced."""
+    world.apply(replicas(1))
+    (name,) = [key.name for resource, key in world.objects if resource == VMIS]
+    up(world, name)
+    world.edit(VMIRS, "many", {"spec": {"paused": True}}, "user pauses the set")
+    world.guest_ends(name, "Failed")
+    world.edit(VMIRS, "many", {"spec": {"paused": False}}, "user lets it go on")
+
+
 LIVES = {
     "vmi": (
         vmi_runs_and_is_deleted,
@@ -323,5 +333,5 @@ LIVES = {
         vm_changes_while_it_runs,
         vm_waits_for_a_guest,
     ),
-    "replicaset": (set_grows_and_shrinks, set_replaces_a_finished_one),
+    "replicaset": (set_grows_and_shrinks, set_replaces_a_finished_one, set_is_paused),
 }

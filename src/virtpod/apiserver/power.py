@@ -12,10 +12,9 @@ from typing import Any
 
 from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controllers.lifecycle import FINAL
 
 Json = dict[str, Any]
-
-FINAL = ("Succeeded", "Failed")
 
 
 class NotNow(Exception):

@@ -31,6 +31,8 @@ Json = dict[str, Any]
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 """Seconds before a start that failed is tried again, doubled each time."""
+KUBELET_WITHIN = 2.0
+"""Seconds in which the kubelet tells why a launcher ended that said nothing itself."""
 IMMOBILE = "Live migration is not supported by this version."
 
 
@@ -75,6 +77,7 @@ class Guest:
     prepared: bool = False
     lost: bool = False
     """Its process has been seen to end."""
+    lost_at: float = 0.0
     domain: DomainChanged | None = None
     failure: Failure | None = None
     told: frozenset[str] = frozenset()
@@ -265,6 +268,9 @@ def ended(seen: Known) -> Plan | None:
     if phase is None:
         return None
     domain, events = seen.guest.domain, []
+    unsaid = seen.pod.ended is None and not (domain and lifecycle.over(domain))
+    if unsaid and (wait := seen.guest.lost_at + KUBELET_WITHIN - seen.now) > 0:
+        return Plan("the launcher is gone: the kubelet is about to say why", again_in=wait)
     if domain and domain.reason == "Panicked":
         told = domain.message or "The guest's kernel panicked"
         remedy = "The guest's console and its crash dump, if it writes one, tell the cause."
@@ -349,13 +355,14 @@ def _crash(seen: Known) -> tuple[str, str]:
     """What the event of a bad end says, and what to do about it."""
     crashed, domain = "The VirtualMachineInstance crashed", seen.guest.domain
     looks = "Its pod's log is kept until the VirtualMachineInstance is deleted."
-    if "OOMKilled" in seen.pod.end:
+    said = domain.message if domain and lifecycle.over(domain) else ""
+    if "OOMKilled" in seen.pod.end or "OOMKilled" in said:
         more = "Give the guest's overhead more room: spec.domain.memory, or resources.limits.memory"
-        return f"{crashed}: {seen.pod.end}", f"{more}."
+        return f"{crashed}: {said or seen.pod.end}", f"{more}."
     if domain and domain.reason == "Destroyed":
         late = f"{crashed}: it did not power off within its grace period and was ended"
         return late, "Raise terminationGracePeriodSeconds, or let the guest heed its power button."
-    told = (domain.message if domain else "") or seen.pod.end
+    told = said or seen.pod.end
     if not told and domain:
         told = {"Failed": "QEMU was killed or failed", "Panicked": "its kernel panicked"}.get(
             domain.reason, ""

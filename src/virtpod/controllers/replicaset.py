@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from virtpod.controllers import conditions
+from virtpod.controllers import conditions, lifecycle
 from virtpod.controllers.conditions import Condition
+from virtpod.controllers.lifecycle import FINAL
+from virtpod.controllers.lifecycle import phase_of as _phase
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference
 from virtpod.kube.resources import VMIRS, VMIS, Obj, key_of
 
 BURST = 20
 """Instances made or deleted in one turn."""
-FINAL = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,13 @@ def decide(seen: Seen) -> Plan:
     standing = [vmi for vmi in seen.vmis if not vmi["metadata"].get("deletionTimestamp")]
     finished = [vmi for vmi in standing if _phase(vmi) in FINAL]
     live = [vmi for vmi in standing if _phase(vmi) not in FINAL]
+    was_paused = conditions.status(conditions.of(owner), "ReplicaPaused") == "True"
     if paused:
-        return Plan("the set is paused", (), _status(seen, live, paused=True))
+        news = () if was_paused else (_event(owner, "SuccessfulPaused", "Paused"),)
+        return Plan("the set is paused", news, _status(seen, live, paused=True))
     actions: list[Any] = []
+    if was_paused:
+        actions.append(_event(owner, "SuccessfulResumed", "Resumed"))
     for vmi in finished[:BURST]:
         name = vmi["metadata"]["name"]
         actions.append(Delete(VMIS, key_of(vmi), uid=vmi["metadata"]["uid"]))
@@ -59,7 +64,9 @@ def decide(seen: Seen) -> Plan:
     status = _status(seen, live, paused=False)
     told = status is not None and seen.refusal
     if told:
-        actions.append(_event(owner, "FailedCreate", seen.refusal, "Warning"))
+        remedy = "Mend what it names: it is tried again each half minute."
+        about = Reference.to(owner, VMIRS)
+        actions.append(lifecycle.warning(about, "FailedCreate", seen.refusal, remedy))
     return Plan(why, actions, status, again_in=30.0 if seen.refusal else None)
 
 
@@ -144,11 +151,10 @@ def _status(seen: Seen, live: Sequence[Obj], *, paused: bool) -> Patch | None:
         ),
     ):
         told = _with(told, condition, so, seen.now)
-    labels = (owner["spec"].get("selector") or {}).get("matchLabels") or {}
     wanted: Obj = {
         "replicas": len(live),
         "readyReplicas": sum(_ready(vmi) for vmi in live),
-        "labelSelector": ",".join(f"{name}={value}" for name, value in sorted(labels.items())),
+        "labelSelector": _selector(owner["spec"].get("selector") or {}),
         "conditions": told,
     }
     changed = {
@@ -157,19 +163,31 @@ def _status(seen: Seen, live: Sequence[Obj], *, paused: bool) -> Patch | None:
     return Patch(VMIRS, key_of(owner), {"status": changed}, "merge", "status") if changed else None
 
 
+def _selector(selector: Obj) -> str:
+    """A label selector as text, for the scale subresource: an autoscaler finds the pods by it."""
+    parts = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
+    for each in selector.get("matchExpressions") or ():
+        name, values = each["key"], ",".join(sorted(each.get("values") or ()))
+        parts.append(
+            {
+                "In": f"{name} in ({values})",
+                "NotIn": f"{name} notin ({values})",
+                "Exists": name,
+                "DoesNotExist": f"!{name}",
+            }[each["operator"]]
+        )
+    return ",".join(sorted(parts))
+
+
 def _with(told: list[Condition], condition: Condition, so: bool, now: float) -> list[Condition]:
     if so:
         return conditions.put(told, condition, now)
     return conditions.without(told, condition["type"])
 
 
-def _phase(vmi: Obj) -> str:
-    return str((vmi.get("status") or {}).get("phase") or "")
-
-
 def _ready(vmi: Obj) -> bool:
     return conditions.status(conditions.of(vmi), "Ready") == "True"
 
 
-def _event(owner: Obj, reason: str, message: str, type: Any = "Normal") -> Event:
-    return Event(Reference.to(owner, VMIRS), type, reason, message)
+def _event(owner: Obj, reason: str, message: str) -> Event:
+    return Event(Reference.to(owner, VMIRS), "Normal", reason, message)

@@ -353,7 +353,7 @@ class NodeSync:
             async with asyncio.timeout(seconds):
                 await attended.process_ended.wait()
         if attended.process_ended.is_set() and not attended.guest.lost:
-            self._change(attended, lost=True)
+            self._change(attended, lost=True, lost_at=time.time())
 
     async def _fetch(self, attended: Attended) -> None:
         """Reads the VMI that owns the pod, before it has this node's label."""
@@ -415,7 +415,8 @@ class NodeSync:
             attended.launcher = None
             # Only when all it said has been read may the end of its process be judged.
             lost = attended.guest.lost or attended.process_ended.is_set()
-            self._change(attended, connected=False, preparing=False, lost=lost)
+            at = (attended.guest.lost_at or time.time()) if lost else 0.0
+            self._change(attended, connected=False, preparing=False, lost=lost, lost_at=at)
 
     async def _appears(self, folder: str, name: str) -> None:
         """Until `name` is in `folder` (below the kubelet's pods), however much of the path is
