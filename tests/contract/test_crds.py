@@ -66,6 +66,12 @@ def test_the_kinds_are_those_of_the_reference() -> None:
             assert bool(version.get("deprecated")) == old, (spec["names"]["kind"], version["name"])
 
 
+def test_each_can_be_applied_with_kubectl() -> None:
+    """Which keeps the whole manifest in an annotation: 256 KiB for all annotations together."""
+    for crd in crds():
+        assert len(json.dumps(crd)) < 230 * 1024, crd["metadata"]["name"]
+
+
 def test_the_client_knows_every_kind_by_its_newest_version() -> None:
     known = {resource for resource in vars(resources).values() if isinstance(resource, Resource)}
     for kind in KINDS:
