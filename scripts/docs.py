@@ -1,7 +1,8 @@
 """`make docs`: the pages that are made from code, so that they cannot say something else.
 
 docs/features.md from the features' own declarations, docs/gaps.md from the roadmap file,
-docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis.
+docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis,
+docs/api.md from the types.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import inspect
 import sys
 from pathlib import Path
 
-from scripts import lifecycle
+from scripts import lifecycle, reference
 from virtpod.features import ALL
+from virtpod.render import unattended
 from virtpod.render.admit import not_yet
 from virtpod.render.why import OBSTRUCTED, RULES
 
@@ -71,8 +73,10 @@ BEYOND_FIELDS = (
         "accessCredentials are not handed to it.",
     ),
     (
-        "Snapshots, clones, export, backup, pools, instance types, presets",
-        "their groups are not served.",
+        "Kinds without a controller",
+        "objects of these are stored, with a warning, and nothing acts on them: "
+        + ", ".join(kind.kind for kind in unattended.kinds())
+        + ".",
     ),
     (
         "Subresources",
@@ -172,6 +176,7 @@ def why() -> str:
 
 
 PAGES = {
+    "api.md": reference.page,
     "features.md": features,
     "gaps.md": gaps,
     "vm-pod-lifecycle.md": lifecycle.page,

@@ -24,6 +24,7 @@ import trustme
 from tests.apiserver.site import Handler, Pki
 from tests.kube import server
 from virtpod.api.crd import crds
+from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.errors import ApiError, Forbidden, Invalid
@@ -371,6 +372,33 @@ async def test_it_is_discovered(site: Site) -> None:
     assert "virtualmachineinstances/console" in {each["name"] for each in reply.json()["resources"]}
     told = (await site.admin.request("GET", f"/apis/{GROUP}/v1/version")).json()
     assert told["gitVersion"].startswith("v")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("document", "accept"),
+    [
+        ("/openapi/v2", "application/json"),
+        ("/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"),
+        (f"/openapi/v3/apis/{GROUP}/v1", "application/json"),
+    ],
+)
+async def test_the_cluster_s_documents_have_ours(site: Site, document: str, accept: str) -> None:
+    """kube-apiserver merges them in its own time, and drops what it cannot read."""
+    wanted = (
+        b"v1.StartOptions",
+        b"virtualmachines/{name}/start",
+        b"v1.VirtualMachineInstanceGuest",
+    )
+    merged = b""
+    async with asyncio.timeout(90):
+        while not all(each in merged for each in wanted):
+            await asyncio.sleep(0.5)
+            try:
+                reply = await site.admin.request("GET", document, headers={"Accept": accept})
+            except errors.NotFound:
+                continue
+            merged = reply.body
 
 
 @pytest.mark.asyncio(loop_scope="module")

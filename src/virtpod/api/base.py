@@ -7,12 +7,14 @@ List semantics follow
 https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 T = TypeVar("T")
+K = TypeVar("K", bound=msgspec.Struct)
 
 
 class Wire(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
@@ -44,6 +46,12 @@ Int64 = Annotated[int, Meta(extra_json_schema={"format": "int64"})]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """RFC 3339, UTC."""
 
+NullableTime = Annotated[str, Meta(extra_json_schema={"format": "date-time", "nullable": True})]
+"""A time that Go's clients write as null where it is not set."""
+
+Nullable = Annotated[T, Meta(extra_json_schema={"nullable": True})]
+"""May be null in JSON, which is the same as left out: see `decode`."""
+
 Duration = str
 """Go's notation: "30s", "1h5m"."""
 
@@ -54,3 +62,8 @@ IntOrString = int | str
 
 AnyObject = dict[str, Any]
 """An object whose shape is not ours."""
+
+
+def decode(raw: Mapping[str, Any], kind: type[K]) -> K:
+    """An object as its type. What is null at the top (`status: null`) counts as left out."""
+    return msgspec.convert({name: value for name, value in raw.items() if value is not None}, kind)

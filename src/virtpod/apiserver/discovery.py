@@ -9,8 +9,12 @@ https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from virtpod.api import openapi, options
+from virtpod.api.catalog import name
 from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS
 from virtpod.build import info
 
@@ -56,23 +60,19 @@ def resources(version: str) -> Json:
     }
 
 
+@cache
 def openapi_v2() -> Json:
     """GET /openapi/v2"""
     paths: Json = {}
     for version in VERSIONS:
         for path, operations in _operations(version).items():
-            paths[path] = {
-                method: {
-                    "operationId": name,
-                    "parameters": [
-                        {"name": each, "in": "path", "required": True, "type": "string"}
-                        for each in parameters
-                    ],
-                    "responses": {"200": {"description": "OK"}},
-                }
-                for method, name, parameters in operations
-            }
-    return {"swagger": "2.0", "info": _title(), "paths": paths, "definitions": {}}
+            paths[path] = {each.method: each.v2() for each in operations}
+    return {
+        "swagger": "2.0",
+        "info": _title(),
+        "paths": paths,
+        "definitions": openapi.for_v2(openapi.definitions(_said(), openapi.V2)),
+    }
 
 
 def openapi_v3_index() -> Json:
@@ -85,35 +85,111 @@ def openapi_v3_index() -> Json:
     }
 
 
+@cache
 def openapi_v3(version: str) -> Json:
     """GET /openapi/v3/apis/GROUP/VERSION"""
-    paths: Json = {}
-    for path, operations in _operations(version).items():
-        paths[path] = {
-            method: {
-                "operationId": name,
-                "parameters": [
-                    {"name": each, "in": "path", "required": True, "schema": {"type": "string"}}
-                    for each in parameters
-                ],
-                "responses": {"200": {"description": "OK"}},
-            }
-            for method, name, parameters in operations
-        }
-    return {"openapi": "3.0.0", "info": _title(), "paths": paths}
+    paths = {
+        path: {each.method: each.v3() for each in operations}
+        for path, operations in _operations(version).items()
+    }
+    return {
+        "openapi": "3.0.0",
+        "info": _title(),
+        "paths": paths,
+        "components": {"schemas": openapi.definitions(_said(), openapi.V3)},
+    }
 
 
 def _title() -> Json:
     return {"title": "Virtpod subresources", "version": info()["gitVersion"]}
 
 
-def _operations(version: str) -> dict[str, list[tuple[str, str, list[str]]]]:
-    """Path to (method, operation id, parameters)."""
-    found: dict[str, list[tuple[str, str, list[str]]]] = {}
+BODIES: dict[str, type] = {
+    "addvolume": options.AddVolumeOptions,
+    "evacuate/cancel": options.EvacuateCancelOptions,
+    "freeze": options.FreezeUnfreezeTimeout,
+    "migrate": options.MigrateOptions,
+    "pause": options.PauseOptions,
+    "removevolume": options.RemoveVolumeOptions,
+    "restart": options.RestartOptions,
+    "start": options.StartOptions,
+    "stop": options.StopOptions,
+    "unpause": options.UnpauseOptions,
+}
+"""What may be sent to a subresource; nothing, too."""
+
+ANSWERS: dict[str, type] = {
+    "filesystemlist": options.VirtualMachineInstanceFileSystemList,
+    "guestosinfo": options.VirtualMachineInstanceGuestAgentInfo,
+    "userlist": options.VirtualMachineInstanceGuestOSUserList,
+}
+"""What a subresource answers, if not with an empty body or a stream."""
+
+
+def _said() -> list[type]:
+    """All types that these documents speak of."""
+    served = {route.subresource for route in ROUTES}
+    return [cls for table in (BODIES, ANSWERS) for name, cls in table.items() if name in served]
+
+
+@dataclass(frozen=True)
+class _Operation:
+    method: str
+    id: str
+    parameters: tuple[str, ...]
+    body: type | None
+    answer: type | None
+
+    def v2(self) -> Json:
+        parameters: list[Json] = [
+            {"name": each, "in": "path", "required": True, "type": "string"}
+            for each in self.parameters
+        ]
+        if self.body:
+            parameters.append({"name": "body", "in": "body", "schema": _to(self.body, openapi.V2)})
+        answer = {"schema": _to(self.answer, openapi.V2)} if self.answer else {}
+        return {
+            "operationId": self.id,
+            "parameters": parameters,
+            "responses": {"200": {"description": "OK", **answer}},
+        }
+
+    def v3(self) -> Json:
+        whole: Json = {
+            "operationId": self.id,
+            "parameters": [
+                {"name": each, "in": "path", "required": True, "schema": {"type": "string"}}
+                for each in self.parameters
+            ],
+        }
+        if self.body:
+            whole["requestBody"] = {"content": _json(self.body)}
+        answer = {"content": _json(self.answer)} if self.answer else {}
+        return {**whole, "responses": {"200": {"description": "OK", **answer}}}
+
+
+def _json(cls: type) -> Json:
+    return {"application/json": {"schema": _to(cls, openapi.V3)}}
+
+
+def _to(cls: type, prefix: str) -> Json:
+    return {"$ref": prefix + name(cls)}
+
+
+def _operations(version: str) -> dict[str, list[_Operation]]:
+    """By path."""
+    found: dict[str, list[_Operation]] = {}
     for route in ROUTES:
         path = _PATTERN.sub("}", route.pattern(version))
-        parameters = re.findall(r"\{(\w+)\}", path)
+        parameters = tuple(re.findall(r"\{(\w+)\}", path))
         method = route.method.lower()
         words = [method, version, route.resource, *re.findall(r"\w+", path.split("{name}/")[1])]
-        found.setdefault(path, []).append((method, "".join(map(str.title, words)), parameters))
+        operation = _Operation(
+            method,
+            "".join(map(str.title, words)),
+            parameters,
+            BODIES.get(route.subresource),
+            ANSWERS.get(route.subresource),
+        )
+        found.setdefault(path, []).append(operation)
     return found

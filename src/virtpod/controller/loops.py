@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
-
+from virtpod.api.base import decode
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.claims import Claims
@@ -157,7 +156,7 @@ class Caches:
         uid = vmi["metadata"]["uid"]
         if uid in self._buried:
             return True
-        typed = msgspec.convert(vmi, VirtualMachineInstance)
+        typed = decode(vmi, VirtualMachineInstance)
         try:
             pod = await self.client.get(PODS, Key(vmi["metadata"]["namespace"], pod_name(typed)))
         except errors.NotFound:

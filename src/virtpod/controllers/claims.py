@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import conditions
 from virtpod.controllers.conditions import Condition
@@ -50,7 +49,7 @@ def info(claim: Mapping[str, Any]) -> Obj:
 
 def uses(vmi: Mapping[str, Any]) -> dict[str, disks.Access]:
     """How its guest uses each of its claims."""
-    return disks.claims(msgspec.convert(vmi, VirtualMachineInstance)) if named(vmi) else {}
+    return disks.claims(decode(vmi, VirtualMachineInstance)) if named(vmi) else {}
 
 
 def together(one: str, other: str) -> bool:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import msgspec
-
+from virtpod.api.base import decode
 from virtpod.api.traits import acpi, grace
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import conditions, lifecycle
@@ -147,7 +146,7 @@ class Known:
 
     @property
     def typed(self) -> VirtualMachineInstance:
-        return msgspec.convert(self.vmi, VirtualMachineInstance)
+        return decode(self.vmi, VirtualMachineInstance)
 
     @property
     def domain_alive(self) -> DomainChanged | None:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
+from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims, conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
@@ -232,7 +231,7 @@ def needs_pod(seen: Seen) -> Plan | None:
         return None
     disks = claims.volume_status(seen.vmi, seen.claims)
     known = {**(seen.vmi.get("status") or {}), "volumeStatus": disks}
-    vmi = msgspec.convert({**seen.vmi, "status": known}, VirtualMachineInstance)
+    vmi = decode({**seen.vmi, "status": known}, VirtualMachineInstance)
     manifest = rendered.pod(vmi, seen.cluster)
     name = manifest["metadata"]["name"]
     changes = _scheduling(seen)

@@ -121,26 +121,53 @@ PRESETS = Resource(
 )
 KUBEVIRTS = Resource("kubevirt.io", "v1", "kubevirts", "KubeVirt")
 INSTANCETYPES = Resource(
-    "instancetype.kubevirt.io", "v1", "virtualmachineinstancetypes", "VirtualMachineInstancetype"
+    "instancetype.kubevirt.io",
+    "v1beta1",
+    "virtualmachineinstancetypes",
+    "VirtualMachineInstancetype",
 )
 CLUSTER_INSTANCETYPES = Resource(
     "instancetype.kubevirt.io",
-    "v1",
+    "v1beta1",
     "virtualmachineclusterinstancetypes",
     "VirtualMachineClusterInstancetype",
     False,
 )
 PREFERENCES = Resource(
-    "instancetype.kubevirt.io", "v1", "virtualmachinepreferences", "VirtualMachinePreference"
+    "instancetype.kubevirt.io", "v1beta1", "virtualmachinepreferences", "VirtualMachinePreference"
 )
 CLUSTER_PREFERENCES = Resource(
     "instancetype.kubevirt.io",
-    "v1",
+    "v1beta1",
     "virtualmachineclusterpreferences",
     "VirtualMachineClusterPreference",
     False,
 )
 POOLS = Resource("pool.kubevirt.io", "v1beta1", "virtualmachinepools", "VirtualMachinePool")
+SNAPSHOTS = Resource(
+    "snapshot.kubevirt.io", "v1beta1", "virtualmachinesnapshots", "VirtualMachineSnapshot"
+)
+SNAPSHOT_CONTENTS = Resource(
+    "snapshot.kubevirt.io",
+    "v1beta1",
+    "virtualmachinesnapshotcontents",
+    "VirtualMachineSnapshotContent",
+)
+RESTORES = Resource(
+    "snapshot.kubevirt.io", "v1beta1", "virtualmachinerestores", "VirtualMachineRestore"
+)
+EXPORTS = Resource("export.kubevirt.io", "v1", "virtualmachineexports", "VirtualMachineExport")
+CLONES = Resource("clone.kubevirt.io", "v1beta1", "virtualmachineclones", "VirtualMachineClone")
+BACKUPS = Resource(
+    "backup.kubevirt.io", "v1alpha1", "virtualmachinebackups", "VirtualMachineBackup"
+)
+BACKUP_TRACKERS = Resource(
+    "backup.kubevirt.io", "v1alpha1", "virtualmachinebackuptrackers", "VirtualMachineBackupTracker"
+)
+MIGRATION_POLICIES = Resource(
+    "migrations.kubevirt.io", "v1alpha1", "migrationpolicies", "MigrationPolicy", False
+)
+PLUGINS = Resource("plugin.kubevirt.io", "v1alpha1", "plugins", "Plugin", False)
 DATA_VOLUMES = Resource("cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume")
 NADS = Resource(
     "k8s.cni.cncf.io",

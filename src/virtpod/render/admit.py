@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from virtpod.api.base import decode
 from virtpod.api.replicaset import VirtualMachineInstanceReplicaSet
 from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import (
@@ -53,7 +54,7 @@ class Admission:
 def vmi(raw: dict[str, Any], cluster: Cluster, *, now: str, uuid: str) -> Admission:
     """A VMI that is to be created. `now`: RFC 3339; `uuid`: the machine's, if it has none."""
     try:
-        given = msgspec.convert(raw, VirtualMachineInstance)
+        given = decode(raw, VirtualMachineInstance)
     except msgspec.ValidationError as error:
         return Admission(causes=[_malformed(error)])
     before = _as_sent(given, raw)
@@ -68,7 +69,7 @@ def vmi(raw: dict[str, Any], cluster: Cluster, *, now: str, uuid: str) -> Admiss
 def vm(raw: dict[str, Any], cluster: Cluster, *, uuid: str) -> Admission:
     """A VM that is created or updated."""
     try:
-        given = msgspec.convert(raw, VirtualMachine)
+        given = decode(raw, VirtualMachine)
     except msgspec.ValidationError as error:
         return Admission(causes=[_malformed(error)])
     before = _as_sent(given, raw)
@@ -101,7 +102,7 @@ def vm(raw: dict[str, Any], cluster: Cluster, *, uuid: str) -> Admission:
 def replicaset(raw: dict[str, Any], cluster: Cluster) -> Admission:
     """A VirtualMachineInstanceReplicaSet that is created or updated."""
     try:
-        given = msgspec.convert(raw, VirtualMachineInstanceReplicaSet)
+        given = decode(raw, VirtualMachineInstanceReplicaSet)
     except msgspec.ValidationError as error:
         return Admission(causes=[_malformed(error)])
     causes = []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from virtpod.api.crd import crds
-from virtpod.render import rbac, webhooks
+from virtpod.render import rbac, unattended, webhooks
 from virtpod.render.rbac import Rule
 
 Json = dict[str, Any]
@@ -160,6 +160,7 @@ def components(cr: Mapping[str, Any], options: Options, site: Site) -> list[Json
         *rbac.given(options.namespace),
         *rbac.users(aggregated=aggregated),
         *rbac.policies(options.namespace),
+        *unattended.policy(),
         _ca_map(options.namespace, site.ca_bundle),
         *_services(options.namespace),
         controller,

@@ -8,6 +8,12 @@ from virtpod.api.options import EvacuateCancelOptions
 from virtpod.apiserver.call import Call
 
 
+class _Body(EvacuateCancelOptions):
+    """Documents ask for the node; a client that names none means whichever it is."""
+
+    evacuation_node_name: str = ""
+
+
 async def vm(call: Call) -> web.Response:
     """Of the VM's instance."""
     await call.vm()
@@ -16,11 +22,11 @@ async def vm(call: Call) -> web.Response:
 
 async def vmi(call: Call) -> web.Response:
     """That it was not to leave is no error."""
-    options = await call.options(EvacuateCancelOptions)
+    options = await call.options(_Body)
     found = await call.vmi()
     node = found.status.evacuation_node_name
     wanted = options.evacuation_node_name
-    if node and wanted in (None, "", node):
+    if node and wanted in ("", node):
         # The uid pins the instance: a successor of the same name may be asked to leave again.
         patch = {"metadata": {"uid": found.metadata.uid}, "status": {"evacuationNodeName": None}}
         await call.site.objects.patch_vmi(

@@ -1,0 +1,67 @@
+"""Kinds that are served and that nothing acts on yet: whoever makes such an object is warned.
+
+The API server warns by itself, by an admission policy that never refuses: no webhook is asked.
+
+https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from virtpod.api.crd import KINDS, Kind
+
+Json = dict[str, Any]
+
+ATTENDED = {
+    "KubeVirt",
+    "VirtualMachine",
+    "VirtualMachineInstance",
+    "VirtualMachineInstanceReplicaSet",
+}
+"""Kinds with a controller."""
+
+NAME = "kubevirt-unattended-kinds"
+
+
+def kinds() -> list[Kind]:
+    return [kind for kind in KINDS if kind.kind not in ATTENDED]
+
+
+def policy() -> list[Json]:
+    """The policy and its binding."""
+    rules = [
+        {
+            "apiGroups": [group],
+            "apiVersions": ["*"],
+            "operations": ["CREATE"],
+            "resources": [kind.plural for kind in members],
+        }
+        for group, members in groupby(kinds(), key=lambda kind: kind.group)
+    ]
+    return [
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": NAME},
+            "spec": {
+                "failurePolicy": "Ignore",
+                "matchConstraints": {"resourceRules": rules},
+                "validations": [
+                    {
+                        "expression": "false",
+                        "messageExpression": "'Virtpod stores a ' + request.kind.kind + "
+                        "' and does not act on it yet'",
+                        "message": "Virtpod stores this object and does not act on it yet",
+                    }
+                ],
+            },
+        },
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": f"{NAME}-binding"},
+            "spec": {"policyName": NAME, "validationActions": ["Warn"]},
+        },
+    ]
