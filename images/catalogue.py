@@ -37,7 +37,7 @@ CODE = {
             without=frozenset(
                 {"apiserver", "cli", "controller", "controllers", "kube", "node", "operator"}
             ),
-            patient=True,
+            patient=frozenset({"virt-launcher"}),
         ),
     )
 }

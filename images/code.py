@@ -41,9 +41,9 @@ class Code:
     lock: Path
     scripts: tuple[str, ...]
     without: frozenset[str]
-    patient: bool = False
-    """SIGTERM waits until the program handles it: the kernel drops what the first process of a
-    container does not handle yet, and Python takes its time to come up."""
+    patient: frozenset[str] = frozenset()
+    """Scripts for which SIGTERM waits until they handle it: the kernel drops what the first process
+    of a container does not handle yet, and Python takes its time to come up."""
 
 
 def dependencies(code: Code, store: Store) -> Layer:
@@ -96,7 +96,7 @@ def install_project(code: Code, root: Path) -> None:
     about = tomllib.loads(layout.PYPROJECT.read_text())["project"]
     _write_metadata(package.parent / f"virtpod-{about['version']}.dist-info", about)
     for script in code.scripts:
-        _write_script(root / "usr/bin" / script, about["scripts"][script], code.patient)
+        _write_script(root / "usr/bin" / script, about["scripts"][script], script in code.patient)
 
 
 def _parts(code: Code) -> list[Path]:

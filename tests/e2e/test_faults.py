@@ -109,7 +109,7 @@ def in_pod(node: str, pid: int, pod: Object) -> bool:
         ("QEMU is killed", "Failed", 5),
         ("virt-launcher is killed", "Failed", 5),
         ("its pod is deleted", "Succeeded", 40),
-        ("its pod is deleted by force", "Failed", 5),
+        ("its pod is deleted by force", "Failed", 40),  # by virt-handler, with the kubelet done
         ("the guest powers off", "Succeeded", 10),
     ],
 )

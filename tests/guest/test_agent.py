@@ -69,7 +69,7 @@ async def execute(handler: Handler, *words: str, within: float = 5) -> Any:
     )
 
 
-async def domain(handler: Handler, wanted: Any, within: float = 30) -> DomainChanged:
+async def domain(handler: Handler, wanted: Any, within: float = 60) -> DomainChanged:
     if wanted(handler.last):
         return handler.last
     found = await handler.until(lambda m: isinstance(m, DomainChanged) and wanted(m), within)
@@ -123,7 +123,7 @@ async def test_what_the_agent_tells_and_does(
         assert isinstance(await handler.ask(lambda n: Freeze(id=n, thaw_after=2)), Done)
         assert handler.last.frozen
         assert isinstance(await execute(handler, "false"), Done)
-        await domain(handler, lambda d: not d.frozen, within=6)
+        await domain(handler, lambda d: not d.frozen)
         assert "written" in await serial.answer("echo x >/data/x && sync && echo written")
         assert isinstance(await handler.ask(lambda n: Freeze(id=n, thaw_after=600)), Done)
         assert isinstance(await handler.ask(lambda n: Thaw(id=n)), Done)
@@ -140,7 +140,7 @@ async def test_an_agent_that_means_harm_is_cut_short(
 ) -> None:
     script = base64.b64encode(HOSTILE.encode()).decode()
     vmi["spec"]["volumes"][1]["cloudInitNoCloud"]["userData"] = (
-        f"#!/bin/sh\necho {script} | base64 -d >/tmp/agent\necho 5000 >/tmp/count\n"
+        f"#!/bin/sh\necho {script} | base64 -d >/tmp/agent\necho 500 >/tmp/count\n"
     )
     box.launch()
     async with connected(box, cache) as handler:
@@ -152,7 +152,7 @@ async def test_an_agent_that_means_harm_is_cut_short(
         before = box.resident()
         await serial.answer("(setsid sh /tmp/agent >/dev/null 2>&1 &)")
 
-        many = await domain(handler, lambda d: len(d.interfaces) > 1, within=60)
+        many = await domain(handler, lambda d: len(d.interfaces) > 1, within=180)
         assert len(many.interfaces) == 32
         assert many.interfaces[0].name == "default"
         assert many.os is not None

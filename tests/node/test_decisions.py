@@ -408,3 +408,23 @@ def test_a_guest_that_somebody_declared_dead_must_go() -> None:
 )
 def test_what_others_wrote_stays(before: Any, new: Any, result: Any) -> None:
     assert merged(before, new) == result
+
+
+def test_a_guest_on_a_claim_waits_until_the_claim_is_noted() -> None:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    early = seen("Scheduling", LISTENS)
+    assert early.vmi is not None
+    spec = {**early.vmi["spec"], "volumes": [volume]}
+    early = replace(early, vmi={**early.vmi, "spec": spec})
+    assert decide(early) == Plan("its claims are not noted yet")
+    note = {"name": "data", "target": "", "persistentVolumeClaimInfo": {"claimName": "data"}}
+    status = {**early.vmi["status"], "volumeStatus": [note]}
+    noted = replace(early, vmi={**early.vmi, "status": status})
+    assert decide(noted).actions == (Prepare(noted.pod.uid),)
+
+
+def test_a_try_under_way_is_not_asked_after_without_a_pause() -> None:
+    failure = Failure("X", "y", at=NOW - 100)
+    trying = seen("Scheduled", replace(LISTENS, failure=failure, preparing=True))
+    again = decide(trying).again_in
+    assert again is None or again > 0

@@ -52,6 +52,12 @@ def uses(vmi: Mapping[str, Any]) -> dict[str, disks.Access]:
     return disks.claims(decode(vmi, VirtualMachineInstance)) if named(vmi) else {}
 
 
+def noted(vmi: VirtualMachineInstance) -> bool:
+    """Whether its status says of each of its claims what it is."""
+    volumes = [volume for volume in vmi.spec.volumes or () if disks.claim(volume)]
+    return all(disks.claim_info(vmi, volume) for volume in volumes)
+
+
 def together(one: str, other: str) -> bool:
     """Whether two guests may have a claim at once."""
     return one == other and one != "writes"

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from virtpod.api.base import decode
 from virtpod.api.traits import acpi, grace
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import conditions, lifecycle
+from virtpod.controllers import claims, conditions, lifecycle
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
 from virtpod.kube.plan import Event, Patch, Plan, Reference, tests
@@ -273,6 +273,9 @@ def unprepared(seen: Known) -> Plan | None:
         return None
     if guest.domain and (guest.domain.started or lifecycle.over(guest.domain)):
         return None
+    if seen.phase not in ON_NODE and not claims.noted(seen.typed):
+        # What was read of it before virt-controller's word on its claims came: wait for the next.
+        return Plan("its claims are not noted yet")
     if seen.predecessor:
         return Plan("a launcher of before still lives here", again_in=1.0)
     if guest.failure and (wait := _due(guest.failure) - seen.now) > 0:

@@ -343,6 +343,8 @@ class Loop(Generic[K, S]):
                 await self.step(key)
             finally:
                 self.queue.done(key)
+            # A decision that wants to be made again at once must not be all that happens.
+            await asyncio.sleep(0)
 
     def _note(self, decision: Decision) -> None:
         self._decisions.append(decision)

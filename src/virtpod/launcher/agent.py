@@ -57,7 +57,7 @@ ASKERS = 16
 """Commands that may wait: the agent does one at a time."""
 WITHIN = 5.0
 """Seconds for an ordinary command."""
-FREEZE_WITHIN = 45.0
+FREEZE_WITHIN = 40.0
 """Seconds for the guest to write out what it holds."""
 FIRST_PAUSES = (2.0, 3.0, 5.0)
 """Seconds between the first looks: addresses come a while after the agent."""
@@ -116,9 +116,15 @@ class Agent:
             return
         self._open = is_open
         if is_open:
+            # It is shown with what it tells: one change, and one write, instead of two.
             self._following = self._loop.create_task(self._follow())
-        elif self._following is not None:
+            return
+        if self._following is not None:
             self._following.cancel()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Shows whether the agent is there, if that has stood long enough."""
         left = self._shown_at + SETTLED - self._loop.time()
         if left <= 0:
             self._show()
@@ -135,7 +141,7 @@ class Agent:
 
     async def answer(self, request: AgentRequest) -> Answer:
         """Raises Refused."""
-        if self._frozen and isinstance(request, Ping | Execute):
+        if self._frozen and self._open and isinstance(request, Ping | Execute):
             # Its agent runs nothing, and that is no illness: a probe must not end a frozen guest.
             return Done(id=request.id)
         if not self._open:
@@ -173,31 +179,31 @@ class Agent:
         self._os = None
         first, pause, told = list(FIRST_PAUSES), PAUSE, False
         while True:
-            changed = False
+            before = self._os, self._interfaces, self._frozen
             if self._runs():
                 try:
-                    changed = await self._look()
+                    await self._look()
                 except Refused as error:
                     if not told:
                         log("the guest agent could not be asked", error=str(error))
                     told = True
+            changed = before != (self._os, self._interfaces, self._frozen)
+            if not self._shown:
+                self._settle()
+            elif changed:
+                self._changed()
             pause = min(pause * 2, LONGEST_PAUSE) if changed and not first else PAUSE
             wait = first.pop(0) if first else pause
             await asyncio.sleep(min(wait, FROZEN_PAUSE) if self._frozen else wait)
 
-    async def _look(self) -> bool:
-        """Whether anything is new."""
-        before = self._os, self._interfaces, self._frozen
+    async def _look(self) -> None:
+        """Raises Refused."""
         self._frozen = await self._is_frozen()
         if not self._frozen:  # a frozen guest's agent answers nothing else
             if self._os is None:
                 self._os = (await self._command("guest-get-osinfo", System)).seen()
             found = await self._command("guest-network-get-interfaces", list[Interface])
             self._interfaces = [each.cut() for each in found[: 16 * INTERFACES]]
-        after = self._os, self._interfaces, self._frozen
-        if after != before:
-            self._changed()
-        return after != before
 
     async def _is_frozen(self) -> bool:
         try:
@@ -210,9 +216,12 @@ class Agent:
     async def _freeze(self, thaw_after: float) -> None:
         if not await self._is_frozen():
             try:
-                count = await self._command("guest-fsfreeze-freeze", int, within=FREEZE_WITHIN)
-            except BaseException:
+                async with asyncio.timeout(FREEZE_WITHIN):
+                    count = await self._command("guest-fsfreeze-freeze", int, within=FREEZE_WITHIN)
+            except BaseException as error:
                 self._thaw_in(0)  # it may yet come to pass, with nobody there to undo it
+                if isinstance(error, TimeoutError):
+                    raise Refused("the guest did not freeze in time, and is thawed") from None
                 raise
             log("the guest's file systems are frozen", count=count)
             self._set_frozen(count > 0)

@@ -384,9 +384,11 @@ class Libvirt:
 
     async def ask_agent(self, request: AgentRequest) -> Answer:
         """What the guest's agent answers. Raises Refused."""
-        if self._last and self._last.state == "Paused" and isinstance(request, Ping | Execute):
-            # Nobody could answer, and that is no illness: a probe must not end a paused guest.
-            return Done(id=request.id)
+        if self._last and self._last.state == "Paused":
+            if isinstance(request, Ping | Execute):
+                # Nobody can answer, and that is no illness: a probe must not end a paused guest.
+                return Done(id=request.id)
+            raise Refused("the guest is paused")
         if self._agent is None:
             raise Refused("the guest agent is not connected")
         return await self._agent.answer(request)
