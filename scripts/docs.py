@@ -60,7 +60,12 @@ BEYOND_FIELDS = (
     (
         "Eviction",
         "a guest that would migrate is kept and its drain told so, until live migration is there; "
-        "the drain taint on a node asks nobody to leave.",
+        "so is one on a node with the drain taint. External guests hear of evictions only.",
+    ),
+    (
+        "Node failure",
+        "a node is fenced by its taint or its deletion, not by Virtpod; whether a volume is still "
+        "attached elsewhere is left to Kubernetes, which attaches no ReadWriteOnce volume twice.",
     ),
     (
         "Guest agent",

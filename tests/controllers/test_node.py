@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from virtpod.controllers import node
+import pytest
+
+from tests.stories.lives import instance, up
+from tests.stories.world import CLUSTER, World
+from virtpod.controllers import conditions, node, node_vmi, vmi
+from virtpod.kube.plan import Event, Patch, Plan
+from virtpod.kube.resources import VMIS, Obj
+
+UP = node.Standing("node1")
+SILENT = node.Standing("node1", ready=False)
+FENCED = node.Standing("node1", ready=False, out_of_service=True)
+DELETED = node.Standing("node1", there=False)
 
 
-def seen(heartbeat: float | None, *, schedulable: bool = True, now: float = 1000.0) -> node.Seen:
-    return node.Seen("node1", "uid", "5", schedulable, heartbeat, now)
+def seen(
+    heartbeat: float | None, *, schedulable: bool = True, now: float = 1000.0, ready: bool = True
+) -> node.Seen:
+    return node.Seen("node1", "uid", "5", schedulable, heartbeat, now, ready)
+
+
+def changed(plan: Plan) -> Obj:
+    """What the plan's one JSON patch sets, by its path."""
+    [patch] = [each for each in (*plan.actions, plan.status) if isinstance(each, Patch)]
+    return {op["path"]: op["value"] for op in patch.body if op["op"] == "add"}
 
 
 def test_a_fresh_heartbeat_is_looked_at_again_when_it_gets_old() -> None:
@@ -30,3 +49,80 @@ def test_a_clock_that_runs_ahead_closes_nothing() -> None:
 
 def test_a_closed_node_is_left_alone() -> None:
     assert not node.decide(seen(None, schedulable=False)).actions
+
+
+def test_a_node_whose_kubelet_is_not_heard_is_closed_though_its_heartbeat_is_fresh() -> None:
+    plan = node.decide(seen(990.0, ready=False))
+    assert plan.actions[0].body["metadata"]["labels"] == {"kubevirt.io/schedulable": "false"}
+
+
+@pytest.mark.parametrize(
+    ("phase", "standing", "end_seen", "doubted"),
+    [
+        ("Running", SILENT, False, True),
+        ("Scheduling", SILENT, False, True),
+        ("Failed", SILENT, False, True),  # by virt-controller's word, which is no proof
+        ("Running", UP, False, True),  # force-deleted: the kubelet is at it yet
+        ("Running", SILENT, True, False),
+        ("Succeeded", SILENT, False, False),
+        ("Running", FENCED, False, False),
+        ("Running", DELETED, False, False),
+        ("Scheduling", UP, False, False),
+        ("Scheduling", None, False, False),  # it was never bound
+    ],
+)
+def test_a_pod_gone_from_the_api_proves_an_end_only_with_one_of_three_facts(
+    phase: str, standing: node.Standing | None, end_seen: bool, doubted: bool
+) -> None:
+    assert bool(node.doubt(phase, standing, end_seen=end_seen)) == doubted
+
+
+def test_a_guest_that_may_run_is_neither_failed_nor_let_go() -> None:
+    world = World()
+    world.apply(instance())
+    up(world)
+    obj = world.get(VMIS, "demo")
+    for deleting in (False, True):
+        if deleting:
+            obj["metadata"]["deletionTimestamp"] = "2027-01-15T08:00:00Z"
+        doubt = node.doubt("Running", SILENT, end_seen=False)
+        plan = vmi.decide(vmi.Seen(obj, [], CLUSTER, 1.0, pod_gone=True, node=SILENT, doubt=doubt))
+        assert list(changed(plan)) == ["/status/conditions"]
+        [event] = [each for each in plan.actions if isinstance(each, Event)]
+        assert "out-of-service" in event.message
+        assert plan.again_in
+    ended = vmi.decide(vmi.Seen(obj, [], CLUSTER, 1.0, pod_gone=True, node=FENCED))
+    assert changed(ended)["/status/phase"] == "Failed"
+    assert "/metadata/finalizers" in changed(ended)
+
+
+def test_virt_handler_says_that_nothing_is_left_only_when_the_kubelet_has_cleared_up() -> None:
+    world = World()
+    world.apply(instance())
+    up(world)
+    obj = world.get(VMIS, "demo")
+    waiting = node_vmi.decide(node_vmi.Seen("node1", 1.0, obj))
+    assert not waiting.actions
+    assert waiting.again_in
+    assert not node_vmi.decide(node_vmi.Seen("node2", 1.0, obj, no_trace=True)).actions
+    said = node_vmi.decide(node_vmi.Seen("node1", 1.0, obj, no_trace=True))
+    assert changed(said)["/status/phase"] == "Failed"
+
+
+def test_a_drain_taint_asks_the_guests_that_would_move_and_no_others() -> None:
+    world = World()
+    world.apply(instance())
+    up(world)
+    obj = world.get(VMIS, "demo")
+    draining = node.Standing("node1", draining=True)
+    before = vmi.Seen(obj, [world.pod()], CLUSTER, 1.0, node=draining)
+    assert not vmi.decide(before).actions
+    obj["spec"]["evictionStrategy"] = "LiveMigrate"
+    plan = vmi.decide(before)
+    [event] = [each for each in plan.actions if isinstance(each, Event)]
+    assert (event.reason, "kubevirt.io/drain" in event.message) == ("EvictionRefused", True)
+    obj["status"]["conditions"] = changed(plan)["/status/conditions"]
+    assert conditions.status(conditions.of(obj), "EvictionRequested") == "True"
+    assert not vmi.decide(before).actions  # it is said once
+    after = vmi.decide(vmi.Seen(obj, [world.pod()], CLUSTER, 1.0, node=UP))
+    assert "EvictionRequested" not in str(changed(after)["/status/conditions"])

@@ -347,7 +347,7 @@ class Serial:
     async def of(cls, made: Container) -> Serial:
         return cls(*await asyncio.open_unix_connection(made.inside(paths.serial_socket(UID))))
 
-    async def until(self, text: str, within: float = 60) -> str:
+    async def until(self, text: str, within: float = 150) -> str:
         """What came up to and with `text`."""
         try:
             async with asyncio.timeout(within):

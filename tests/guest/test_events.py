@@ -27,12 +27,12 @@ async def test_a_guest_starts_paused_reboots_by_itself_and_panics(
         assert [(handler.last.state, handler.last.reason)] == [("Paused", "User")]
         serial = await Serial.of(box)
         assert isinstance(await handler.ask(lambda n: Unpause(id=n)), Done)
-        await serial.until("login:", within=150)
+        await serial.until("login:")
         qemu = box.processes(QEMU)
 
         await serial.log_in()
         serial.say("reboot -f")
-        await serial.until("login:", within=150)
+        await serial.until("login:")
         assert box.processes(QEMU) == qemu
         assert (handler.last.state, handler.last.reason) == ("Running", "Unknown")
 
@@ -54,7 +54,7 @@ async def test_a_guest_may_have_its_reboot_be_its_end(
     async with connected(box, cache) as handler:
         await handler.sync(vmi)
         serial = await Serial.of(box)
-        await serial.until("login:", within=150)
+        await serial.until("login:")
         await serial.log_in()
         serial.say("reboot -f")
         end = await handler.domain("Shutoff", "Crashed")
@@ -72,7 +72,7 @@ async def test_a_watchdog_that_is_not_fed_ends_the_guest_and_says_so(
     async with connected(box, cache) as handler:
         await handler.sync(vmi)
         serial = await Serial.of(box)
-        await serial.until("login:", within=150)
+        await serial.until("login:")
         await serial.log_in()
         serial.say("modprobe i6300esb; watchdog -T 2 -t 60 /dev/watchdog")
         end = await handler.domain("Shutoff", "Crashed")
@@ -88,7 +88,7 @@ async def test_a_guest_waits_for_room_on_its_storage_and_goes_on(
         async with connected(box, cache) as handler:
             await handler.sync(vmi)
             serial = await Serial.of(box)
-            await serial.until("login:", within=150)
+            await serial.until("login:")
             await serial.log_in()
             serial.say("dd if=/dev/urandom of=/dev/vda bs=1M seek=2 count=12; sync; echo wri''tten")
             full = await handler.domain("Paused")

@@ -149,6 +149,16 @@ def test_why_it_cannot_start_is_told_with_the_reason() -> None:
     assert told(plan) == ["SyncFailed"]
 
 
+def test_a_try_under_way_is_not_asked_after_all_the_time() -> None:
+    late = Failure("DomainRefused", "no such file", at=NOW - LONGEST_PAUSE)
+    guest = replace(LISTENS, preparing=True, failure=late)
+    first = decide(seen("Scheduled", guest))
+    assert first.again_in is None
+    obj = vmi("Scheduled", conditions=written(first)["conditions"])
+    plan = decide(seen("Scheduled", guest, vmi=obj))
+    assert (plan.actions, plan.again_in) == ((), None)
+
+
 # It runs.
 
 

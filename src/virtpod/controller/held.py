@@ -27,8 +27,21 @@ class _Metadata(msgspec.Struct, rename="camel"):
     owner_references: list[_Owner] | None = None
 
 
+class _Placed(msgspec.Struct, rename="camel"):
+    """A pod's spec, a VMI's status: both name their node so."""
+
+    node_name: str | None = None
+
+
 class _Head(msgspec.Struct):
     metadata: _Metadata
+    spec: _Placed | None = None
+    status: _Placed | None = None
+
+    @property
+    def node(self) -> str:
+        placed = (self.spec and self.spec.node_name) or (self.status and self.status.node_name)
+        return placed or ""
 
 
 class _Claim(msgspec.Struct, rename="camel"):
@@ -70,14 +83,16 @@ class Held:
     owner_kind: str = ""
     claims: tuple[str, ...] = ()
     """Of a VMI: the persistent volume claims that its volumes name."""
+    node: str = ""
 
     @staticmethod
     def project(raw: bytes) -> Held:
-        metadata = _head.decode(raw).metadata
+        head = _head.decode(raw)
+        metadata, node = head.metadata, head.node
         for owner in metadata.owner_references or ():
             if owner.controller:
-                return Held(raw, metadata.uid, owner.uid, owner.name, owner.kind)
-        return Held(raw, metadata.uid)
+                return Held(raw, metadata.uid, owner.uid, owner.name, owner.kind, node=node)
+        return Held(raw, metadata.uid, node=node)
 
     @staticmethod
     def project_vmi(raw: bytes) -> Held:
@@ -124,6 +139,19 @@ class HeldNode(msgspec.Struct):
     metadata: _NodeMetadata
     spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
     status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the control plane hears its kubelet."""
+        return any(
+            each.type == "Ready" and each.status == "True" for each in self.status.conditions
+        )
+
+    def tainted(self, key: str, effect: str = "") -> bool:
+        return any(
+            taint.get("key") == key and effect in ("", taint.get("effect"))
+            for taint in self.spec.taints
+        )
 
     def fact(self, name: str) -> why.Node:
         """As a diagnosis wants it."""

@@ -94,6 +94,14 @@ class Creates(Acts):
                     await self.client.delete(CONTROLLER_REVISIONS, key_of(other))
 
 
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """What was known of a pod when it vanished."""
+
+    node: str
+    ended: bool
+
+
 class Caches:
     """All that is watched."""
 
@@ -106,7 +114,10 @@ class Caches:
         self.vms: Informer[Held] = Informer(client, VMS, project=Held.project)
         owners = {"owner": _owner}
         self.vmis: Informer[Held] = Informer(
-            client, VMIS, project=Held.project_vmi, indices={**owners, "claim": _claims}
+            client,
+            VMIS,
+            project=Held.project_vmi,
+            indices={**owners, "claim": _claims, "node": _on_node},
         )
         self.pods: Informer[Held] = Informer(
             client,
@@ -118,7 +129,7 @@ class Caches:
         self.sets: Informer[Held] = Informer(client, VMIRS, project=Held.project)
         self.nodes: Informer[HeldNode] = Informer(client, NODES, project=project_node)
         self.claims = Claims(client, self.vmis, self.pods)
-        self._buried: OrderedDict[str, None] = OrderedDict()
+        self._buried: OrderedDict[str, Grave] = OrderedDict()
         self._ended: dict[str, float] = {}
         self._revisions: OrderedDict[Key, Obj] = OrderedDict()
         self.pods.on_change(self._bury)
@@ -176,6 +187,33 @@ class Caches:
                 self._revisions.popitem(last=False)
         return self._revisions[key]
 
+    async def standing(self, instance: Obj) -> node.Standing | None:
+        """Of the node that its pod is or was on; None where it had none, as far as is known."""
+        uid, status = instance["metadata"]["uid"], instance.get("status") or {}
+        grave = self._buried.get(uid)
+        placed = [pod.node for pod in self.pods.by("owner", uid) if pod.node]
+        name = next(iter(placed), "") or (grave.node if grave else "") or status.get("nodeName")
+        if not name:
+            return None
+        held = self.nodes.get(Key("", name))
+        if held is None:
+            try:  # a cache's silence fences nothing
+                await self.client.get(NODES, Key("", name))
+            except errors.NotFound:
+                return node.Standing(name, there=False)
+            return node.Standing(name, ready=False)
+        return node.Standing(
+            name,
+            ready=held.ready,
+            out_of_service=held.tainted(node.OUT_OF_SERVICE),
+            draining=held.tainted(node.DRAIN, "NoSchedule"),
+        )
+
+    def end_seen(self, uid: str) -> bool:
+        """Whether the pod of this VMI was over when it vanished, or had never got to a node."""
+        grave = self._buried.get(uid)
+        return grave is not None and (grave.ended or not grave.node)
+
     async def vmi_gone(self, key: Key) -> bool:
         try:
             await self.client.get(VMIS, key)
@@ -222,13 +260,17 @@ class Caches:
             self._buried.pop(new.owner_uid, None)
         elif old is not None and old.owner_uid:
             self._ended.pop(old.uid, None)
-            self._buried[old.owner_uid] = None
+            self._buried[old.owner_uid] = Grave(old.node, vmi.ended(old.object))
             if len(self._buried) > REMEMBERED:
                 self._buried.popitem(last=False)
 
 
 def _owner(key: Key, held: Held) -> list[str]:
     return [held.owner_uid] if held.owner_uid else []
+
+
+def _on_node(key: Key, held: Held) -> list[str]:
+    return [held.node] if held.node else []
 
 
 def _claims(key: Key, held: Held) -> list[Key]:
@@ -297,7 +339,7 @@ class Loops:
         caches.vmis.on_change(self._vmi_changed)
         caches.vms.on_change(lambda key, _old, _new: self.vms.add(key))
         caches.sets.on_change(lambda key, _old, _new: self.sets.add(key))
-        caches.nodes.on_change(lambda key, _old, _new: self.nodes.add(key))
+        caches.nodes.on_change(self._node_changed)
         async with asyncio.TaskGroup() as tasks:
             for loop in self.all:
                 tasks.create_task(loop.run())
@@ -306,6 +348,13 @@ class Loops:
         held = new or old
         if held is not None and held.owner_kind == VMIS.kind:
             self.vmis.add(Key(key.namespace, held.owner_name))
+
+    def _node_changed(self, key: Key, old: HeldNode | None, new: HeldNode | None) -> None:
+        """Its guests are looked at when what they rest on changes, not at each heartbeat."""
+        self.nodes.add(key)
+        if old is None or new is None or (old.ready, old.spec) != (new.ready, new.spec):
+            for instance in self.caches.vmis.keys_by("node", key.name):
+                self.vmis.add(instance)
 
     def _vmi_changed(self, key: Key, old: Held | None, new: Held | None) -> None:
         self.vmis.add(key)
@@ -332,6 +381,10 @@ class Loops:
         )
         if not pods and (seen.deleting or seen.phase not in ("", "Pending")):
             seen = replace(seen, pod_gone=await self.caches.pod_gone(obj))
+        seen = replace(seen, node=await self.caches.standing(obj))
+        if seen.pod_gone:
+            end_seen = self.caches.end_seen(held.uid)
+            seen = replace(seen, doubt=node.doubt(seen.phase, seen.node, end_seen=end_seen))
         if seen.deleting and MACHINE_FINALIZER in (obj["metadata"].get("finalizers") or ()):
             seen = replace(seen, machine_gone=await self.caches.machine_gone(key, obj))
         if held.claims and not seen.deleting and seen.phase in ("", "Pending"):
@@ -370,6 +423,7 @@ class Loops:
             schedulable=metadata.labels.get(node.SCHEDULABLE) == "true",
             heartbeat=conditions.seconds(metadata.annotations.get(node.HEARTBEAT)),
             now=self.clock(),
+            ready=held.ready,
         )
 
     async def _vmi_refused(self, key: Key, refused: errors.Refused) -> None:

@@ -1,17 +1,29 @@
-"""A node whose virt-handler has fallen silent gets no more guests.
+"""A node whose virt-handler or kubelet has fallen silent gets no more guests.
 
-Nothing is done to the guests that are there: silence is not death.
+Nothing is done to the guests that are there: silence is not death. What proves a guest's end when
+its pod is gone from the API is `doubt`'s matter.
+
+https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from virtpod.controllers.lifecycle import ON_NODE
 from virtpod.kube.plan import Event, Patch, Plan, Reference
 from virtpod.kube.resources import NODES, Key
 
 SILENCE = 300.0
 """Seconds; virt-handler writes its heartbeat about once a minute."""
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+"""The taint by which people, or their fencing, say that a node is off."""
+DRAIN = "kubevirt.io/drain"
+"""A taint (NoSchedule) that asks for all guests to leave."""
+REMEDY = (
+    "Get the node back; or make sure that it is off, and then taint it "
+    f"{OUT_OF_SERVICE}=off:NoExecute or delete the Node object."
+)
 SCHEDULABLE = "kubevirt.io/schedulable"
 HEARTBEAT = "kubevirt.io/heartbeat"
 
@@ -25,6 +37,51 @@ class Seen:
     heartbeat: float | None
     """When virt-handler last wrote, in seconds; None: it never did."""
     now: float
+    ready: bool = True
+    """The control plane hears its kubelet; within 50 s it notices where it does not."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of the node that a guest is or was on."""
+
+    name: str
+    there: bool = True
+    """The Node object exists."""
+    ready: bool = True
+    out_of_service: bool = False
+    draining: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """It may be off, or cut off: nobody has said which."""
+        return self.there and not self.ready and not self.out_of_service
+
+    @property
+    def fenced(self) -> bool:
+        """Somebody has said that it is off."""
+        return not self.there or self.out_of_service
+
+
+def doubt(phase: str, node: Standing | None, *, end_seen: bool) -> str:
+    """Why a guest may run though the API has no pod of it any more; empty: it does not.
+
+    A pod that was force-deleted vanishes from the API while its containers go on. Proofs are: its
+    end was seen before it vanished, virt-handler has said how the guest ended, its node is fenced.
+    """
+    if end_seen or phase == "Succeeded" or node is None or node.fenced:
+        return ""
+    if node.silent:
+        return (
+            f"The pod is gone from the API, but node {node.name} is silent and may still run its "
+            "guest: no other is started"
+        )
+    if phase in ON_NODE:
+        return (
+            "The pod was removed before its end was reported: "
+            f"virt-handler on node {node.name} has yet to say that the guest is gone"
+        )
+    return ""
 
 
 def decide(seen: Seen) -> Plan:
@@ -32,6 +89,8 @@ def decide(seen: Seen) -> Plan:
         return Plan("no guests go to this node")
     if seen.heartbeat is None:
         return _close(seen, "no heartbeat was ever written")
+    if not seen.ready:
+        return _close(seen, "nor is its kubelet, the node is not ready")
     left = seen.heartbeat + SILENCE - seen.now
     if left > 0:
         return Plan("its heartbeat is fresh", again_in=left + 1.0)

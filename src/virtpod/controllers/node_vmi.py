@@ -33,6 +33,8 @@ LONGEST_PAUSE = 60.0
 """Seconds before a start that failed is tried again, doubled each time."""
 KUBELET_WITHIN = 2.0
 """Seconds in which the kubelet tells why a launcher ended that said nothing itself."""
+LOOK_AGAIN = 2.0
+"""Seconds; the kubelet clears away the folders of pods that are no more every two."""
 IMMOBILE = "Live migration is not supported by this version."
 
 
@@ -98,6 +100,9 @@ class Seen:
     """The API server said that there is no such VMI (any more)."""
     predecessor: bool = False
     """A launcher of an earlier pod of this VMI's name still lives on the node."""
+    no_trace: bool = False
+    """The kubelet has cleared away what it had of the VMI's pods, which it does only when their
+    containers are dead."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ class Known:
 def decide(seen: Seen) -> Plan:
     """What the first rule with something to do says."""
     if seen.pod is None:
-        return Plan("there is no pod of it here")  # virt-controller sees to that
+        return _podless(seen)
     if seen.vmi is None:
         return _lost(seen.pod, seen.guest) if seen.vmi_gone else Plan("the VMI is not known")
     known = Known(seen.vmi, seen.pod, seen.guest, seen.now, seen.predecessor)
@@ -177,6 +182,25 @@ def decide(seen: Seen) -> Plan:
         if plan is not None:
             return plan
     return Plan("as it should be")
+
+
+def _podless(seen: Seen) -> Plan:
+    """Its pod was force-deleted, or while this node was away: virt-controller ends nothing before
+    we have said that no guest is left here."""
+    vmi = seen.vmi
+    status = (vmi or {}).get("status") or {}
+    if vmi is None or status.get("phase") not in ON_NODE or status.get("nodeName") != seen.node:
+        return Plan("there is no pod of it here")
+    if not seen.no_trace:
+        return Plan("its pod is gone from the API, the kubelet is at it yet", again_in=LOOK_AGAIN)
+    metadata = vmi["metadata"]
+    known = Known(vmi, Pod("", "", metadata["namespace"]), seen.guest, seen.now)
+    event = known.warning(
+        "Stopped",
+        "The virtual machine's pod was removed while its guest ran; nothing of it is left here",
+        "A VirtualMachine that shall run starts it anew; without one, create it again.",
+    )
+    return _written("nothing of it is left here", known, known.enter("Failed"), [event])
 
 
 def _lost(pod: Pod, guest: Guest) -> Plan:
@@ -449,7 +473,7 @@ def _conditions(seen: Known, wanted: Mapping[str, Condition | None]) -> Json:
 
 def _failed_to_start(seen: Known, failure: Failure, again_in: float | None = None) -> Plan:
     """Tell the user, once, and try again later; before Scheduled the VMI is not ours to write."""
-    if again_in is None:
+    if again_in is None and not seen.guest.preparing:  # a try under way wakes us when it ends
         again_in = max(_due(failure) - seen.now, 0.0)
     waiting = Plan("the guest could not be started: wait", again_in=again_in)
     if seen.phase not in ON_NODE:

@@ -18,6 +18,7 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims, conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
+from virtpod.controllers.node import DRAIN, REMEDY, Standing
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
@@ -30,6 +31,9 @@ RECEIVER = "kubevirt.io/create-migration-target"
 """Annotation of a VMI whose guest moves in from elsewhere."""
 NODE_LABEL = "kubevirt.io/nodeName"
 WAITS = ("", "Pending", "WaitingForSync")
+SILENT = "NodeUnresponsive"
+RECHECK = 10.0
+"""Seconds until a doubt is looked into again, should no change tell of its end."""
 UNNOTICED = 60.0
 """Seconds after a pod's end in which virt-handler, who knows more, may say how the guest ended."""
 LOOK_AGAIN = 60.0
@@ -72,6 +76,10 @@ class Seen:
     ended_for: float = 0.0
     """Seconds since the pod was first seen to have ended, by this process's own clock: a node's
     clock may be minutes away."""
+    node: Standing | None = None
+    """The node that its pod is or was on, where that is known."""
+    doubt: str = ""
+    """Why its guest may run though its pod is gone: `node.doubt`."""
     around: obstruction.Around = field(default_factory=obstruction.Around)
     """Of a VMI that does not get on."""
 
@@ -127,6 +135,17 @@ def deleted_with_pods(seen: Seen) -> Plan | None:
         actions.append(Delete(PODS, key_of(pod), uid=pod["metadata"]["uid"]))
         actions.append(_event(seen, "SuccessfulDelete", f"Deleted virtual machine pod {name}"))
     return Plan("the VMI is being deleted: its pod goes first", actions)
+
+
+def guest_may_run(seen: Seen) -> Plan | None:
+    """The API has forgotten the pod, which a node that is cut off has not: nothing ends here, so
+    that nothing starts elsewhere."""
+    if seen.pods or not seen.pod_gone or not seen.doubt:
+        return None
+    changes = _Changes(seen)
+    changes.condition(_readiness(seen))
+    told = _tell_silence(changes, seen.doubt)
+    return changes.plan("its guest may still run", told, again_in=RECHECK)
 
 
 def deleted_without_pods(seen: Seen) -> Plan | None:
@@ -265,6 +284,17 @@ def pod_gone(seen: Seen) -> Plan | None:
     changes.phase("Failed")
     changes.condition(conditions.new("Ready", "False", "PodNotExists", "The pod does not exist."))
     changes.obstruction()
+    if seen.node and seen.node.fenced:
+        changes.drop("Synchronized")
+        changes.set("/status/reason", SILENT)
+        event = _warning(
+            seen,
+            SILENT,
+            f"virt-handler on node {seen.node.name} is not responsive, marking VMI as failed: the "
+            "node is out of service or deleted, and the pod is gone",
+            "A VirtualMachine that shall run starts elsewhere; without one, create it again.",
+        )
+        return changes.plan("its node is fenced and its pod is gone", [event])
     event = _warning(
         seen,
         "Stopped",
@@ -362,6 +392,7 @@ def runs(seen: Seen) -> Plan | None:
 
 RULES: tuple[Rule, ...] = (
     deleted_with_pods,
+    guest_may_run,
     deleted_without_pods,
     final,
     refused_pod,
@@ -539,13 +570,45 @@ def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
         said = said and (have or {}).get("reason") == wanted.get("reason")
     if not said and (have is not None or seen.phase == "Running"):
         changes.condition(wanted)
-    if (seen.vmi.get("status") or {}).get("evacuationNodeName"):
-        changes.condition(LEAVE)
-    else:
-        changes.drop(LEAVE["type"])
+    told: list[Event] = _asked_to_leave(changes)
+    if seen.node and seen.node.silent:
+        what = f"Node {seen.node.name} is silent; the guest may go on, so no other is started"
+        told += _tell_silence(changes, what)
+    elif (conditions.find(changes.conditions, "Synchronized") or {}).get("reason") == SILENT:
+        changes.drop("Synchronized")
     if obstructed:
         changes.obstruction()
-    return changes.plan(why, _gate_actions(seen, seen.pod) if seen.pod else [])
+    return changes.plan(why, [*told, *(_gate_actions(seen, seen.pod) if seen.pod else [])])
+
+
+def _asked_to_leave(changes: _Changes) -> list[Event]:
+    """By an eviction, of which virt-api tells, or by the taint of the whole node."""
+    seen = changes.seen
+    drained = seen.node is not None and seen.node.draining and _is_to_move(seen.vmi)
+    if not drained and not (seen.vmi.get("status") or {}).get("evacuationNodeName"):
+        changes.drop(LEAVE["type"])
+        return []
+    said = conditions.find(changes.conditions, LEAVE["type"])
+    changes.condition(LEAVE)
+    if said or not drained or seen.node is None:
+        return []
+    what = f"Node {seen.node.name} is tainted {DRAIN}, and this guest cannot be moved: it stays"
+    remedy = "Shut it down to let its node be drained, or give it evictionStrategy None."
+    return [_warning(seen, "EvictionRefused", what, remedy)]
+
+
+def _is_to_move(vmi: Obj) -> bool:
+    return vmi["spec"].get("evictionStrategy") in ("LiveMigrate", "LiveMigrateIfPossible")
+
+
+def _tell_silence(changes: _Changes, what: str) -> list[Event]:
+    """A condition for as long as it lasts, and an event when the words are new."""
+    wanted = conditions.new("Synchronized", "False", SILENT, f"{what}. {REMEDY}")
+    have = conditions.find(changes.conditions, "Synchronized")
+    if have and conditions.same(have, wanted):
+        return []
+    changes.condition(wanted)
+    return [_warning(changes.seen, SILENT, what, REMEDY)]
 
 
 def _readiness(seen: Seen) -> Condition:

@@ -38,6 +38,8 @@ S = TypeVar("S")
 
 SHOWN_WITHIN = 10.0  # seconds for the store to show a write; then we decide on what it has
 STUBBORN = 5  # tries after which a conflict is no longer ordinary
+SOONEST = 0.02
+"""Seconds before a plan's next turn: one that always wants it at once must leave others theirs."""
 ACT_WITHIN = 120.0  # seconds for one plan
 
 
@@ -226,7 +228,7 @@ class Loop(Generic[K, S]):
                 await self._perform(key, plan)
             self.queue.forget(key)
             if plan.again_in is not None:
-                self.queue.add_after(key, plan.again_in)
+                self.queue.add_after(key, max(plan.again_in, SOONEST))
         except errors.NotYet as error:
             outcome = f"not yet: {error.why}"
             self.queue.add_after(key, error.again_in)

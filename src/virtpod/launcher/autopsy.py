@@ -15,7 +15,9 @@ COUNTERS = ("memory.events", "memory/memory.oom_control")
 """Where the kernel counts what it killed in this container, by the version of control groups."""
 LAST_BYTES = 8192
 LAST_LINES = 5
-SPOKEN = re.compile(r"^(?:\S+ )?(?:qemu-system-\S+: (?!terminating on signal)|(?=panic ))(.+)$")
+SPOKEN = re.compile(
+    r"^(?:\S+ ){0,2}?(?:qemu-system-\S+: (?!terminating on signal)|(?=panic ))(.+)$"
+)
 """A line of QEMU's own, or libvirt's of a panic, in a log that has QEMU's command line too."""
 
 

@@ -234,7 +234,7 @@ class NodeSync:
         elif chosen:
             vmi = chosen.fetched
         if chosen is None:
-            return Seen(self.place.node, time.time(), vmi)
+            return Seen(self.place.node, time.time(), vmi, no_trace=self._no_trace(vmi or {}))
         pod = chosen.pod
         return Seen(
             self.place.node,
@@ -245,6 +245,14 @@ class NodeSync:
             vmi_gone=chosen.vmi_gone,
             predecessor=Key(pod.namespace, pod.vmi_name) in self._predecessors,
         )
+
+    def _no_trace(self, vmi: Json) -> bool:
+        """Whether the kubelet keeps no folder of the pods that the VMI has had on this node."""
+        active = (vmi.get("status") or {}).get("activePods") or {}
+        here = [uid for uid, node in active.items() if node == self.place.node]
+        if not here or not self.pods.synced:
+            return False
+        return not any("/" in uid or _is_there(self._directory, uid) for uid in here)
 
     def _of(self, vmi_uid: str) -> Attended | None:
         found = [each for each in self._attended.values() if each.pod.vmi_uid == vmi_uid]
