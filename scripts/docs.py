@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from scripts import lifecycle, reference
+from virtpod.controllers.why import OBSTRUCTED, RULES
 from virtpod.features import ALL
 from virtpod.render import unattended
 from virtpod.render.admit import not_yet
-from virtpod.render.why import OBSTRUCTED, RULES
 
 DOCS = Path(__file__).parent.parent / "docs"
 HOOKS = ("defaults", "validate", "pod", "host", "boot", "devices", "tune", "observe")
@@ -152,7 +152,7 @@ def why() -> str:
     lines = [
         "# Why is it not running?",
         "",
-        "Made by `make docs` from `src/virtpod/render/why`.",
+        "Made by `make docs` from `src/virtpod/controllers/why`.",
         "",
         "`virtctl why vm NAME` (or `vmi`) says the one true reason, what to do, and what shows it;",
         "with `-o json` for programs, which may rely on the codes. Its exit code is 0 when the VM",

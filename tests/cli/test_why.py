@@ -10,6 +10,7 @@ from tests.kube.fake import FakeCluster
 from tests.why.cases import UNMATCHED, pod, selecting, vm, vmi
 from virtpod.cli import _gather
 from virtpod.cli.why import text
+from virtpod.controllers.why import Diagnosis, diagnose
 from virtpod.kube.resources import (
     EVENTS,
     KUBEVIRTS,
@@ -21,7 +22,6 @@ from virtpod.kube.resources import (
     VMS,
     Resource,
 )
-from virtpod.render.why import Diagnosis, diagnose
 
 
 async def told(fake: FakeCluster, *, instance: bool = False) -> Diagnosis:

@@ -7,8 +7,8 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from virtpod.controllers.why import Node, Observed
 from virtpod.kube.resources import Obj
-from virtpod.render.why import Node, Observed
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 AGO_5_S = "2027-01-15T07:59:55Z"

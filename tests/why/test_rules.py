@@ -12,7 +12,7 @@ from tests.conftest import Golden
 from tests.controllers.states import instances_seen
 from tests.why.cases import CASES, NOW
 from virtpod.controllers import vmi
-from virtpod.render.why import RULES, Observed, diagnose, placing
+from virtpod.controllers.why import RULES, Observed, diagnose, placing
 
 GOLDEN = Path(__file__).parent / "diagnoses.txt"
 

@@ -21,6 +21,7 @@ import msgspec
 from virtpod.cli import _exec, _gather, _redact
 from virtpod.cli.replay import about
 from virtpod.cli.why import text as diagnosis_text
+from virtpod.controllers.why import claims_of, diagnose
 from virtpod.kube import errors
 from virtpod.kube.resources import (
     DATA_VOLUMES,
@@ -40,7 +41,6 @@ from virtpod.kube.resources import (
     key_of,
     owner_of,
 )
-from virtpod.render.why import claims_of, diagnose
 
 if TYPE_CHECKING:
     from virtpod.kube.client import Client

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from virtpod.controllers.why import Node, Observed, claims_of
 from virtpod.kube import errors
 from virtpod.kube.resources import (
     EVENTS,
@@ -25,7 +26,6 @@ from virtpod.kube.resources import (
     Resource,
     owner_of,
 )
-from virtpod.render.why import Node, Observed, claims_of
 
 if TYPE_CHECKING:
     from virtpod.kube.client import Client

@@ -13,7 +13,7 @@ from virtpod.cli import session as sessions
 from virtpod.cli.session import VMIS, Failure, Session
 
 if TYPE_CHECKING:
-    from virtpod.render.why import Diagnosis
+    from virtpod.controllers.why import Diagnosis
 
 EXAMPLES = """examples:
   virtctl why vm demo
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     async def act(session: Session) -> int:
         from virtpod.cli import _gather
-        from virtpod.render.why import diagnose
+        from virtpod.controllers.why import diagnose
 
         seen = await _gather.observed(
             session.client, session.namespace, args.name, instance=resource == VMIS

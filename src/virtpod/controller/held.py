@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from virtpod.controllers import why
 from virtpod.kube.resources import Obj
-from virtpod.render import why
 
 
 class _Owner(msgspec.Struct):

@@ -23,6 +23,7 @@ from virtpod.controller.held import Held, HeldNode, project_node
 from virtpod.controllers import conditions, node, obstruction, replicaset, revision, vm, vmi
 from virtpod.controllers.lifecycle import MACHINE_FINALIZER
 from virtpod.controllers.revision import Revise
+from virtpod.controllers.why import claims_of
 from virtpod.installation import Installation, project
 from virtpod.kube import errors
 from virtpod.kube.client import Client
@@ -46,7 +47,6 @@ from virtpod.kube.resources import (
 )
 from virtpod.kube.store import Informer
 from virtpod.render.pod import pod_name
-from virtpod.render.why import claims_of
 
 log = logging.getLogger(__name__)
 

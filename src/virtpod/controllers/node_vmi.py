@@ -20,10 +20,10 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims, conditions, lifecycle
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
+from virtpod.controllers.why import OBSTRUCTED
 from virtpod.kube.plan import Event, Patch, Plan, Reference, tests
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.render.observe import blocks_migration, observe
-from virtpod.render.why import OBSTRUCTED
 from virtpod.wire.messages import DomainChanged
 
 Json = dict[str, Any]

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from virtpod.controllers import conditions, lifecycle
+from virtpod.controllers import conditions, lifecycle, why
 from virtpod.controllers.conditions import Condition
 from virtpod.kube.resources import Obj
-from virtpod.render import why
 
 STANDING = 10.0
 """Seconds in which a pod usually gets through; then events and claims are looked at."""

@@ -19,12 +19,12 @@ from virtpod.controllers import claims, conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
 from virtpod.controllers.node import DRAIN, REMEDY, Standing
+from virtpod.controllers.why import OBSTRUCTED
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
 from virtpod.kube.resources import PODS, VMIS, Key, Obj, key_of, owner_of
 from virtpod.render import pod as rendered
-from virtpod.render.why import OBSTRUCTED
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
 RECEIVER = "kubevirt.io/create-migration-target"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from virtpod.controllers.why.case import Case, Found, Rule, ended, line, rule, seconds
 from virtpod.kube.resources import Obj
-from virtpod.render.why.case import Case, Found, Rule, ended, line, rule, seconds
 
 
 def _start_failure(reason: str) -> Callable[[Case], str]:

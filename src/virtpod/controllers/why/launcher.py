@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from virtpod.controllers.why.case import Case, Found, Rule, condition, ended, line, rule, seconds
 from virtpod.kube.resources import Obj
-from virtpod.render.why.case import Case, Found, Rule, condition, ended, line, rule, seconds
 
 PULLING = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 NOT_CREATED = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from virtpod.controllers.why import guest, launcher
+from virtpod.controllers.why.case import Case, Found, Rule, ended, line, rule, seconds
 from virtpod.kube.resources import Obj, owner_of
-from virtpod.render.why import guest, launcher
-from virtpod.render.why.case import Case, Found, Rule, ended, line, rule, seconds
 
 PATIENCE = 30.0
 """Seconds in which virt-controller may take notice of something new."""

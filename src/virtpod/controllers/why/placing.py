@@ -11,9 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from virtpod.kube.plan import Reference
-from virtpod.kube.resources import NODES
-from virtpod.render.why.case import (
+from virtpod.controllers.why.case import (
     Case,
     Found,
     Node,
@@ -25,6 +23,8 @@ from virtpod.render.why.case import (
     rule,
     size,
 )
+from virtpod.kube.plan import Reference
+from virtpod.kube.resources import NODES
 
 SCHEDULABLE = "kubevirt.io/schedulable"
 KVM = "devices.kubevirt.io/kvm"

@@ -6,8 +6,8 @@ stands before what follows from it. Codes are stable: docs/why.md lists them, ma
 
 from __future__ import annotations
 
-from virtpod.render.why import guest, launcher, machine, placing, storage
-from virtpod.render.why.case import Case, Diagnosis, Node, Observed, Rule, State, claims_of
+from virtpod.controllers.why import guest, launcher, machine, placing, storage
+from virtpod.controllers.why.case import Case, Diagnosis, Node, Observed, Rule, State, claims_of
 
 __all__ = ["OBSTRUCTED", "RULES", "Diagnosis", "Node", "Observed", "State", "claims_of", "diagnose"]
 

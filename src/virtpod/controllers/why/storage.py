@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from virtpod.controllers.why import placing
+from virtpod.controllers.why.case import Case, Found, Rule, ended, line, listed, rule
 from virtpod.kube.resources import Obj
-from virtpod.render.why import placing
-from virtpod.render.why.case import Case, Found, Rule, ended, line, listed, rule
 
 DEFAULT = "storageclass.kubernetes.io/is-default-class"
 
