@@ -144,7 +144,10 @@ def guest_may_run(seen: Seen) -> Plan | None:
         return None
     changes = _Changes(seen)
     changes.condition(_readiness(seen))
-    told = _tell_silence(changes, seen.doubt)
+    told: list[Event] = []
+    if seen.node and seen.node.silent:
+        told = _tell_silence(changes, seen.doubt)
+    # Else its kubelet is at it, and virt-handler has the word within seconds: no cause for alarm.
     return changes.plan("its guest may still run", told, again_in=RECHECK)
 
 
