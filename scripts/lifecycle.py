@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, TypeVar
 
-from virtpod.controllers import node_vmi, vmi
+from virtpod.controllers import node, node_vmi, vmi
 from virtpod.controllers.conditions import stamp
-from virtpod.controllers.lifecycle import MOVES, PHASES
+from virtpod.controllers.lifecycle import MOVES, ON_NODE, PHASES
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan
 from virtpod.kube.resources import PODS, VMIS, Obj
@@ -48,11 +48,31 @@ class PodState:
     leaving: bool = False
     exit_code: int = 0
     ended_for: float = 0.0
+    standing: node.Standing | None = None
+    """Where its end was not seen before it vanished: what is known of its node."""
+    cleared: bool = False
+    """The kubelet has taken away what was left of it."""
 
 
 POD_STATES = {
     "unseen": PodState("none is seen, and nothing is proved", exists=None),
-    "gone": PodState("there is none, by the API server's word", exists=False),
+    "gone": PodState("there is none any more, and its end is proved", exists=False),
+    "forgotten": PodState(
+        "removed from the API before its end was seen; its node answers",
+        exists=False,
+        standing=node.Standing("node1"),
+    ),
+    "forgotten and cleared": PodState(
+        "so, and the kubelet has cleared it away",
+        exists=False,
+        standing=node.Standing("node1"),
+        cleared=True,
+    ),
+    "forgotten by a silent node": PodState(
+        "so, and its node is not heard, and nobody has said that it is off",
+        exists=False,
+        standing=node.Standing("node1", ready=False),
+    ),
     "pending": PodState("on its way to run"),
     "pending and leaving": PodState("deleted before it ran", leaving=True),
     "running": PodState("compute runs", compute="running"),
@@ -131,8 +151,16 @@ def controller(at: Situation) -> Outcome:
     """virt-controller's decision."""
     state = POD_STATES[at.pod]
     pods = [_pod(state)] if state.exists else []
-    gone = state.exists is False
-    seen = vmi.Seen(_vmi(at), pods, CLUSTER, NOW, pod_gone=gone, ended_for=state.ended_for)
+    seen = vmi.Seen(
+        _vmi(at),
+        pods,
+        CLUSTER,
+        NOW,
+        pod_gone=state.exists is False,
+        ended_for=state.ended_for,
+        node=state.standing,
+        doubt=node.doubt(at.phase, state.standing, end_seen=state.standing is None),
+    )
     return _outcome(vmi.decide(seen))
 
 
@@ -153,7 +181,8 @@ def handler(at: Situation) -> Outcome:
             deleting=state.leaving,
         )
     guest = replace(GUESTS[at.guest], told=at.told)
-    return _outcome(node_vmi.decide(node_vmi.Seen("node1", NOW, _vmi(at), pod, guest)))
+    seen = node_vmi.Seen("node1", NOW, _vmi(at), pod, guest, no_trace=state.cleared)
+    return _outcome(node_vmi.decide(seen))
 
 
 def _vmi(at: Situation) -> Obj:
@@ -166,6 +195,8 @@ def _vmi(at: Situation) -> Obj:
     if at.deleting:
         metadata["deletionTimestamp"] = stamp(NOW)
     status: Obj = {"phase": at.phase} if at.phase else {}
+    if at.phase in ON_NODE:
+        status["nodeName"] = "node1"
     return {"metadata": metadata, "spec": SPEC, "status": status}
 
 
@@ -294,7 +325,11 @@ def _controllers_table(phase: str) -> list[str]:
 
 def _handlers_table(phase: str) -> list[str]:
     rows: list[Row] = []
-    pods = [name for name, state in POD_STATES.items() if state.exists and name != "ended long ago"]
+    pods = [
+        name
+        for name, state in POD_STATES.items()
+        if (state.exists or state.standing) and name != "ended long ago"
+    ]
     for deleting in (False, True):
 
         def by_pod(guest: str, deleting: bool = deleting) -> tuple[Outcome, ...]:

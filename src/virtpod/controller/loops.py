@@ -20,7 +20,7 @@ from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
-from virtpod.controllers import conditions, node, obstruction, replicaset, revision, vm, vmi
+from virtpod.controllers import node, obstruction, replicaset, revision, vm, vmi
 from virtpod.controllers.lifecycle import MACHINE_FINALIZER
 from virtpod.controllers.revision import Revise
 from virtpod.controllers.why import claims_of
@@ -291,6 +291,7 @@ class Loops:
         self.caches = caches
         self.installation = installation
         self.clock = clock
+        self._beats: dict[str, tuple[str, float]] = {}
         act = Creates(writer, recorder)
         self.act = act
         self.vmis: Loop[Key, vmi.Seen] = Loop(
@@ -421,10 +422,21 @@ class Loops:
             uid=metadata.uid,
             resource_version=metadata.resource_version,
             schedulable=metadata.labels.get(node.SCHEDULABLE) == "true",
-            heartbeat=conditions.seconds(metadata.annotations.get(node.HEARTBEAT)),
+            heartbeat=self._heard(key.name, metadata.annotations.get(node.HEARTBEAT)),
             now=self.clock(),
             ready=held.ready,
         )
+
+    def _heard(self, name: str, beat: str | None) -> float | None:
+        """When we first saw this heartbeat, by our clock: its own stamp is by the node's, which
+        may be minutes away."""
+        if not beat:
+            return None
+        known, since = self._beats.get(name, ("", 0.0))
+        if known != beat:
+            since = self.clock()
+            self._beats[name] = (beat, since)
+        return since
 
     async def _vmi_refused(self, key: Key, refused: errors.Refused) -> None:
         seen = await self._vmi(key)

@@ -35,7 +35,7 @@ class Seen:
     resource_version: str
     schedulable: bool
     heartbeat: float | None
-    """When virt-handler last wrote, in seconds; None: it never did."""
+    """When virt-handler was last heard, by the clock of `now`; None: it never was."""
     now: float
     ready: bool = True
     """The control plane hears its kubelet; within 50 s it notices where it does not."""
