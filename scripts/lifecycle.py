@@ -325,11 +325,8 @@ def _controllers_table(phase: str) -> list[str]:
 
 def _handlers_table(phase: str) -> list[str]:
     rows: list[Row] = []
-    pods = [
-        name
-        for name, state in POD_STATES.items()
-        if (state.exists or state.standing) and name != "ended long ago"
-    ]
+    pods = [name for name, state in POD_STATES.items() if state.exists and name != "ended long ago"]
+    left = [name for name, state in POD_STATES.items() if state.standing]
     for deleting in (False, True):
 
         def by_pod(guest: str, deleting: bool = deleting) -> tuple[Outcome, ...]:
@@ -340,6 +337,12 @@ def _handlers_table(phase: str) -> list[str]:
             for outcome, chosen in _alike(pods, found.__getitem__).items():
                 where = f"{_some(guests, GUESTS)} | {_some(chosen, pods)}"
                 rows.append((deleting, where, outcome))
+
+        def without(pod: str, deleting: bool = deleting) -> Outcome:
+            return handler(Situation(phase, pod, deleting=deleting))
+
+        for outcome, chosen in _alike(left, without).items():
+            rows.append((deleting, f"– | {', '.join(chosen)}", outcome))
     head = ["| deleted | guest | pod | because | to | does |", "|---|---|---|---|---|---|"]
     return [*head, *_merged(rows)]
 

@@ -159,6 +159,13 @@ def test_a_try_under_way_is_not_asked_after_all_the_time() -> None:
     assert (plan.actions, plan.again_in) == ((), None)
 
 
+def test_a_pod_that_goes_before_it_had_a_guest_did_not_end_well() -> None:
+    """Else RerunOnFailure would take it for a guest that shut itself down."""
+    gone = replace(POD, running=False, deleting=True, ended=0)
+    assert written(decide(seen("Scheduled", Guest(), pod=gone)))["phase"] == "Failed"
+    assert written(decide(seen("Running", Guest(), pod=gone)))["phase"] == "Succeeded"
+
+
 # It runs.
 
 

@@ -373,8 +373,10 @@ def _end(seen: Known) -> str | None:
         could_be_asked = acpi(seen.typed) and grace(seen.typed) > 0
         return lifecycle.ending(domain, could_be_asked=could_be_asked)
     if pod.ended is not None:
-        # We were not there when it ended: the launcher ends with 0 only after its guest's good end.
-        return "Succeeded" if pod.ended == 0 else "Failed"
+        # We were not there when it ended: the launcher ends with 0 after its guest's good end, and
+        # where it was told to go before it had one.
+        never = seen.phase == "Scheduled" and domain is None and pod.deleting
+        return "Succeeded" if pod.ended == 0 and not never else "Failed"
     return "Failed" if seen.guest.lost else None
 
 
