@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from tests.kube.fake import FakeCluster
-from virtpod.controller.loops import Caches, Loops
+from virtpod.controller.caches import Caches
+from virtpod.controller.loops import Loops
 from virtpod.controllers import obstruction
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors

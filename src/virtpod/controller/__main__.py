@@ -12,7 +12,8 @@ from pathlib import Path
 
 from prometheus_client import Gauge
 
-from virtpod.controller.loops import Caches, Loops
+from virtpod.controller.caches import Caches
+from virtpod.controller.loops import Loops
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube import log as logs
