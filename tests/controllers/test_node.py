@@ -126,3 +126,19 @@ def test_a_drain_taint_asks_the_guests_that_would_move_and_no_others() -> None:
     assert not vmi.decide(before).actions  # it is said once
     after = vmi.decide(vmi.Seen(obj, [world.pod()], CLUSTER, 1.0, node=UP))
     assert "EvictionRequested" not in str(changed(after)["/status/conditions"])
+
+
+def test_a_kubelet_that_is_started_again_alarms_nobody() -> None:
+    """Its guests are told of a silence that lasts, and looked at again until it does."""
+    world = World()
+    world.apply(instance())
+    up(world)
+    pod = world.pod()
+    for silent_for, told in ((0.0, False), (node.ALARM, True)):
+        standing = node.Standing("node1", ready=False, silent_for=silent_for)
+        plan = vmi.decide(
+            vmi.Seen(world.get(VMIS, "demo"), [pod], CLUSTER, world.now, node=standing)
+        )
+        events = [each.reason for each in plan.actions if isinstance(each, Event)]
+        assert (vmi.SILENT in events) is told
+        assert bool(plan.again_in) is not told

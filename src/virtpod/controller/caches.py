@@ -85,8 +85,10 @@ class Caches:
         self.claims = Claims(client, self.vmis, self.pods)
         self._buried: OrderedDict[str, Grave] = OrderedDict()
         self._ended: dict[str, float] = {}
+        self._silent: dict[str, float] = {}
         self._revisions: OrderedDict[Key, Obj] = OrderedDict()
         self.pods.on_change(self._bury)
+        self.nodes.on_change(self._silence)
 
     @property
     def all(self) -> tuple[Informer[Any], ...]:
@@ -156,12 +158,21 @@ class Caches:
             except errors.NotFound:
                 return node.Standing(name, there=False)
             return node.Standing(name, ready=False)
+        now = time.monotonic()
         return node.Standing(
             name,
             ready=held.ready,
             out_of_service=held.tainted(node.OUT_OF_SERVICE),
             draining=held.tainted(node.DRAIN, "NoSchedule"),
+            silent_for=now - self._silent.get(name, now),
         )
+
+    def _silence(self, key: Key, old: HeldNode | None, new: HeldNode | None) -> None:
+        """Since when a node is not heard, by our own clock."""
+        if new is None or new.ready:
+            self._silent.pop(key.name, None)
+        else:
+            self._silent.setdefault(key.name, time.monotonic())
 
     def end_seen(self, uid: str) -> bool:
         """Whether the pod of this VMI was over when it vanished, or had never got to a node."""

@@ -24,6 +24,8 @@ REMEDY = (
     "Get the node back; or make sure that it is off, and then taint it "
     f"{OUT_OF_SERVICE}=off:NoExecute or delete the Node object."
 )
+ALARM = 20.0
+"""Seconds of silence before users are told: a kubelet that is started again needs some."""
 SCHEDULABLE = "kubevirt.io/schedulable"
 HEARTBEAT = "kubevirt.io/heartbeat"
 
@@ -51,11 +53,18 @@ class Standing:
     ready: bool = True
     out_of_service: bool = False
     draining: bool = False
+    silent_for: float = ALARM
+    """Seconds since it was first seen not to be ready, by our own clock."""
 
     @property
     def silent(self) -> bool:
         """It may be off, or cut off: nobody has said which."""
         return self.there and not self.ready and not self.out_of_service
+
+    @property
+    def alarming(self) -> bool:
+        """It is silent for longer than a kubelet that is started again."""
+        return self.silent and self.silent_for >= ALARM
 
     @property
     def fenced(self) -> bool:

@@ -18,7 +18,7 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims, conditions, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
-from virtpod.controllers.node import DRAIN, REMEDY, Standing
+from virtpod.controllers.node import ALARM, DRAIN, REMEDY, Standing
 from virtpod.controllers.why import OBSTRUCTED
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
@@ -145,7 +145,7 @@ def guest_may_run(seen: Seen) -> Plan | None:
     changes = _Changes(seen)
     changes.condition(_readiness(seen))
     told: list[Event] = []
-    if seen.node and seen.node.silent:
+    if seen.node and seen.node.alarming:
         told = _tell_silence(changes, seen.doubt)
     # Else its kubelet is at it, and virt-handler has the word within seconds: no cause for alarm.
     return changes.plan("its guest may still run", told, again_in=RECHECK)
@@ -574,14 +574,18 @@ def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
     if not said and (have is not None or seen.phase == "Running"):
         changes.condition(wanted)
     told: list[Event] = _asked_to_leave(changes)
-    if seen.node and seen.node.silent:
+    again_in = None
+    if seen.node and seen.node.silent and not seen.node.alarming:
+        again_in = ALARM - seen.node.silent_for
+    elif seen.node and seen.node.silent:
         what = f"Node {seen.node.name} is silent; the guest may go on, so no other is started"
         told += _tell_silence(changes, what)
     elif (conditions.find(changes.conditions, "Synchronized") or {}).get("reason") == SILENT:
         changes.drop("Synchronized")
     if obstructed:
         changes.obstruction()
-    return changes.plan(why, [*told, *(_gate_actions(seen, seen.pod) if seen.pod else [])])
+    gate = _gate_actions(seen, seen.pod) if seen.pod else []
+    return changes.plan(why, [*told, *gate], again_in=again_in)
 
 
 def _asked_to_leave(changes: _Changes) -> list[Event]:
