@@ -19,15 +19,16 @@ import msgspec
 
 from tests.stories import lives
 from tests.stories.world import NAMESPACE, Place, Stale, World
-from virtpod.controllers import conditions, node_vmi, vm, vmi
+from virtpod.controllers import conditions, node, node_vmi, vm, vmi
 from virtpod.controllers.conditions import stamp
 from virtpod.controllers.lifecycle import FINAL, PHASES, phase_of
-from virtpod.kube.plan import Patch
-from virtpod.kube.resources import PODS, VMIS, VMS, Key, Obj, key_of, owner_of
+from virtpod.kube.plan import Patch, Plan
+from virtpod.kube.resources import PODS, VMIS, VMS, Key, Obj, Resource, key_of, owner_of
 from virtpod.node import pods
 from virtpod.wire.messages import DomainChanged
 
 NAME = "demo"
+NODES = ("node1", "node2")
 ORDER = [phase.name for phase in PHASES]
 STEPS = 150
 CALMS_WITHIN = 400
@@ -44,25 +45,76 @@ class Launcher:
 
     pod: Obj
     guest: node_vmi.Guest
+    """What virt-handler sees; begun anew when virt-handler is."""
+    node: str = ""
     told_to_stop: bool = False
     alive: bool = True
+    truth: DomainChanged | None = None
+    """What libvirt has."""
+    attended: bool = False
+    """virt-handler has its process, and sees it end."""
 
     @property
     def runs(self) -> bool:
         """Whether QEMU is there."""
-        domain = self.guest.domain
-        return self.alive and domain is not None and domain.state == "Running"
+        return self.alive and self.truth is not None and self.truth.state == "Running"
 
     def domain(self, state: Any, reason: str) -> None:
-        started = self.guest.domain is not None or state == "Running"
-        seen = DomainChanged(seq=1, state=state, reason=reason, started=started)
-        self.guest = replace(self.guest, domain=seen)
+        started = self.truth is not None or state == "Running"
+        self.truth = DomainChanged(seq=1, state=state, reason=reason, started=started)
+        if self.guest.connected:
+            self.guest = replace(self.guest, domain=self.truth)
 
 
 class Broken(World):
     """Its API server fails now and then."""
 
     faults = 0.0
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(random)
+        self.last: dict[str, Obj] = {}
+        """Pods as they were when they vanished, as a watch tells it, by their owners' uids."""
+        self.buried: dict[str, tuple[str, bool]] = {}
+        """What virt-controller has seen vanish: the node, and whether it was over."""
+
+    def _remove(self, resource: Resource, key: Key) -> None:
+        gone = self.objects[resource, key]
+        super()._remove(resource, key)
+        if resource == PODS:
+            self.last[gone["metadata"]["uid"]] = gone
+
+    def _show(self, place: Place) -> None:
+        before, now = self.shown.get(place), self.objects.get(place)
+        super()._show(place)
+        if place[0] != PODS or before is None:
+            return
+        uid = before["metadata"]["uid"]
+        if now is None or now["metadata"]["uid"] != uid:
+            last = self.last[uid]
+            owner = str((owner_of(last) or {}).get("uid"))
+            self.buried[owner] = (str(last["spec"].get("nodeName") or ""), vmi.ended(last))
+
+    def look(self) -> None:
+        """The caches show all that there is."""
+        for place in {**self.objects, **self.shown}:
+            self._show(place)
+
+    def _seen(self, resource: Resource, obj: Obj) -> tuple[Any, Callable[[Any], Any]]:
+        """With what `caches.standing`, `end_seen` and `loops` make of it."""
+        seen, decide = super()._seen(resource, obj)
+        if resource != VMIS:
+            return seen, decide
+        grave = self.buried.get(obj["metadata"]["uid"])
+        placed = [pod["spec"]["nodeName"] for pod in seen.pods if pod["spec"].get("nodeName")]
+        name = next(iter(placed), "") or (grave[0] if grave else "")
+        name = name or (obj.get("status") or {}).get("nodeName")
+        standing = node.Standing(name) if name else None
+        seen = replace(seen, node=standing)
+        if seen.pod_gone and not seen.pods:
+            over = grave is not None and (grave[1] or not grave[0])
+            seen = replace(seen, doubt=node.doubt(seen.phase, standing, end_seen=over))
+        return seen, decide
 
     def _patch(self, patch: Patch) -> None:
         self._perhaps(lambda: super(Broken, self)._patch(patch), (patch.resource, patch.key))
@@ -93,6 +145,8 @@ class Nemesis:
         self.phases: dict[str, str] = {}
         self.snapshots: list[dict[Place, Obj]] = []
         self.held: set[str] = set()
+        self.orphans: set[str] = set()
+        """Launchers of which virt-handler saw that they outlive their pods."""
 
     def run(self) -> None:
         world = self.world
@@ -116,6 +170,7 @@ class Nemesis:
             (1, self.user),
             (1, self.accident),
             (1, self.restart),
+            (1, self.handler_restart),
             (1, self.old_leader),
             (1, self.clock),
         ]
@@ -146,6 +201,16 @@ class Nemesis:
     def restart(self) -> None:
         self.world.says("virt-controller begins anew")
         self.world.shown = dict(self.world.objects)
+        self.world.buried.clear()
+
+    def handler_restart(self) -> None:
+        name = self.random.choice(NODES)
+        self.world.says(f"virt-handler on {name} begins anew")
+        for uid, launcher in self.launchers.items():
+            if launcher.node == name:
+                launcher.guest = node_vmi.Guest()
+                launcher.attended = False
+                self.orphans.discard(uid)
 
     def old_leader(self) -> None:
         """One decision on a picture of some time ago, by somebody who still thinks he leads."""
@@ -160,22 +225,38 @@ class Nemesis:
         """virt-handler, of one of its launchers."""
         for launcher in self.some(list(self.launchers.values())):
             self.handle(launcher)
+        for name in NODES:
+            self.podless(name)
+
+    def podless(self, name: str) -> bool:
+        """virt-handler, of a VMI that is said to be here and has no pod."""
+        world = self.world
+        shown = world.objects.get((VMIS, Key(NAMESPACE, NAME)))
+        if shown is None or any(vmi.owns(shown, pod) for pod in self.pods()):
+            return False
+        active = ((shown.get("status") or {}).get("activePods") or {}).items()
+        here = [uid for uid, where in active if where == name]
+        left = [uid for uid in here if uid in self.launchers and self.launchers[uid].alive]
+        seen = node_vmi.Seen(name, world.now, shown, no_trace=bool(here) and not left)
+        return self.perform(node_vmi.decide(seen), None)
 
     def handle(self, launcher: Launcher) -> bool:
         world = self.world
         pod = world.objects.get((PODS, key_of(launcher.pod)))
         if pod is None or pod["metadata"]["uid"] != launcher.pod["metadata"]["uid"]:
+            if launcher.alive and launcher.attended:
+                self.orphans.add(launcher.pod["metadata"]["uid"])
             return False
         projected = pods.project(msgspec.json.encode(pod))
         shown = world.objects.get((VMIS, Key(NAMESPACE, projected.vmi_name)))
         if shown is not None and shown["metadata"]["uid"] != projected.vmi_uid:
             shown = None
         predecessor = any(
-            other.alive and other is not launcher and self.orphan(other)
-            for other in self.launchers.values()
+            other.alive and other.node == launcher.node and uid in self.orphans
+            for uid, other in self.launchers.items()
         )
         seen = node_vmi.Seen(
-            "node1",
+            launcher.node,
             world.now,
             shown,
             projected,
@@ -183,15 +264,18 @@ class Nemesis:
             vmi_gone=shown is None,
             predecessor=predecessor,
         )
-        plan = node_vmi.decide(seen)
+        return self.perform(node_vmi.decide(seen), launcher)
+
+    def perform(self, plan: Plan, launcher: Launcher | None) -> bool:
+        world = self.world
         if plan.actions:
             world.says(f"  virt-handler: {plan.why}")
         try:
             for action in plan.actions:
                 match action:
-                    case node_vmi.Prepare():
+                    case node_vmi.Prepare() if launcher:
                         launcher.guest = replace(launcher.guest, prepared=True)
-                    case node_vmi.Tell(what=what):
+                    case node_vmi.Tell(what=what) if launcher:
                         told = launcher.guest.told | {what}
                         launcher.guest = replace(launcher.guest, told=told)
                         launcher.told_to_stop |= what == "shutdown"
@@ -224,7 +308,13 @@ class Nemesis:
                 pod["metadata"].pop("finalizers", None)
                 world._remove(PODS, key_of(pod))
                 return True
-            self.launchers[uid] = Launcher(pod, node_vmi.Guest())
+            self.launchers[uid] = Launcher(pod, node_vmi.Guest(), self.random.choice(NODES))
+            pod["spec"]["nodeName"] = self.launchers[uid].node
+            self.world.says(f"the pod is on {self.launchers[uid].node}, its launcher lives")
+            self.world._put(PODS, pod)
+            return True
+        if launcher.alive and not (pod.get("status") or {}).get("containerStatuses"):
+            # The kubelet looks once a second: the launcher was there before it is told.
             self.status(pod, {"running": {"startedAt": stamp(world.now)}}, "Running")
             return True
         if launcher.alive:
@@ -233,7 +323,7 @@ class Nemesis:
                 return True
             return False
         if not vmi.ended(pod):
-            domain = launcher.guest.domain
+            domain = launcher.truth
             well = domain is not None and domain.reason == "Shutdown"
             over = {"exitCode": 0 if well else 1, "finishedAt": stamp(world.now)}
             self.status(pod, {"terminated": over}, "Succeeded" if well else "Failed")
@@ -249,7 +339,6 @@ class Nemesis:
         for type in ("PodScheduled", "Ready"):
             ready = "True" if phase == "Running" else "False"
             told = conditions.put(told, conditions.new(type, ready), self.world.now)
-        pod["spec"]["nodeName"] = "node1"
         pod["status"] = {
             "phase": phase,
             "qosClass": "Burstable",
@@ -266,16 +355,18 @@ class Nemesis:
 
     def go_on(self, launcher: Launcher) -> bool:
         """One step of a launcher's life."""
-        guest, domain = launcher.guest, launcher.guest.domain
+        guest, domain = launcher.guest, launcher.truth
         if not launcher.alive:
-            if not guest.lost and guest.connected:
+            if not guest.lost and launcher.attended:
                 launcher.guest = replace(guest, connected=False, lost=True)
                 return True
             return False
         if self.orphan(launcher):
-            launcher.alive = False  # the kubelet ends what has no pod
+            # The kubelet ends what has no pod, within the guest's grace period.
+            launcher.alive = self.random.random() < 0.8
         elif not guest.connected:
-            launcher.guest = replace(guest, connected=True)
+            launcher.attended = True
+            launcher.guest = replace(guest, connected=True, domain=domain)
         elif domain is None and launcher.told_to_stop:
             launcher.alive = False
         elif domain is None and guest.prepared:
@@ -341,7 +432,7 @@ class Nemesis:
         world = self.world
         world.says("all is calm")
         for _ in range(CALMS_WITHIN):
-            world.shown = dict(world.objects)
+            world.look()
             places = [place for place in world.shown if place[0] in (VMS, VMIS)]
             launchers = list(self.launchers.values())
             did = [self.turn(place) for place in places]
@@ -349,6 +440,7 @@ class Nemesis:
             did += [self.sync(pod) for pod in self.pods()]
             did += [self.go_on(each) for each in launchers]
             did += [self.handle(each) for each in launchers]
+            did += [self.podless(name) for name in NODES]
             world.now += 10.0
             self.check()
             if not any(did) and self.settled():
