@@ -7,6 +7,8 @@ when all VMs are gone, the nodes are as they were before.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -41,7 +43,19 @@ ORDER = [phase.name for phase in PHASES]
 
 def left(node: str) -> Counter[str]:
     """What launchers have on a node: processes, folders, mounts, networks, cgroups."""
-    return Counter(on_node(node, LEFT).split("\n"))
+    return counted(on_node(node, LEFT))
+
+
+def counted(told: str) -> Counter[str]:
+    """`mounts 5` counts as five of them: fewer than before is no leak."""
+    found: Counter[str] = Counter()
+    for line in filter(None, told.split("\n")):
+        what, _, number = line.partition(" ")
+        if number.isdigit():
+            found[what] += int(number)
+        else:
+            found[line] += 1
+    return found
 
 
 class Invariants:
@@ -59,7 +73,9 @@ class Invariants:
     def __enter__(self) -> Invariants:
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self._sampler.start()
-        self._recorder = subprocess.Popen(["sh", "-c", self._record()], env=ENVIRONMENT)
+        self._recorder = subprocess.Popen(
+            ["sh", "-c", self._record()], env=ENVIRONMENT, start_new_session=True
+        )
         return self
 
     def _record(self) -> str:
@@ -75,11 +91,12 @@ class Invariants:
     ) -> None:
         self._stop.set()
         self._sampler.join()
-        if error is None:
-            self._check()
-        subprocess.run(["pkill", "-P", str(self._recorder.pid)], check=False)
-        self._recorder.kill()
-        self._recorder.wait()
+        try:
+            if error is None:
+                self._check()
+        finally:
+            os.killpg(self._recorder.pid, signal.SIGKILL)  # the shell, and the watch it began
+            self._recorder.wait()
         self._log.unlink(missing_ok=True)
 
     def _sample(self) -> None:
