@@ -160,6 +160,7 @@ def controller(at: Situation) -> Outcome:
         ended_for=state.ended_for,
         node=state.standing,
         doubt=node.doubt(at.phase, state.standing, end_seen=state.standing is None),
+        lost_pod="pod" if state.standing else "",
     )
     return _outcome(vmi.decide(seen))
 

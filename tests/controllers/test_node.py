@@ -67,7 +67,7 @@ def test_a_node_whose_kubelet_is_not_heard_is_closed_though_its_heartbeat_is_fre
         ("Succeeded", SILENT, False, False),
         ("Running", FENCED, False, False),
         ("Running", DELETED, False, False),
-        ("Scheduling", UP, False, False),
+        ("Scheduling", UP, False, True),  # the guest may start before the API says Scheduled
         ("Scheduling", None, False, False),  # it was never bound
     ],
 )

@@ -75,8 +75,8 @@ class Broken(World):
         super().__init__(random)
         self.last: dict[str, Obj] = {}
         """Pods as they were when they vanished, as a watch tells it, by their owners' uids."""
-        self.buried: dict[str, tuple[str, bool]] = {}
-        """What virt-controller has seen vanish: the node, and whether it was over."""
+        self.buried: dict[str, tuple[str, bool, str]] = {}
+        """What virt-controller has seen vanish: node, whether it was over, the pod's uid."""
 
     def _remove(self, resource: Resource, key: Key) -> None:
         gone = self.objects[resource, key]
@@ -93,7 +93,7 @@ class Broken(World):
         if now is None or now["metadata"]["uid"] != uid:
             last = self.last[uid]
             owner = str((owner_of(last) or {}).get("uid"))
-            self.buried[owner] = (str(last["spec"].get("nodeName") or ""), vmi.ended(last))
+            self.buried[owner] = (str(last["spec"].get("nodeName") or ""), vmi.ended(last), uid)
 
     def look(self) -> None:
         """The caches show all that there is."""
@@ -110,7 +110,7 @@ class Broken(World):
         name = next(iter(placed), "") or (grave[0] if grave else "")
         name = name or (obj.get("status") or {}).get("nodeName")
         standing = node.Standing(name) if name else None
-        seen = replace(seen, node=standing)
+        seen = replace(seen, node=standing, lost_pod=grave[2] if grave else "")
         if seen.pod_gone and not seen.pods:
             over = grave is not None and (grave[1] or not grave[0])
             seen = replace(seen, doubt=node.doubt(seen.phase, standing, end_seen=over))

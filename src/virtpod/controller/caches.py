@@ -52,6 +52,7 @@ FIRST_LISTS = 60.0
 class Grave:
     """What was known of a pod when it vanished."""
 
+    uid: str
     node: str
     ended: bool
 
@@ -174,6 +175,11 @@ class Caches:
         else:
             self._silent.setdefault(key.name, time.monotonic())
 
+    def lost_pod(self, uid: str) -> str:
+        """The uid of the pod of this VMI that vanished."""
+        grave = self._buried.get(uid)
+        return grave.uid if grave else ""
+
     def end_seen(self, uid: str) -> bool:
         """Whether the pod of this VMI was over when it vanished, or had never got to a node."""
         grave = self._buried.get(uid)
@@ -225,7 +231,7 @@ class Caches:
             self._buried.pop(new.owner_uid, None)
         elif old is not None and old.owner_uid:
             self._ended.pop(old.uid, None)
-            self._buried[old.owner_uid] = Grave(old.node, vmi.ended(old.object))
+            self._buried[old.owner_uid] = Grave(old.uid, old.node, vmi.ended(old.object))
             if len(self._buried) > REMEMBERED:
                 self._buried.popitem(last=False)
 

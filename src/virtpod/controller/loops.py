@@ -139,7 +139,8 @@ class Loops:
         seen = replace(seen, node=await self.caches.standing(obj))
         if seen.pod_gone:
             end_seen = self.caches.end_seen(held.uid)
-            seen = replace(seen, doubt=node.doubt(seen.phase, seen.node, end_seen=end_seen))
+            doubt = node.doubt(seen.phase, seen.node, end_seen=end_seen)
+            seen = replace(seen, doubt=doubt, lost_pod=self.caches.lost_pod(held.uid))
         if seen.deleting and MACHINE_FINALIZER in (obj["metadata"].get("finalizers") or ()):
             seen = replace(seen, machine_gone=await self.caches.machine_gone(key, obj))
         if held.claims and not seen.deleting and seen.phase in ("", "Pending"):

@@ -85,7 +85,7 @@ def doubt(phase: str, node: Standing | None, *, end_seen: bool) -> str:
             f"The pod is gone from the API, but node {node.name} is silent and may still run its "
             "guest: no other is started"
         )
-    if phase in ON_NODE:
+    if phase in (*ON_NODE, "Scheduling"):  # the guest may start before the API says Scheduled
         return (
             "The pod was removed before its end was reported: "
             f"virt-handler on node {node.name} has yet to say that the guest is gone"

@@ -80,6 +80,8 @@ class Seen:
     """The node that its pod is or was on, where that is known."""
     doubt: str = ""
     """Why its guest may run though its pod is gone: `node.doubt`."""
+    lost_pod: str = ""
+    """The uid of the pod that was seen to vanish."""
     around: obstruction.Around = field(default_factory=obstruction.Around)
     """Of a VMI that does not get on."""
 
@@ -145,6 +147,8 @@ def guest_may_run(seen: Seen) -> Plan | None:
     changes = _Changes(seen)
     changes.condition(_readiness(seen))
     told: list[Event] = []
+    if seen.phase == "Scheduling" and seen.node and seen.lost_pod:
+        _on_node(changes, seen.node.name, seen.lost_pod)  # whose virt-handler will have the word
     if seen.node and seen.node.alarming:
         told = _tell_silence(changes, seen.doubt)
     # Else its kubelet is at it, and virt-handler has the word within seconds: no cause for alarm.
@@ -541,11 +545,7 @@ class _Changes:
 
 def _hand_over(changes: _Changes, pod: Obj) -> Plan:
     node = pod["spec"]["nodeName"]
-    vmi = changes.seen.vmi
-    changes.phase("Scheduled")
-    changes.set("/status/nodeName", node)
-    pods = (vmi.get("status") or {}).get("activePods") or {}
-    changes.set("/status/activePods", {**pods, pod["metadata"]["uid"]: node})
+    _on_node(changes, node, pod["metadata"]["uid"])
     if qos := (pod.get("status") or {}).get("qosClass"):
         changes.set("/status/qosClass", qos)
     image = next(
@@ -553,14 +553,23 @@ def _hand_over(changes: _Changes, pod: Obj) -> Plan:
     )
     if image:
         changes.set("/status/launcherContainerImageVersion", image)
-    if vmi["metadata"].get("labels") is None:
-        changes.set("/metadata/labels", {NODE_LABEL: node})
-    else:
-        changes.set(pointer("metadata", "labels", NODE_LABEL), node)
     changes.drop("PodScheduled", "Synchronized", OBSTRUCTED)
     return changes.plan(
         "compute runs: over to virt-handler", after=_gate_actions(changes.seen, pod)
     )
+
+
+def _on_node(changes: _Changes, node: str, pod_uid: str) -> None:
+    """From now on virt-handler of this node owns the status."""
+    vmi = changes.seen.vmi
+    changes.phase("Scheduled")
+    changes.set("/status/nodeName", node)
+    pods = (vmi.get("status") or {}).get("activePods") or {}
+    changes.set("/status/activePods", {**pods, pod_uid: node})
+    if vmi["metadata"].get("labels") is None:
+        changes.set("/metadata/labels", {NODE_LABEL: node})
+    else:
+        changes.set(pointer("metadata", "labels", NODE_LABEL), node)
 
 
 def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
