@@ -199,12 +199,17 @@ def test_a_bundle_has_what_happened_and_no_secret(broken: Namespace, tmp_path: P
     decisions = [name for name in files if name.startswith("decisions/")]
     for component in ("virt-controller", "virt-handler", "virt-operator"):
         assert any(component in name for name in decisions), decisions
-    for name in decisions:
-        (tmp_path / Path(name).name).write_bytes(files[name])
-        told = broken.virtctl("replay", str(tmp_path / Path(name).name))
-        assert "recorded was" not in told
-    controller = next(name for name in decisions if "virt-controller" in name)
     key = f"{broken.name}/secretive"
-    told = broken.virtctl("replay", str(tmp_path / Path(controller).name), "--key", key)
+    told = ""
+    for name in decisions:
+        file = tmp_path / Path(name).name
+        file.write_bytes(files[name])
+        try:
+            assert "recorded was" not in broken.virtctl("replay", str(file))
+            if "virt-controller" in name:
+                told = broken.virtctl("replay", str(file), "--key", key)
+        except Refused as nothing:
+            if "no decision to replay" not in str(nothing):  # as of one that does not lead
+                raise
     assert "Create Pod virt-launcher-secretive" in told
     assert GUEST not in told or PASSWORD not in told
