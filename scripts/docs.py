@@ -64,8 +64,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Node failure",
-        "a node is fenced by its taint or its deletion, not by Virtpod; whether a volume is still "
-        "attached elsewhere is left to Kubernetes, which attaches no ReadWriteOnce volume twice.",
+        "a node is fenced by its taint or its deletion, not by Virtpod, and its volumes are detached "
+        "by Kubernetes; while a lost node has one attached, no guest starts with it.",
     ),
     (
         "Guest agent",

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.controller.test_loops import controller, machine, runs, until, wrote
 from tests.kube.fake import FakeCluster
-from virtpod.kube.resources import PODS, PVCS, VMIS, Key, Obj
+from virtpod.kube.resources import NODES, PODS, PVCS, VMIS, VOLUME_ATTACHMENTS, Key, Obj
 
 
 def instance(name: str, *claims: str, **disk: Any) -> Obj:
@@ -120,3 +120,38 @@ async def test_a_guest_holds_its_claim_until_its_pod_has_ended(
         [pod] = fake.objects(PODS).values()
         fake.put(PODS, {**pod, "status": {**pod["status"], "phase": "Failed"}})
         await until(lambda: status(fake, "second")["phase"] == "Scheduling")
+
+
+async def test_a_volume_that_a_lost_node_has_attached_starts_no_guest(fake: FakeCluster) -> None:
+    """What a node that is well has attached, Kubernetes moves by itself."""
+    bound = claim("data")
+    bound["spec"]["volumeName"] = "volume"
+    attachment: Obj = {
+        "metadata": {"name": "attached"},
+        "spec": {
+            "attacher": "csi",
+            "nodeName": "far",
+            "source": {"persistentVolumeName": "volume"},
+        },
+    }
+    far: Obj = {
+        "metadata": {"name": "far"},
+        "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]},
+    }
+    async with controller(fake):
+        fake.put(NODES, far)
+        fake.put(PVCS, bound)
+        fake.put(VOLUME_ATTACHMENTS, attachment)
+        fake.put(VMIS, instance("demo", "data"))
+        await until(lambda: told(fake, "demo")[0] == "FailedAttachVolume")
+        assert "node far" in told(fake, "demo")[1]
+        assert not fake.objects(PODS)
+        fake.remove(VOLUME_ATTACHMENTS, Key("", "attached"))
+        await until(lambda: status(fake, "demo")["phase"] == "Scheduling")
+        far["status"]["conditions"][0]["status"] = "True"
+        fake.put(NODES, far)
+        fake.put(VOLUME_ATTACHMENTS, attachment)
+        fake.remove(PODS, next(iter(fake.objects(PODS))))
+        fake.remove(VMIS, Key("default", "demo"))
+        fake.put(VMIS, instance("again", "data"))
+        await until(lambda: status(fake, "again")["phase"] == "Scheduling")

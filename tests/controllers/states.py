@@ -144,6 +144,7 @@ def instances_seen(draw: st.DrawFn) -> vmi.Seen:
         pod_gone=not found and draw(st.booleans()),
         refusal=draw(st.sampled_from(["", "", "exceeded quota"])),
         claims={name: {"claimName": name} for name in draw(st.sets(CLAIMS))},
+        attached=dict.fromkeys(draw(st.sampled_from([[], [], ["plain"]])), "lost"),
         holders=dict.fromkeys(draw(st.sampled_from([[], [], ["plain"]])), "other"),
         ended_for=draw(st.sampled_from([0.0, 30.0, 2 * vmi.UNNOTICED])),
     )

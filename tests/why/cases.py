@@ -394,6 +394,23 @@ CASES: dict[str, tuple[str, Observed]] = {
             ),
         ),
     ),
+    "a lost node has the volume attached": (
+        "VolumeInUse",
+        Observed(
+            NOW,
+            vm(),
+            vmi(
+                "Pending",
+                told(
+                    "Synchronized",
+                    "False",
+                    "FailedAttachVolume",
+                    "The volume of PVC team/data is still attached to node far, which is lost and "
+                    "may write to it",
+                ),
+            ),
+        ),
+    ),
     "a claim is awaited": (
         "PvcNotFound",
         Observed(

@@ -83,7 +83,7 @@ class Caches:
         )
         self.sets: Informer[Held] = Informer(client, VMIRS, project=Held.project)
         self.nodes: Informer[HeldNode] = Informer(client, NODES, project=project_node)
-        self.claims = Claims(client, self.vmis, self.pods)
+        self.claims = Claims(client, self.vmis, self.pods, self.nodes)
         self._buried: OrderedDict[str, Grave] = OrderedDict()
         self._ended: dict[str, float] = {}
         self._silent: dict[str, float] = {}
@@ -101,6 +101,7 @@ class Caches:
             self.sets,
             self.nodes,
             self.claims.known,
+            self.claims.attachments,
         )
 
     async def wait_synced(self) -> None:

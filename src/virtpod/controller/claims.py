@@ -8,41 +8,67 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
-from virtpod.controller.held import Held
+from virtpod.controller.held import Attachment, Held, HeldNode, project_attachment
 from virtpod.controllers import claims, lifecycle, vmi
 from virtpod.kube import errors
 from virtpod.kube.client import Client
-from virtpod.kube.resources import PVCS, Key, Obj
+from virtpod.kube.resources import PVCS, VOLUME_ATTACHMENTS, Key, Obj
 from virtpod.kube.store import Informer
+
+
+class Claim(NamedTuple):
+    info: Obj
+    """As a VMI's status says it."""
+    volume: str
+    """The name of its PersistentVolume, once it is bound."""
+
+
+class Found(NamedTuple):
+    """What there is of a VMI's claims; the keys are their names."""
+
+    known: dict[str, Obj]
+    holders: dict[str, str]
+    """Those that another VMI has, and its name."""
+    attached: dict[str, str]
+    """Those whose volume is attached to a node that is lost, and its name."""
 
 
 class Claims:
     """`again` is called for each VMI whose claims are to be looked at once more."""
 
-    def __init__(self, client: Client, vmis: Informer[Held], pods: Informer[Held]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        vmis: Informer[Held],
+        pods: Informer[Held],
+        nodes: Informer[HeldNode],
+    ) -> None:
         self.again: Callable[[Key], None] = lambda _key: None
-        self.known: Informer[Obj] = Informer(client, PVCS, project=_project)
+        self.known: Informer[Claim] = Informer(client, PVCS, project=_project)
+        self.attachments: Informer[Attachment] = Informer(
+            client, VOLUME_ATTACHMENTS, project=project_attachment, indices={"volume": _volume}
+        )
         self._client = client
         self._vmis = vmis
         self._pods = pods
+        self._nodes = nodes
         self._reserved: defaultdict[Key, set[str]] = defaultdict(set)
         """By claim: the uids of the VMIs that it was given to."""
         self._awaited: defaultdict[Key, set[Key]] = defaultdict(set)
         """By claim: the VMIs that wait for it."""
         self.known.on_change(lambda key, _old, _new: self._changed(key))
+        self.attachments.on_change(self._attachment_changed)
         vmis.on_change(self._vmi_changed)
         pods.on_change(self._pod_changed)
 
-    async def seen(self, key: Key, obj: Obj) -> tuple[dict[str, Obj], dict[str, str]]:
-        """What is known of each claim that is there; of those that another VMI has, its name.
-
-        Where nothing is in its way, the claims are the VMI's from now on.
-        """
+    async def seen(self, key: Key, obj: Obj) -> Found:
+        """Where nothing is in the VMI's way, its claims are its own from now on."""
         uses = claims.uses(obj)
-        found: dict[str, Obj] = {}
+        found: dict[str, Claim] = {}
         for name in uses:
             claim = Key(key.namespace, name)
             # First listed, then looked for: what changes from here on calls the VMI again.
@@ -51,21 +77,38 @@ class Claims:
                 found[name] = known
         # From here to the reservation nothing else gets its turn.
         held = {name: who for name, use in uses.items() if (who := self._holder(key, name, use))}
-        if len(found) == len(uses) and not held:
+        lost = {
+            name: node
+            for name, claim in found.items()
+            if uses[name] == "writes" and (node := self._lost(claim.volume))
+        }
+        if len(found) == len(uses) and not held and not lost:
             for name in uses:
                 self._awaited[Key(key.namespace, name)].discard(key)
                 self._reserved[Key(key.namespace, name)].add(obj["metadata"]["uid"])
-        return found, held
+        return Found({name: claim.info for name, claim in found.items()}, held, lost)
 
     def give_back(self, key: Key, obj: Obj) -> None:
         """Its pod was not taken: somebody else may have what it would have used."""
         self._release(key.namespace, claims.named(obj), obj["metadata"]["uid"])
 
-    async def _asked(self, claim: Key) -> Obj | None:
+    async def _asked(self, claim: Key) -> Claim | None:
         try:
-            return claims.info(await self._client.get(PVCS, claim))
+            return _claim(await self._client.get(PVCS, claim))
         except errors.NotFound:
             return None
+
+    def _lost(self, volume: str) -> str:
+        """The node that is lost and has the volume attached; "" if there is none.
+
+        On a node that is well, whoever used the volume is known to be gone, and Kubernetes will
+        detach it there; a node that is lost may write to it for as long as it is attached.
+        """
+        for each in self.attachments.by("volume", volume) if volume else ():
+            node = self._nodes.get(Key("", each.spec.node_name))
+            if node is None or not node.ready:
+                return each.spec.node_name
+        return ""
 
     def _holder(self, key: Key, name: str, use: str) -> str:
         """The name of a VMI that has the claim and leaves no room for this use; "" if none."""
@@ -108,11 +151,29 @@ class Claims:
                 del self._reserved[claim]
             self._changed(claim)
 
+    def _attachment_changed(
+        self, _key: Key, old: Attachment | None, new: Attachment | None
+    ) -> None:
+        attached = new or old
+        volume = attached.spec.source.persistent_volume_name if attached else ""
+        for claim in list(self._awaited):
+            if (known := self.known.get(claim)) is not None and known.volume == volume:
+                self._changed(claim)
+
     def _changed(self, claim: Key, but: Key | None = None) -> None:
         for key in self._awaited.pop(claim, ()):
             if key != but:
                 self.again(key)
 
 
-def _project(raw: bytes) -> Obj:
-    return claims.info(msgspec.json.decode(raw))
+def _project(raw: bytes) -> Claim:
+    return _claim(msgspec.json.decode(raw))
+
+
+def _claim(obj: Obj) -> Claim:
+    return Claim(claims.info(obj), (obj.get("spec") or {}).get("volumeName") or "")
+
+
+def _volume(_key: Key, attachment: Attachment) -> list[str]:
+    name = attachment.spec.source.persistent_volume_name
+    return [name] if name else []

@@ -111,6 +111,24 @@ class Held:
         return decoded
 
 
+class _Source(msgspec.Struct, rename="camel"):
+    persistent_volume_name: str = ""
+
+
+class _AttachmentSpec(msgspec.Struct, rename="camel"):
+    node_name: str = ""
+    source: _Source = msgspec.field(default_factory=_Source)
+
+
+class Attachment(msgspec.Struct):
+    """A volume and the node that it is attached to."""
+
+    spec: _AttachmentSpec
+
+
+project_attachment = msgspec.json.Decoder(Attachment).decode
+
+
 class _NodeMetadata(msgspec.Struct, rename="camel"):
     uid: str = ""
     resource_version: str = ""

@@ -144,8 +144,8 @@ class Loops:
         if seen.deleting and MACHINE_FINALIZER in (obj["metadata"].get("finalizers") or ()):
             seen = replace(seen, machine_gone=await self.caches.machine_gone(key, obj))
         if held.claims and not seen.deleting and seen.phase in ("", "Pending"):
-            claims, holders = await self.caches.claims.seen(key, obj)
-            seen = replace(seen, claims=claims, holders=holders)
+            found = await self.caches.claims.seen(key, obj)
+            seen = replace(seen, claims=found.known, holders=found.holders, attached=found.attached)
         return seen
 
     async def _vm(self, key: Key) -> vm.Seen | None:

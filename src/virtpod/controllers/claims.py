@@ -15,11 +15,18 @@ from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import conditions
 from virtpod.controllers.conditions import Condition
+from virtpod.controllers.node import REMEDY
 from virtpod.features import disks
 from virtpod.kube.resources import Obj
 
 MISSING = "FailedPvcNotFound"
 IN_USE = "VolumeInUse"
+ATTACHED = "FailedAttachVolume"
+WHY = {
+    MISSING: "a claim is missing",
+    IN_USE: "a claim is in use",
+    ATTACHED: "a claim is attached to a lost node",
+}
 
 
 def named(vmi: Mapping[str, Any]) -> list[str]:
@@ -90,7 +97,10 @@ def data_volumes(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> Condition
 
 
 def problem(
-    vmi: Mapping[str, Any], claims: Mapping[str, Obj], holders: Mapping[str, str]
+    vmi: Mapping[str, Any],
+    claims: Mapping[str, Obj],
+    holders: Mapping[str, str],
+    attached: Mapping[str, str],
 ) -> tuple[str, str, str] | None:
     """What keeps the pod from being made: reason, message, and what to do."""
     namespace = vmi["metadata"]["namespace"]
@@ -115,4 +125,10 @@ def problem(
             "must all have it shareable, or all read-only."
         )
         return IN_USE, what, remedy
+    for name, node in sorted(attached.items()):
+        what = (
+            f"The volume of PVC {namespace}/{name} is still attached to node {node}, "
+            "which is lost and may write to it"
+        )
+        return ATTACHED, what, REMEDY
     return None

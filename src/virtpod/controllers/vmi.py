@@ -73,6 +73,8 @@ class Seen:
     """Of a VMI that has no pod yet: what is known of each claim it names that is there."""
     holders: Mapping[str, str] = field(default_factory=dict)
     """Claims that another VMI has, and its name."""
+    attached: Mapping[str, str] = field(default_factory=dict)
+    """Claims whose volume is attached to a node that is lost, and its name."""
     ended_for: float = 0.0
     """Seconds since the pod was first seen to have ended, by this process's own clock: a node's
     clock may be minutes away."""
@@ -208,14 +210,14 @@ def refused_pod(seen: Seen) -> Plan | None:
 
 
 def waits_for_claims(seen: Seen) -> Plan | None:
-    """A disk's claim is not there, or somebody else's: no pod before that has changed."""
+    """A disk's claim is not there, or somebody else has it: no pod before that has changed."""
     if seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
         return None
-    problem = claims.problem(seen.vmi, seen.claims, seen.holders)
+    problem = claims.problem(seen.vmi, seen.claims, seen.holders, seen.attached)
     if problem is None:
         return None
     reason, what, remedy = problem
-    why = "a claim is missing" if reason == claims.MISSING else "a claim is in use"
+    why = claims.WHY[reason]
     changes = _Changes(seen)
     told = conditions.new("Synchronized", "False", reason, what)
     before = conditions.find(changes.conditions, "Synchronized")

@@ -100,6 +100,7 @@ CONTROLLER = Account(
         Rule("", ("pods/status",), ("patch",)),
         Rule("", ("nodes",), (*READ, "patch")),
         Rule("", ("persistentvolumeclaims",), READ),
+        Rule("storage.k8s.io", ("volumeattachments",), READ),
         Rule("apps", ("controllerrevisions",), ("get", "list", "create", "delete")),
         # Why a VMI that stands still does so.
         Rule("", ("events",), ("list",)),

@@ -89,7 +89,7 @@ def start_timeout(case: Case) -> Found | None:
     return _told(case, text[:1].upper() + text[1:]) if text else None
 
 
-ELSEWHERE = ("FailedCreate", "FailedPvcNotFound", "VolumeInUse")
+ELSEWHERE = ("FailedCreate", "FailedPvcNotFound", "VolumeInUse", "FailedAttachVolume")
 """Reasons that other rules read, and that may be out of date where those found nothing."""
 
 

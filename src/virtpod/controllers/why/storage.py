@@ -172,12 +172,10 @@ def volume_in_use(case: Case) -> Found | None:
     """A volume that one node, or one pod, may use at a time is in use."""
     if not _waits(case):
         return None
-    if case.not_synchronized.get("reason") == "VolumeInUse":
-        told = str(case.not_synchronized.get("message") or "its volume is in use")
-        return Found(ended(told), "", (), case.vmi_reference())
-    broken = case.not_synchronized
-    if broken.get("reason") == "VolumeInUse":
-        return Found(ended(str(broken.get("message") or "")), "", (), case.vmi_reference())
+    told = case.not_synchronized
+    if told.get("reason") in ("VolumeInUse", "FailedAttachVolume"):
+        what = str(told.get("message") or "its volume is in use")
+        return Found(ended(what), "", (), case.vmi_reference())
     for why in placing.reasons(placing.said(case)):
         if "in use by another pod with ReadWriteOncePod" in why or "volume use conflict" in why:
             return Found(
