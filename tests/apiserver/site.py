@@ -203,6 +203,7 @@ async def running(
             ),
             metrics=Metrics(),
             evictions=objects,
+            reads=objects,
         )
         context = tls.serving(folder / "kubevirt-virt-api-certs", lambda: around.front_proxy.ca)
         runner = web.AppRunner(application(backend), access_log=None, shutdown_timeout=1)

@@ -291,6 +291,24 @@ CASES: dict[str, tuple[str, Observed]] = {
             ),
         ),
     ),
+    "no such instance type": (
+        "InstancetypeNotFound",
+        Observed(
+            NOW,
+            vm(
+                status={
+                    "conditions": [
+                        told(
+                            "Failure",
+                            "True",
+                            "FailedFindInstancetype",
+                            "VirtualMachineInstancetype team/small not found",
+                        )
+                    ]
+                }
+            ),
+        ),
+    ),
     "pod security": (
         "PodSecurityRefused",
         Observed(

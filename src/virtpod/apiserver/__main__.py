@@ -114,6 +114,7 @@ async def serve(args: argparse.Namespace) -> None:
             ),
             metrics=Metrics(REGISTRY),
             evictions=objects,
+            reads=objects,
         )
         async with asyncio.TaskGroup() as tasks:
             watching = [

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +20,7 @@ from virtpod.apiserver import restrictions
 from virtpod.apiserver.status import Refusal, bad_request, failure
 from virtpod.domain.facts import Cluster
 from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause
+from virtpod.render.expand import Named
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Rules(Protocol):
     """`virtpod.render.admit`."""
 
     def vmi(self, raw: Json, cluster: Cluster, *, now: str, uuid: str) -> Verdict: ...
-    def vm(self, raw: Json, cluster: Cluster, *, uuid: str) -> Verdict: ...
+    def vm(self, raw: Json, cluster: Cluster, *, uuid: str, named: Named) -> Verdict: ...
     def replicaset(self, raw: Json, cluster: Cluster) -> Verdict: ...
 
 
@@ -57,6 +58,8 @@ class Facts:
     """RFC 3339."""
     uuid: str
     """For a machine that has none yet."""
+    named: Named = field(default_factory=Named)
+    """The instance type and the preference of a VM."""
 
 
 class _Wire(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
@@ -102,7 +105,8 @@ class _Asked:
         return self.rules.vmi(self.new, facts.cluster, now=facts.now, uuid=facts.uuid)
 
     def vm(self) -> Verdict:
-        return self.rules.vm(self.new, self.facts.cluster, uuid=self.facts.uuid)
+        facts = self.facts
+        return self.rules.vm(self.new, facts.cluster, uuid=facts.uuid, named=facts.named)
 
 
 @dataclass(frozen=True)

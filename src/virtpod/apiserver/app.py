@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from aiohttp import web
 from aiohttp.web_exceptions import HTTPException, HTTPRequestEntityTooLarge
 
-from virtpod.apiserver import admission, discovery, eviction, frontproxy
+from virtpod.apiserver import admission, choosing, discovery, eviction, frontproxy
 from virtpod.apiserver.authorization import Authorize, Question
 from virtpod.apiserver.call import Call, Site
 from virtpod.apiserver.metrics import Metrics
@@ -45,6 +45,7 @@ class Backend:
     site: Site
     metrics: Metrics
     evictions: eviction.Objects
+    reads: choosing.Reads
 
 
 def application(backend: Backend) -> web.Application:
@@ -104,7 +105,10 @@ def _admission(path: str, backend: Backend) -> Handler:
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             uuid=str(uuid.uuid4()),
         )
-        return json(admission.review(path, await request.read(), facts, backend.rules))
+        body = await request.read()
+        if path in choosing.PATHS:
+            facts = replace(facts, named=await choosing.named(body, backend.reads))
+        return json(admission.review(path, body, facts, backend.rules))
 
     return handle
 

@@ -71,11 +71,11 @@ class KubeObjects:
         await self._client.create(MIGRATIONS, body, dry_run=dry_run)
 
     async def pod(self, namespace: str, name: str) -> Obj | None:
-        return await self._read(PODS, Key(namespace, name))
+        return await self.read(PODS, Key(namespace, name))
 
     async def instance(self, namespace: str, name: str) -> Obj | None:
         """The VMI as JSON."""
-        return await self._read(VMIS, Key(namespace, name))
+        return await self.read(VMIS, Key(namespace, name))
 
     async def evacuate(self, vmi: Obj, node: str) -> None:
         """Notes that the guest is to leave the node, unless that is known by now."""
@@ -91,7 +91,7 @@ class KubeObjects:
             about = Reference.to(vmi, VMIS)
             self._recorder.record(lifecycle.warning(about, reason, what, remedy))
 
-    async def _read(self, resource: Resource, key: Key) -> Obj | None:
+    async def read(self, resource: Resource, key: Key) -> Obj | None:
         try:
             return await self._client.get(resource, key)
         except NotFound:

@@ -18,7 +18,7 @@ from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
-from virtpod.controllers import node, obstruction, vmi
+from virtpod.controllers import instancetype, node, obstruction, vmi
 from virtpod.controllers.why import claims_of
 from virtpod.installation import Installation, project
 from virtpod.kube import errors
@@ -35,6 +35,7 @@ from virtpod.kube.resources import (
     VMS,
     Key,
     Obj,
+    Resource,
     owner_of,
 )
 from virtpod.kube.store import Informer
@@ -134,13 +135,24 @@ class Caches:
             return True
         return bool(found["metadata"]["uid"] != uid)
 
+    async def chosen(self, vm: Obj) -> instancetype.Chosen:
+        """The instance type and the preference that a VM takes."""
+        found: dict[str, Obj | None] = {}
+        for which, (resource, key) in instancetype.wanted(vm).items():
+            found[which] = await (
+                self.revision(key)
+                if resource == CONTROLLER_REVISIONS
+                else self._read(resource, key)
+            )
+        return instancetype.choose(vm, found)
+
     async def revision(self, key: Key) -> Obj | None:
         """A revision never changes: each is read once."""
         if key not in self._revisions:
-            try:
-                self._revisions[key] = await self.client.get(CONTROLLER_REVISIONS, key)
-            except errors.NotFound:
+            found = await self._read(CONTROLLER_REVISIONS, key)
+            if found is None:
                 return None
+            self._revisions[key] = found
             if len(self._revisions) > REVISIONS:
                 self._revisions.popitem(last=False)
         return self._revisions[key]
@@ -211,12 +223,12 @@ class Caches:
                 listed = await self.client.list(EVENTS, namespace=namespace, fields=fields)
                 events += listed.items
             for name in claims_of(vmi):
-                claims[name] = await self._claim(Key(namespace, name))
+                claims[name] = await self._read(PVCS, Key(namespace, name))
         return obstruction.Around(nodes, events, claims)
 
-    async def _claim(self, key: Key) -> Obj | None:
+    async def _read(self, resource: Resource, key: Key) -> Obj | None:
         try:
-            return await self.client.get(PVCS, key)
+            return await self.client.get(resource, key)
         except errors.NotFound:
             return None
 

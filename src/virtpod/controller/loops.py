@@ -15,7 +15,7 @@ from typing import Any
 from virtpod.controller.acts import Creates
 from virtpod.controller.caches import Caches
 from virtpod.controller.held import Held, HeldNode
-from virtpod.controllers import node, replicaset, revision, vm, vmi
+from virtpod.controllers import instancetype, node, replicaset, revision, vm, vmi
 from virtpod.controllers.lifecycle import MACHINE_FINALIZER
 from virtpod.installation import Installation
 from virtpod.kube import errors
@@ -156,6 +156,9 @@ class Loops:
         seen = vm.Seen(held.object, instance.object if instance else None, self.clock())
         if instance is None and seen.deleting:
             seen = replace(seen, vmi_gone=await self.caches.vmi_gone(key))
+        if not seen.deleting and instancetype.matters(seen.vm, starts=instance is None):
+            chosen = await self.caches.chosen(seen.vm)
+            seen = replace(seen, chosen=chosen, cluster=self.installation.cluster)
         if (start := revision.started_from(seen.vm, seen.ours)) is not None:
             seen = replace(seen, revision=await self.caches.revision(start))
         return seen

@@ -76,9 +76,13 @@ def started_from(vm: Obj, vmi: Mapping[str, Any] | None) -> Key | None:
 
 def restart_required(vm: Obj, revision: Mapping[str, Any]) -> Condition | None:
     """The condition, where the template's machine is another one than that of the revision."""
-    before = ((revision.get("data") or {}).get("spec") or {}).get("template") or {}
+    started = (revision.get("data") or {}).get("spec") or {}
+    before = started.get("template") or {}
     after = vm["spec"].get("template") or {}
-    changed = sorted(_differences(before.get("spec") or {}, after.get("spec") or {}, "spec"))
+    differences = _differences(before.get("spec") or {}, after.get("spec") or {}, "spec")
+    for which in ("instancetype", "preference"):
+        differences |= _differences(started.get(which), vm["spec"].get(which), which)
+    changed = sorted(differences)
     if not changed:
         return None
     message = (

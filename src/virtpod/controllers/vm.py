@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from virtpod.controllers import conditions, lifecycle, revision
+from virtpod.controllers import conditions, instancetype, lifecycle, revision
 from virtpod.controllers import vmi as instances
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL
 from virtpod.controllers.lifecycle import MACHINE_FINALIZER as FINALIZER
 from virtpod.controllers.lifecycle import phase_of as phase
+from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference
 from virtpod.kube.plan import tests as tested
 from virtpod.kube.resources import VMIS, VMS, Obj, key_of, owner_of
@@ -45,6 +46,8 @@ class Seen:
     """Why the API server does not take the instance."""
     revision: Obj | None = None
     """What the instance was started from, where the VM has changed since."""
+    chosen: instancetype.Chosen = field(default_factory=instancetype.Chosen)
+    cluster: Cluster = field(default_factory=Cluster)
 
     @property
     def ours(self) -> Obj | None:
@@ -111,9 +114,11 @@ def decide(seen: Seen) -> Plan:
         return _deleted(seen)
     if seen.vmi is not None and seen.ours is None:
         return _foreign(seen)
+    if instancetype.inlined(vm, seen.chosen, seen.cluster):
+        return _inline(seen)
     state = State(seen, seen.ours, _pending_requests(seen), _failure(seen))
     decision = STRATEGIES.get(strategy(vm), _unknown)(state)
-    actions = list(decision.actions)
+    actions = [*seen.chosen.copies, *decision.actions]
     if state.going and state.over and state.vmi is not None and _holds(state.vmi):
         actions.append(_let_go(state.vmi))
     if FINALIZER not in (vm["metadata"].get("finalizers") or []):
@@ -121,6 +126,17 @@ def decide(seen: Seen) -> Plan:
     return Plan(
         decision.why, actions, _status_patch(seen, state.vmi, decision), again_in=decision.again_in
     )
+
+
+def _inline(seen: Seen) -> Plan:
+    """The cluster's policy is that VMs do not go on referring to what they were made from."""
+    vm = seen.vm
+    template = vm["spec"]["template"]
+    given = {"metadata": template.get("metadata") or {}, "spec": template.get("spec") or {}}
+    made = instancetype.expanded(replace(seen.chosen, annotations={}), given, seen.cluster)
+    spec = {"template": made, **dict.fromkeys(instancetype.KINDS)}
+    body = {"metadata": {"resourceVersion": vm["metadata"]["resourceVersion"]}, "spec": spec}
+    return Plan("what the VM takes becomes its own", [Patch(VMS, key_of(vm), body)])
 
 
 def strategy(vm: Mapping[str, Any]) -> str:
@@ -247,29 +263,46 @@ def _start_when_due(state: State, why: str) -> Decision:
 def _start(state: State, why: str) -> Decision:
     seen = state.seen
     name = seen.vm["metadata"]["name"]
+    if seen.chosen.missing:
+        return _misses(state)
     if seen.refusal:
         message = f"Error starting the virtual machine instance: {seen.refusal}"
-        remedy = "Mend what it names: it is tried again each half minute."
-        told = lifecycle.warning(Reference.to(seen.vm, VMS), "FailedCreate", message, remedy)
-        failure = conditions.find(conditions.of(seen.vm), "Failure")
-        new = failure is None or failure.get("message") != message
-        return Decision(
-            "the instance is refused",
-            (told,) if new else (),
-            state.requests,
-            state.failure,
-            again_in=30.0,
-            error=("FailedCreate", message),
-        )
+        return _cannot(state, "FailedCreate", message, "Mend what it names.")
     paused = state.start_asked and (state.requests[0].get("data") or {}).get("paused") == "true"
+    try:
+        made = instancetype.expanded(seen.chosen, instance(seen.vm, paused=paused), seen.cluster)
+    except ValueError as error:
+        return _cannot(state, "FailedExpand", str(error), "Choose others that fit together.")
     message = f"Started the virtual machine by creating the new virtual machine instance {name}"
     actions = (
         revision.of(seen.vm),
-        Create(VMIS, instance(seen.vm, paused=paused)),
+        Create(VMIS, made),
         _event(seen.vm, "SuccessfulCreate", message),
     )
     left = state.requests[1:] if state.start_asked else state.requests
     return Decision(why, actions, left, state.failure, creating=True)
+
+
+def _misses(state: State) -> Decision:
+    """What its instance is to be made from is not there."""
+    which, what = next(iter(state.seen.chosen.missing.items()))
+    remedy = "Create it, or name another one in the VM."
+    return _cannot(state, f"FailedFind{which.capitalize()}", what, remedy)
+
+
+def _cannot(state: State, reason: str, what: str, remedy: str) -> Decision:
+    """The start is not possible for now: said once, tried again each half minute."""
+    vm = state.seen.vm
+    failure = conditions.find(conditions.of(vm), "Failure")
+    told = lifecycle.warning(Reference.to(vm, VMS), reason, what, f"{remedy} It is tried again.")
+    return Decision(
+        "it cannot be started now",
+        () if failure and failure.get("message") == what else (told,),
+        state.requests,
+        state.failure,
+        again_in=30.0,
+        error=(reason, what),
+    )
 
 
 def instance(vm: Obj, *, paused: bool = False) -> Obj:
@@ -449,6 +482,7 @@ def _status_patch(seen: Seen, vmi: Obj | None, decision: Decision) -> Patch | No
         "runStrategy": strategy(vm),
         "observedGeneration": _observed(vm, vmi, decision),
         "desiredGeneration": vm["metadata"].get("generation"),
+        **{f"{which}Ref": _ref(seen, which) for which in instancetype.KINDS},
     }
     changed = {name: value for name, value in wanted.items() if have.get(name) != value}
     if not changed:
@@ -459,6 +493,14 @@ def _status_patch(seen: Seen, vmi: Obj | None, decision: Decision) -> Patch | No
     if "stateChangeRequests" in changed and not _written_before(seen, decision):
         body["metadata"] = {"resourceVersion": vm["metadata"]["resourceVersion"]}
     return Patch(VMS, key_of(vm), body, "merge", "status")
+
+
+def _ref(seen: Seen, which: str) -> Obj | None:
+    """Stands while the VM names it, also where it cannot be read for now."""
+    if not seen.vm["spec"].get(which):
+        return None
+    have: Obj | None = (seen.vm.get("status") or {}).get(f"{which}Ref")
+    return seen.chosen.refs.get(which, have)
 
 
 def _written_before(seen: Seen, decision: Decision) -> bool:

@@ -172,6 +172,7 @@ MIGRATION_POLICIES = Resource(
 )
 PLUGINS = Resource("plugin.kubevirt.io", "v1alpha1", "plugins", "Plugin", False)
 DATA_VOLUMES = Resource("cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume")
+DATA_SOURCES = Resource("cdi.kubevirt.io", "v1beta1", "datasources", "DataSource")
 NADS = Resource(
     "k8s.cni.cncf.io",
     "v1",

@@ -6,6 +6,7 @@ Both are the same computation, so a spec that passed is one that renders.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -26,6 +27,8 @@ from virtpod.domain.jsonpatch import Operation, diff
 from virtpod.features import ALL
 from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause
 from virtpod.features.machine import board, firmware
+from virtpod.render import prefer
+from virtpod.render.expand import Choice, Named, expand, problems
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
 RUN_STRATEGIES = ("Always", "Halted", "Manual", "RerunOnFailure", "Once", "WaitAsReceiver")
@@ -38,6 +41,8 @@ RESERVED_LABELS = (
     "kubevirt.io/install-strategy",
 )
 QEMU_RUNTIME_USER = 107
+
+NOTHING = Choice()
 
 T = TypeVar("T")
 
@@ -66,8 +71,11 @@ def vmi(raw: dict[str, Any], cluster: Cluster, *, now: str, uuid: str) -> Admiss
     return Admission(list(diff(before, msgspec.to_builtins(given))), causes, warnings)
 
 
-def vm(raw: dict[str, Any], cluster: Cluster, *, uuid: str) -> Admission:
-    """A VM that is created or updated."""
+def vm(
+    raw: dict[str, Any], cluster: Cluster, *, uuid: str, named: Named | None = None
+) -> Admission:
+    """A VM that is created or updated, and what is `named` in it."""
+    named = named or Named()
     try:
         given = decode(raw, VirtualMachine)
     except msgspec.ValidationError as error:
@@ -84,14 +92,19 @@ def vm(raw: dict[str, Any], cluster: Cluster, *, uuid: str) -> Admission:
         given.metadata.namespace,
         given.metadata.name,
     )
+    causes += named.causes
+    for which, matcher in named.matchers.items():
+        _match(given, which, matcher)
     # What must stay the same over restarts is filled in here; the rest when a VMI is made, by the
     # rules of that day.
+    if named.choice.preference:
+        prefer.machine(named.choice.preference, instance)
     board.defaults(instance, instance, cluster)
     firmware.identify(instance, uuid)
     after = msgspec.to_builtins(given)
     causes += [
-        Cause(f"spec.template.{cause.field}", cause.message, cause.reason)
-        for cause in _tried(template_spec, cluster, given)
+        Cause(_in_vm(cause.field), cause.message, cause.reason)
+        for cause in _tried(template_spec, cluster, given, named.choice)
     ]
     warnings = _warn(instance, cluster, "spec.template.spec")
     if given.spec.running is not None:
@@ -125,11 +138,33 @@ def _as_sent(given: Any, raw: dict[str, Any]) -> Any:
     return {name: value for name, value in msgspec.to_builtins(given).items() if name in raw}
 
 
-def _tried(spec: VirtualMachineInstanceSpec, cluster: Cluster, owner: Any) -> list[Cause]:
+def _in_vm(path: str) -> str:
+    """A path in the VMI, or one of the VM's own choices, as a path in the VM."""
+    return f"spec.{path}" if path in ("instancetype", "preference") else f"spec.template.{path}"
+
+
+def _match(vm: VirtualMachine, which: str, matcher: Mapping[str, Any] | None) -> None:
+    """Says in the spec what was found out. A guest's memory that was given in case that a volume
+    says nothing makes way for the instance type that it does name."""
+    said = getattr(vm.spec, which)
+    if matcher is not None and said.infer_from_volume_failure_policy == "Ignore":
+        domain = vm.spec.template and vm.spec.template.spec and vm.spec.template.spec.domain
+        if which == "instancetype" and domain and domain.memory:
+            domain.memory.guest = None
+    setattr(vm.spec, which, msgspec.convert(matcher, type(said)) if matcher else None)
+
+
+def _tried(
+    spec: VirtualMachineInstanceSpec, cluster: Cluster, owner: Any, choice: Choice = NOTHING
+) -> list[Cause]:
     """What would be wrong with a VMI of this template."""
     instance = VirtualMachineInstance(spec=_copy(spec))
     instance.metadata.namespace = owner.metadata.namespace
     instance.metadata.name = owner.metadata.name or "vm"
+    if choice:
+        if causes := problems(choice, instance):
+            return causes
+        expand(choice, instance, cluster)
     _default(instance, cluster, "00000000-0000-0000-0000-000000000000")
     return _validate(instance, cluster)
 

@@ -59,6 +59,14 @@ def _lease(name: str) -> tuple[Rule, ...]:
     )
 
 
+INSTANCETYPES = "instancetype.kubevirt.io"
+CHOICES = (
+    "virtualmachineinstancetypes",
+    "virtualmachineclusterinstancetypes",
+    "virtualmachinepreferences",
+    "virtualmachineclusterpreferences",
+)
+
 EVENTS = Rule("", ("events",), ("create", "patch"))
 CONFIGURATION = Rule(KUBEVIRT, ("kubevirts",), READ)
 
@@ -69,6 +77,11 @@ API = Account(
         Rule(KUBEVIRT, ("virtualmachines/status",), ("patch",)),
         Rule(KUBEVIRT, ("virtualmachineinstancemigrations",), ("create",)),
         Rule("authorization.k8s.io", ("subjectaccessreviews",), ("create",)),
+        # What VMs take: instance types, preferences, and the volumes that name them.
+        Rule(INSTANCETYPES, CHOICES, ("get",)),
+        Rule("apps", ("controllerrevisions",), ("get",)),
+        Rule("", ("persistentvolumeclaims",), ("get",)),
+        Rule("cdi.kubevirt.io", ("datavolumes", "datasources"), ("get",)),
         # Whose pod is to be evicted, and what its user is told.
         Rule("", ("pods",), ("get",)),
         EVENTS,
@@ -102,6 +115,7 @@ CONTROLLER = Account(
         Rule("", ("persistentvolumeclaims",), READ),
         Rule("storage.k8s.io", ("volumeattachments",), READ),
         Rule("apps", ("controllerrevisions",), ("get", "list", "create", "delete")),
+        Rule(INSTANCETYPES, CHOICES, ("get",)),
         # Why a VMI that stands still does so.
         Rule("", ("events",), ("list",)),
         EVENTS,
@@ -145,12 +159,7 @@ VM_OBJECTS = (
     ("clone.kubevirt.io", ("virtualmachineclones",)),
     (
         "instancetype.kubevirt.io",
-        (
-            "virtualmachineinstancetypes",
-            "virtualmachineclusterinstancetypes",
-            "virtualmachinepreferences",
-            "virtualmachineclusterpreferences",
-        ),
+        CHOICES,
     ),
     ("pool.kubevirt.io", ("virtualmachinepools",)),
 )

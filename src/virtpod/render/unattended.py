@@ -19,8 +19,12 @@ ATTENDED = {
     "VirtualMachine",
     "VirtualMachineInstance",
     "VirtualMachineInstanceReplicaSet",
+    "VirtualMachineInstancetype",
+    "VirtualMachineClusterInstancetype",
+    "VirtualMachinePreference",
+    "VirtualMachineClusterPreference",
 }
-"""Kinds with a controller."""
+"""Kinds that something acts on, or by."""
 
 NAME = "kubevirt-unattended-kinds"
 

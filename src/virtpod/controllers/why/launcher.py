@@ -68,6 +68,20 @@ def _refused(case: Case, sentence: str) -> Found:
 
 
 @rule(
+    "InstancetypeNotFound",
+    "broken",
+    "Create it, or name another one in the VM: kubectl get vmf,vmcf,vmp,vmcp lists them.",
+)
+def instancetype_not_found(case: Case) -> Found | None:
+    """The instance type or the preference that the VM takes is not there, or does not fit."""
+    failure = condition(case.seen.vm or {}, "Failure") or {}
+    reasons = ("FailedFindInstancetype", "FailedFindPreference", "FailedExpand")
+    if case.vmi is not None or failure.get("reason") not in reasons:
+        return None
+    return Found(ended(str(failure.get("message") or "")), "", (), case.vmi_reference())
+
+
+@rule(
     "QuotaExceeded",
     "broken",
     "Stop something else in the namespace, ask for less, or raise the quota: "
@@ -341,7 +355,12 @@ def handler_silent(case: Case) -> Found | None:
     )
 
 
-REFUSED: tuple[Rule, ...] = (quota_exceeded, pod_security_refused, refused)
+REFUSED: tuple[Rule, ...] = (
+    instancetype_not_found,
+    quota_exceeded,
+    pod_security_refused,
+    refused,
+)
 POD: tuple[Rule, ...] = (
     node_refused,
     evicted,

@@ -72,10 +72,16 @@ def _letters(index: int) -> str:
     return name
 
 
-def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
+def attach(vmi: VMI) -> None:
+    """A disk for each volume that should have one and has none; its bus is left open."""
     devices = vmi.spec.domain.devices
     for _, name in list(_unused(vmi)):
         devices.disks = [*(devices.disks or ()), Disk(name=name, disk=DiskTarget())]
+
+
+def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
+    attach(vmi)
+    devices = vmi.spec.domain.devices
     usual = "sata" if vmi.spec.architecture in (None, "amd64") else "virtio"
     for disk in devices.disks or ():
         if not (disk.disk or disk.cdrom or disk.lun):

@@ -37,19 +37,26 @@ _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 BASE = "spec.domain.devices.interfaces"
 
 
+def attach(vmi: VMI, cluster: Cluster) -> None:
+    """The pod's network for a guest that names none."""
+    devices = vmi.spec.domain.devices
+    if devices.interfaces or vmi.spec.networks or devices.autoattach_pod_interface is False:
+        return
+    network = cluster.config.network
+    interface = Interface(name="default")
+    if network and network.default_network_interface == "bridge":
+        interface.bridge = InterfaceBridge()
+    else:
+        interface.masquerade = InterfaceMasquerade()
+    devices.interfaces = [interface]
+    vmi.spec.networks = [Network(name="default", pod=PodNetwork())]
+
+
 def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
+    attach(vmi, cluster)
     devices = vmi.spec.domain.devices
     if devices.autoattach_pod_interface is False:
         return
-    if not devices.interfaces and not vmi.spec.networks:
-        network = cluster.config.network
-        interface = Interface(name="default")
-        if network and network.default_network_interface == "bridge":
-            interface.bridge = InterfaceBridge()
-        else:
-            interface.masquerade = InterfaceMasquerade()
-        devices.interfaces = [interface]
-        vmi.spec.networks = [Network(name="default", pod=PodNetwork())]
     for interface in devices.interfaces or ():
         for port in interface.ports or ():
             port.protocol = port.protocol or "TCP"
