@@ -68,6 +68,14 @@ BEYOND_FIELDS = (
         "by Kubernetes; while a lost node has one attached, no guest starts with it.",
     ),
     (
+        "Host devices",
+        "no devices of resource claims (DRA), no making of mediated devices, no plugging while the "
+        "guest runs, no virtual IOMMU; a node's QAT devices are set up by its administrator "
+        "(docs/qat.md), and a device that goes bad under a guest is told on the node only. What "
+        "was seen: offers, allocation by a real kubelet and domains that libvirt takes, over a "
+        "sysfs made by the tests; no function was passed through in earnest.",
+    ),
+    (
         "Guest agent",
         "it is asked for its system, interfaces, users and file systems, and for freezing; "
         "accessCredentials are not handed to it.",

@@ -19,7 +19,7 @@ from tests.conftest import Golden
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
-from virtpod.domain.facts import Cluster, DiskImage, Guest, Host
+from virtpod.domain.facts import Cluster, DiskImage, GivenDevice, Guest, Host
 from virtpod.domain.jsonpatch import Operation
 from virtpod.domain.steps import MakeIso, Nft
 from virtpod.features import ALL
@@ -72,6 +72,8 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
         searches=("default.svc.cluster.local", "svc.cluster.local"),
         direct_io=True,
     )
+    if "given" in given:
+        given["given"] = msgspec.convert(given["given"], dict[str, tuple[GivenDevice, ...]])
     return dataclasses.replace(usual, **given)
 
 

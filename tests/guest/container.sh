@@ -8,6 +8,9 @@ mount --make-rprivate /
 mount --rbind "$run" "$root/run"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
+if [ -d "$run/pci" ]; then # PCI functions that this host does not have
+    mount --bind "$run/pci" "$root/sys/bus/pci/devices"
+fi
 mount -t tmpfs -o mode=755 dev "$root/dev"
 mkdir -p "$root/dev/net" "$root/dev/shm" "$root/dev/pts"
 chmod 1777 "$root/dev/shm"

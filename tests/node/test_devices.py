@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from virtpod.node.devices import Device, Plugin
+from virtpod.node.devices import Device, Shared
 from virtpod.node.inotify import Inotify
 from virtpod.wire import deviceplugin_pb2 as api
 
@@ -89,7 +89,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def running(plugin: Plugin) -> AsyncIterator[None]:
+async def running(plugin: Shared) -> AsyncIterator[None]:
     task = asyncio.create_task(plugin.run())
     try:
         yield
@@ -104,7 +104,7 @@ async def test_registers_lists_and_allocates(folder: Path, dev: Path) -> None:
     (dev / "net/tun").touch()
     kubelet = Kubelet(folder)
     with Inotify() as inotify:
-        plugin = Plugin(TUN, folder, dev, inotify)
+        plugin = Shared(TUN, folder, dev, inotify)
         async with kubelet.running(), running(plugin), kubelet.plugin() as (request, channel):
             assert request.version == "v1beta1"
             assert request.resource_name == "devices.kubevirt.io/tun"
@@ -131,7 +131,7 @@ async def test_registers_lists_and_allocates(folder: Path, dev: Path) -> None:
 async def test_health_follows_the_device_and_even_its_folder(folder: Path, dev: Path) -> None:
     kubelet = Kubelet(folder)
     with Inotify() as inotify:
-        plugin = Plugin(TUN, folder, dev, inotify)
+        plugin = Shared(TUN, folder, dev, inotify)
         async with kubelet.running(), running(plugin), kubelet.plugin() as (_, channel):
             told = lists(channel)
             assert await health(told) == ["Unhealthy"]
@@ -146,7 +146,7 @@ async def test_registers_again_with_a_new_kubelet(folder: Path, dev: Path) -> No
     changes: list[bool] = []
     kubelet = Kubelet(folder)
     with Inotify() as inotify:
-        plugin = Plugin(TUN, folder, dev, inotify, lambda: changes.append(plugin.registered))
+        plugin = Shared(TUN, folder, dev, inotify, lambda: changes.append(plugin.registered))
         async with running(plugin):
             async with kubelet.running(), kubelet.plugin():
                 pass
@@ -160,7 +160,7 @@ async def test_registers_again_with_a_new_kubelet(folder: Path, dev: Path) -> No
 async def test_waits_for_a_kubelet_that_is_not_there_yet(folder: Path, dev: Path) -> None:
     kubelet = Kubelet(folder)
     with Inotify() as inotify:
-        plugin = Plugin(TUN, folder, dev, inotify)
+        plugin = Shared(TUN, folder, dev, inotify)
         async with running(plugin):
             await asyncio.sleep(0)
             assert not plugin.registered

@@ -69,6 +69,22 @@ class GuestLink:
     mac: str = ""
 
 
+class DeviceMissing(Exception):
+    """The pod was not given a device that its guest is to have."""
+
+
+@dataclass(frozen=True)
+class GivenDevice:
+    """A device of the node that this launcher's container was given."""
+
+    kind: str
+    """pci, mdev or usb."""
+    address: str
+    """domain:bus:device.function, a uuid, or bus:device."""
+    parent: str = ""
+    """The address of the physical function that it is a virtual one of."""
+
+
 @dataclass(frozen=True)
 class Guest:
     """What virt-launcher knows where it is about to start the guest."""
@@ -85,5 +101,7 @@ class Guest:
     """Content of mounted secrets, by volume name."""
     direct_io: bool = False
     """The file system of the ephemeral disks can O_DIRECT."""
+    given: Mapping[str, tuple[GivenDevice, ...]] = field(default_factory=dict)
+    """Devices of the node, by resource name, in the order in which they were given."""
     resolved: Mapping[str, str] = field(default_factory=dict)
     """Firmware and other files of this image, by purpose."""

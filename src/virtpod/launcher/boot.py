@@ -11,9 +11,10 @@ import msgspec
 
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
-from virtpod.domain.facts import DiskImage, Guest, GuestLink
+from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
 from virtpod.features.disks import access, claim
 from virtpod.launcher import claims, images
+from virtpod.launcher.given import given
 from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import ToolFailed
@@ -60,6 +61,8 @@ class Boot:
                 if locked := LOCKED.search(str(error)):
                     raise StartFailed("VolumeInUse", _in_use(vmi, locked[1]), final=False) from None
                 raise StartFailed("DomainRefused", str(error), final=False) from None
+            except DeviceMissing as error:
+                raise StartFailed("HostDeviceMissing", str(error), final=False) from None
             except (OSError, ToolFailed) as error:
                 raise StartFailed("PreparationFailed", str(error), final=False) from None
 
@@ -77,6 +80,7 @@ class Boot:
             searches=searches,
             secrets=_secrets(Path(paths.SECRETS)),
             direct_io=_direct_io(Path(paths.EPHEMERAL)),
+            given=given(_resources(vmi), os.environ),
         )
 
     async def _images(self, vmi: VirtualMachineInstance) -> dict[str, DiskImage]:
@@ -93,6 +97,12 @@ class Boot:
                 read_only = access(vmi, volume) == "reads"
                 found[volume.name] = claims.look(volume.name, read_only=read_only)
         return found
+
+
+def _resources(vmi: VirtualMachineInstance) -> list[str]:
+    """The resources of the node's devices that the guest is to have."""
+    devices = [*(vmi.spec.domain.devices.gpus or ()), *(vmi.spec.domain.devices.host_devices or ())]
+    return [device.device_name for device in devices if device.device_name]
 
 
 def resolver(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

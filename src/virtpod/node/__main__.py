@@ -29,8 +29,9 @@ from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import labels
-from virtpod.node.devices import DEVICES, Plugin
+from virtpod.node.devices import DEVICES, Shared
 from virtpod.node.heartbeat import Heartbeat
+from virtpod.node.hostdevices import HostDevices
 from virtpod.node.inotify import Inotify
 from virtpod.node.probe import Probe
 from virtpod.node.server import Console
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 NAME = "virt-handler"
 PR_SET_NAME = 15
+HOST_DEVICES = "HostDevicesOffered"
+"""Condition of the node: whether guests can have every device that they are meant to have."""
 PATIENCE = 300.0
 """Seconds to see the API server; the kubelet starts us anew after that."""
 FAREWELL = 3.0
@@ -60,6 +63,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--probe-dir", type=Path, default=Path("/var/lib/kubevirt-node-labeller"))
     parser.add_argument("--dev-dir", type=Path, default=Path("/host/dev"), help="the node's /dev")
+    parser.add_argument("--sysfs", type=Path, default=Path("/host/sys"), help="the node's /sys")
     parser.add_argument("--kubeconfig", default="", help="instead of the pod's own account")
     # Others' manifests name these; there is nothing here that they could change.
     for ignored in (
@@ -117,9 +121,17 @@ async def serve(args: argparse.Namespace) -> None:
             kubevirts.on_change(lambda _key, _old, new: abilities.configured(new, heartbeat.wake))
             # Guests may come as soon as we can look after them, not a heartbeat later.
             plugins = [
-                Plugin(device, args.device_plugins_dir, args.dev_dir, inotify, heartbeat.wake)
+                Shared(device, args.device_plugins_dir, args.dev_dir, inotify, heartbeat.wake)
                 for device in DEVICES
             ]
+            given = HostDevices(
+                args.sysfs,
+                args.dev_dir,
+                args.device_plugins_dir,
+                inotify,
+                lambda complaints: heartbeat.condition(HOST_DEVICES, complaints),
+            )
+            kubevirts.on_change(lambda _key, _old, new: given.configured(new))
             certificate = args.certs / "kubevirt-virt-handler-server-certs"
             files = (str(certificate / "tls.crt"), str(certificate / "tls.key"))
             health = Server(
@@ -141,6 +153,7 @@ async def serve(args: argparse.Namespace) -> None:
                         recorder.run,
                         sync.run,
                         kubevirts.run,
+                        given.run,
                         *(plugin.run for plugin in plugins),
                     )
                 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 EVERY = 60.0
 """Seconds; a node is thought dead after five minutes without."""
 RETRY = 5.0
+LONGEST = 4000
+"""Characters of a condition's message."""
 SCHEDULABLE = "kubevirt.io/schedulable"
 CPU_MANAGER = "kubevirt.io/cpumanager"
 HEARTBEAT = "kubevirt.io/heartbeat"
@@ -69,6 +71,20 @@ class Heartbeat:
         """No new VMs here: we are leaving."""
         body = {"metadata": {"labels": {SCHEDULABLE: "false"}}}
         await self.client.patch(NODES, Key("", self.node), body)
+
+    async def condition(self, kind: str, complaints: Sequence[str]) -> None:
+        """A condition of the node: True where nobody complains."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        said = {
+            "type": kind,
+            "status": "False" if complaints else "True",
+            "reason": "NotAsConfigured" if complaints else "AsConfigured",
+            "message": "; ".join(complaints)[:LONGEST],
+            "lastTransitionTime": now,
+            "lastHeartbeatTime": now,
+        }
+        body = {"status": {"conditions": [said]}}
+        await self.client.patch(NODES, Key("", self.node), body, "strategic", subresource="status")
 
     async def beat(self) -> None:
         """One heartbeat: one patch, or two where somebody has meddled with the labels."""

@@ -382,6 +382,12 @@ HOST_PATHS = (
     ),
     HostPath("node-labeller", PROBE, PROBE, "DirectoryOrCreate", {"readOnly": True}),
     HostPath("host-dev", "/dev", "/host/dev", mount={"readOnly": True}),
+    HostPath(
+        "host-sys",
+        "/sys",
+        "/host/sys",
+        mount={"readOnly": True, "mountPropagation": "HostToContainer"},
+    ),
 )
 
 

@@ -126,6 +126,8 @@ HANDLER = Account(
     "kubevirt-handler",
     (
         Rule("", ("nodes",), ("get", "patch")),
+        # Devices that cannot be offered as configured.
+        Rule("", ("nodes/status",), ("patch",)),
         Rule("", ("pods",), ("list", "watch")),
         Rule(KUBEVIRT, ("virtualmachineinstances",), (*READ, "patch")),
         EVENTS,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtpod/wire/deviceplugin.proto\x12\x07v1beta1\"\x07\n\x05\x45mpty\"]\n\x13\x44\x65vicePluginOptions\x12\x1a\n\x12pre_start_required\x18\x01 \x01(\x08\x12*\n\"get_preferred_allocation_available\x18\x02 \x01(\x08\"z\n\x0fRegisterRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x15\n\rresource_name\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.v1beta1.DevicePluginOptions\"$\n\x06\x44\x65vice\x12\n\n\x02ID\x18\x01 \x01(\t\x12\x0e\n\x06health\x18\x02 \x01(\t\"8\n\x14ListAndWatchResponse\x12 \n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x0f.v1beta1.Device\"/\n\x18PreStartContainerRequest\x12\x13\n\x0b\x64\x65vices_ids\x18\x01 \x03(\t\"\x1b\n\x19PreStartContainerResponse\"\x1c\n\x1aPreferredAllocationRequest\"\x1d\n\x1bPreferredAllocationResponse\"/\n\x18\x43ontainerAllocateRequest\x12\x13\n\x0b\x64\x65vices_ids\x18\x01 \x03(\t\"P\n\x0f\x41llocateRequest\x12=\n\x12\x63ontainer_requests\x18\x01 \x03(\x0b\x32!.v1beta1.ContainerAllocateRequest\"L\n\nDeviceSpec\x12\x16\n\x0e\x63ontainer_path\x18\x01 \x01(\t\x12\x11\n\thost_path\x18\x02 \x01(\t\x12\x13\n\x0bpermissions\x18\x03 \x01(\t\"\xaa\x01\n\x19\x43ontainerAllocateResponse\x12:\n\x04\x65nvs\x18\x01 \x03(\x0b\x32,.v1beta1.ContainerAllocateResponse.EnvsEntry\x12$\n\x07\x64\x65vices\x18\x03 \x03(\x0b\x32\x13.v1beta1.DeviceSpec\x1a+\n\tEnvsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x10\x41llocateResponse\x12?\n\x13\x63ontainer_responses\x18\x01 \x03(\x0b\x32\".v1beta1.ContainerAllocateResponse2F\n\x0cRegistration\x12\x36\n\x08Register\x12\x18.v1beta1.RegisterRequest\x1a\x0e.v1beta1.Empty\"\x00\x32\xa3\x03\n\x0c\x44\x65vicePlugin\x12H\n\x16GetDevicePluginOptions\x12\x0e.v1beta1.Empty\x1a\x1c.v1beta1.DevicePluginOptions\"\x00\x12\x41\n\x0cListAndWatch\x12\x0e.v1beta1.Empty\x1a\x1d.v1beta1.ListAndWatchResponse\"\x00\x30\x01\x12\x65\n\x16GetPreferredAllocation\x12#.v1beta1.PreferredAllocationRequest\x1a$.v1beta1.PreferredAllocationResponse\"\x00\x12\x41\n\x08\x41llocate\x12\x18.v1beta1.AllocateRequest\x1a\x19.v1beta1.AllocateResponse\"\x00\x12\\\n\x11PreStartContainer\x12!.v1beta1.PreStartContainerRequest\x1a\".v1beta1.PreStartContainerResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtpod/wire/deviceplugin.proto\x12\x07v1beta1\"\x07\n\x05\x45mpty\"]\n\x13\x44\x65vicePluginOptions\x12\x1a\n\x12pre_start_required\x18\x01 \x01(\x08\x12*\n\"get_preferred_allocation_available\x18\x02 \x01(\x08\"z\n\x0fRegisterRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x15\n\rresource_name\x18\x03 \x01(\t\x12-\n\x07options\x18\x04 \x01(\x0b\x32\x1c.v1beta1.DevicePluginOptions\"M\n\x06\x44\x65vice\x12\n\n\x02ID\x18\x01 \x01(\t\x12\x0e\n\x06health\x18\x02 \x01(\t\x12\'\n\x08topology\x18\x03 \x01(\x0b\x32\x15.v1beta1.TopologyInfo\"0\n\x0cTopologyInfo\x12 \n\x05nodes\x18\x01 \x03(\x0b\x32\x11.v1beta1.NUMANode\"\x16\n\x08NUMANode\x12\n\n\x02ID\x18\x01 \x01(\x03\"8\n\x14ListAndWatchResponse\x12 \n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x0f.v1beta1.Device\"/\n\x18PreStartContainerRequest\x12\x13\n\x0b\x64\x65vices_ids\x18\x01 \x03(\t\"\x1b\n\x19PreStartContainerResponse\"f\n\x1aPreferredAllocationRequest\x12H\n\x12\x63ontainer_requests\x18\x01 \x03(\x0b\x32,.v1beta1.ContainerPreferredAllocationRequest\"{\n#ContainerPreferredAllocationRequest\x12\x1b\n\x13\x61vailable_deviceIDs\x18\x01 \x03(\t\x12\x1e\n\x16must_include_deviceIDs\x18\x02 \x03(\t\x12\x17\n\x0f\x61llocation_size\x18\x03 \x01(\x05\"i\n\x1bPreferredAllocationResponse\x12J\n\x13\x63ontainer_responses\x18\x01 \x03(\x0b\x32-.v1beta1.ContainerPreferredAllocationResponse\"9\n$ContainerPreferredAllocationResponse\x12\x11\n\tdeviceIDs\x18\x01 \x03(\t\"/\n\x18\x43ontainerAllocateRequest\x12\x13\n\x0b\x64\x65vices_ids\x18\x01 \x03(\t\"P\n\x0f\x41llocateRequest\x12=\n\x12\x63ontainer_requests\x18\x01 \x03(\x0b\x32!.v1beta1.ContainerAllocateRequest\"L\n\nDeviceSpec\x12\x16\n\x0e\x63ontainer_path\x18\x01 \x01(\t\x12\x11\n\thost_path\x18\x02 \x01(\t\x12\x13\n\x0bpermissions\x18\x03 \x01(\t\"\xaa\x01\n\x19\x43ontainerAllocateResponse\x12:\n\x04\x65nvs\x18\x01 \x03(\x0b\x32,.v1beta1.ContainerAllocateResponse.EnvsEntry\x12$\n\x07\x64\x65vices\x18\x03 \x03(\x0b\x32\x13.v1beta1.DeviceSpec\x1a+\n\tEnvsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x10\x41llocateResponse\x12?\n\x13\x63ontainer_responses\x18\x01 \x03(\x0b\x32\".v1beta1.ContainerAllocateResponse2F\n\x0cRegistration\x12\x36\n\x08Register\x12\x18.v1beta1.RegisterRequest\x1a\x0e.v1beta1.Empty\"\x00\x32\xa3\x03\n\x0c\x44\x65vicePlugin\x12H\n\x16GetDevicePluginOptions\x12\x0e.v1beta1.Empty\x1a\x1c.v1beta1.DevicePluginOptions\"\x00\x12\x41\n\x0cListAndWatch\x12\x0e.v1beta1.Empty\x1a\x1d.v1beta1.ListAndWatchResponse\"\x00\x30\x01\x12\x65\n\x16GetPreferredAllocation\x12#.v1beta1.PreferredAllocationRequest\x1a$.v1beta1.PreferredAllocationResponse\"\x00\x12\x41\n\x08\x41llocate\x12\x18.v1beta1.AllocateRequest\x1a\x19.v1beta1.AllocateResponse\"\x00\x12\\\n\x11PreStartContainer\x12!.v1beta1.PreStartContainerRequest\x1a\".v1beta1.PreStartContainerResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,31 +40,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERREQUEST']._serialized_start=148
   _globals['_REGISTERREQUEST']._serialized_end=270
   _globals['_DEVICE']._serialized_start=272
-  _globals['_DEVICE']._serialized_end=308
-  _globals['_LISTANDWATCHRESPONSE']._serialized_start=310
-  _globals['_LISTANDWATCHRESPONSE']._serialized_end=366
-  _globals['_PRESTARTCONTAINERREQUEST']._serialized_start=368
-  _globals['_PRESTARTCONTAINERREQUEST']._serialized_end=415
-  _globals['_PRESTARTCONTAINERRESPONSE']._serialized_start=417
-  _globals['_PRESTARTCONTAINERRESPONSE']._serialized_end=444
-  _globals['_PREFERREDALLOCATIONREQUEST']._serialized_start=446
-  _globals['_PREFERREDALLOCATIONREQUEST']._serialized_end=474
-  _globals['_PREFERREDALLOCATIONRESPONSE']._serialized_start=476
-  _globals['_PREFERREDALLOCATIONRESPONSE']._serialized_end=505
-  _globals['_CONTAINERALLOCATEREQUEST']._serialized_start=507
-  _globals['_CONTAINERALLOCATEREQUEST']._serialized_end=554
-  _globals['_ALLOCATEREQUEST']._serialized_start=556
-  _globals['_ALLOCATEREQUEST']._serialized_end=636
-  _globals['_DEVICESPEC']._serialized_start=638
-  _globals['_DEVICESPEC']._serialized_end=714
-  _globals['_CONTAINERALLOCATERESPONSE']._serialized_start=717
-  _globals['_CONTAINERALLOCATERESPONSE']._serialized_end=887
-  _globals['_CONTAINERALLOCATERESPONSE_ENVSENTRY']._serialized_start=844
-  _globals['_CONTAINERALLOCATERESPONSE_ENVSENTRY']._serialized_end=887
-  _globals['_ALLOCATERESPONSE']._serialized_start=889
-  _globals['_ALLOCATERESPONSE']._serialized_end=972
-  _globals['_REGISTRATION']._serialized_start=974
-  _globals['_REGISTRATION']._serialized_end=1044
-  _globals['_DEVICEPLUGIN']._serialized_start=1047
-  _globals['_DEVICEPLUGIN']._serialized_end=1466
+  _globals['_DEVICE']._serialized_end=349
+  _globals['_TOPOLOGYINFO']._serialized_start=351
+  _globals['_TOPOLOGYINFO']._serialized_end=399
+  _globals['_NUMANODE']._serialized_start=401
+  _globals['_NUMANODE']._serialized_end=423
+  _globals['_LISTANDWATCHRESPONSE']._serialized_start=425
+  _globals['_LISTANDWATCHRESPONSE']._serialized_end=481
+  _globals['_PRESTARTCONTAINERREQUEST']._serialized_start=483
+  _globals['_PRESTARTCONTAINERREQUEST']._serialized_end=530
+  _globals['_PRESTARTCONTAINERRESPONSE']._serialized_start=532
+  _globals['_PRESTARTCONTAINERRESPONSE']._serialized_end=559
+  _globals['_PREFERREDALLOCATIONREQUEST']._serialized_start=561
+  _globals['_PREFERREDALLOCATIONREQUEST']._serialized_end=663
+  _globals['_CONTAINERPREFERREDALLOCATIONREQUEST']._serialized_start=665
+  _globals['_CONTAINERPREFERREDALLOCATIONREQUEST']._serialized_end=788
+  _globals['_PREFERREDALLOCATIONRESPONSE']._serialized_start=790
+  _globals['_PREFERREDALLOCATIONRESPONSE']._serialized_end=895
+  _globals['_CONTAINERPREFERREDALLOCATIONRESPONSE']._serialized_start=897
+  _globals['_CONTAINERPREFERREDALLOCATIONRESPONSE']._serialized_end=954
+  _globals['_CONTAINERALLOCATEREQUEST']._serialized_start=956
+  _globals['_CONTAINERALLOCATEREQUEST']._serialized_end=1003
+  _globals['_ALLOCATEREQUEST']._serialized_start=1005
+  _globals['_ALLOCATEREQUEST']._serialized_end=1085
+  _globals['_DEVICESPEC']._serialized_start=1087
+  _globals['_DEVICESPEC']._serialized_end=1163
+  _globals['_CONTAINERALLOCATERESPONSE']._serialized_start=1166
+  _globals['_CONTAINERALLOCATERESPONSE']._serialized_end=1336
+  _globals['_CONTAINERALLOCATERESPONSE_ENVSENTRY']._serialized_start=1293
+  _globals['_CONTAINERALLOCATERESPONSE_ENVSENTRY']._serialized_end=1336
+  _globals['_ALLOCATERESPONSE']._serialized_start=1338
+  _globals['_ALLOCATERESPONSE']._serialized_end=1421
+  _globals['_REGISTRATION']._serialized_start=1423
+  _globals['_REGISTRATION']._serialized_end=1493
+  _globals['_DEVICEPLUGIN']._serialized_start=1496
+  _globals['_DEVICEPLUGIN']._serialized_end=1915
 # @@protoc_insertion_point(module_scope)

@@ -34,7 +34,9 @@ def usb(vmi: VMI) -> bool:
 
 
 def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    yield E("controller", type="usb", index=0, model="qemu-xhci" if usb(vmi) else "none")
+    given = any(each.kind == "usb" for devices in facts.given.values() for each in devices)
+    model = "qemu-xhci" if usb(vmi) or given else "none"
+    yield E("controller", type="usb", index=0, model=model)
     if scsi(vmi):
         yield E("controller", type="scsi", index=0, model=virtio_model(vmi))
     yield E("controller", type="virtio-serial", index=0, model=virtio_model(vmi))

@@ -1,0 +1,252 @@
+"""Devices of the node that the guest has to itself: PCI functions, mediated devices, USB, GPUs.
+
+Virtual functions of one physical function sit together in one slot of the guest's: drivers that
+look for siblings (qatlib) find them there. https://libvirt.org/formatdomain.html#host-device-assignment,
+https://intel.github.io/quickassist/qatlib/install.html
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from virtpod.api.hostdevices import GPU, HostDevice
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain.facts import Cluster, DeviceMissing, GivenDevice, Guest
+from virtpod.domain.xml import E, Element
+from virtpod.features.contract import (
+    DUPLICATE,
+    REQUIRED,
+    UNSUPPORTED,
+    Cause,
+    Feature,
+    PodPart,
+)
+
+GATE = "HostDevices"
+QAT = "qat.intel.com/"
+OVERHEAD = 2**30
+"""Bytes that VFIO may want beside the guest's memory: mappings of devices, as KubeVirt reckons."""
+FUNCTIONS = 8
+"""Of one slot."""
+FIRST_BUS = 1
+"""The first guest buses are ours: libvirt fills up with its own whatever lies below one that is
+named."""
+
+Asked = list[HostDevice | GPU]
+
+
+def asked(vmi: VMI) -> Asked:
+    devices = vmi.spec.domain.devices
+    return [*(devices.gpus or ()), *(devices.host_devices or ())]
+
+
+def validate(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    permitted = _permitted(cluster)
+    seen: dict[str, str] = {}
+    if vmi.spec.domain.devices.host_devices and GATE not in cluster.gates:
+        yield Cause(
+            "spec.domain.devices.hostDevices",
+            f"{GATE} feature gate is not enabled in the KubeVirt object's "
+            "configuration.developerConfiguration.featureGates",
+            UNSUPPORTED,
+        )
+    for where, device in _placed(vmi):
+        if not device.name:
+            yield Cause(f"{where}.name", f"{where} must have a name", REQUIRED)
+        elif device.name in seen:
+            message = f"{seen[device.name]} and {where} must not have the same name"
+            yield Cause(f"{where}.name", message, DUPLICATE)
+        seen.setdefault(device.name, where)
+        if device.claim_name or device.request_name:
+            message = f"{where}: devices of resource claims cannot be given by this version"
+            yield Cause(f"{where}.claimName", message, UNSUPPORTED)
+        elif not device.device_name:
+            message = f"{where} must name its resource, such as qat.intel.com/cy"
+            yield Cause(f"{where}.deviceName", message, REQUIRED)
+        elif device.device_name not in permitted and not _of_qat(device.device_name, cluster):
+            yield Cause(
+                f"{where}.deviceName",
+                f"HostDevice {device.device_name} is not permitted in permittedHostDevices "
+                "configuration",
+                UNSUPPORTED,
+            )
+    frames = [
+        where for where, device in _placed(vmi) if isinstance(device, GPU) and _ram_fb(device)
+    ]
+    explicit = [
+        where
+        for where, device in _placed(vmi)
+        if isinstance(device, GPU) and device.virtual_gpu_options and _ram_fb(device)
+    ]
+    if len(frames) > 1 and explicit:
+        message = "only one GPU may have a ramFB: turn it off for the others"
+        yield Cause(f"{explicit[-1]}.virtualGPUOptions.display.ramFB", message)
+
+
+def _permitted(cluster: Cluster) -> set[str]:
+    given = cluster.config.permitted_host_devices
+    if given is None:
+        return set()
+    kinds = (given.pci_host_devices, given.mediated_devices, given.usb)
+    return {device.resource_name for kind in kinds for device in kind or ()}
+
+
+def _of_qat(resource: str, cluster: Cluster) -> bool:
+    """Whether our own discovery offers it."""
+    return resource.startswith(QAT) and "QAT" in cluster.gates
+
+
+def _placed(vmi: VMI) -> Iterator[tuple[str, HostDevice | GPU]]:
+    devices = vmi.spec.domain.devices
+    for index, gpu in enumerate(devices.gpus or ()):
+        yield f"spec.domain.devices.gpus[{index}]", gpu
+    for index, device in enumerate(devices.host_devices or ()):
+        yield f"spec.domain.devices.hostDevices[{index}]", device
+
+
+def pod(part: Asked, vmi: VMI, cluster: Cluster) -> PodPart:
+    counted: defaultdict[str, int] = defaultdict(int)
+    for device in part:
+        counted[device.device_name or ""] += 1
+    limits = {name: str(count) for name, count in counted.items()}
+    return PodPart(limits=limits, overhead=OVERHEAD)
+
+
+def devices(part: Asked, vmi: VMI, facts: Guest) -> Iterable[Element]:
+    left = {name: list(given) for name, given in facts.given.items()}
+    pairs: list[tuple[HostDevice | GPU, list[GivenDevice]]] = []
+    wanted: defaultdict[str, int] = defaultdict(int)
+    for device in part:
+        wanted[device.device_name or ""] += 1
+    for device in part:
+        name = device.device_name or ""
+        given = left.get(name) or []
+        # A unit may hold several functions: each who asks has the same share of them.
+        share = len(facts.given.get(name, ())) // wanted[name]
+        if not given or not share:
+            raise DeviceMissing(
+                f"{device.name}: the pod was given no device of resource {name}; its device plugin "
+                "names none in the environment"
+            )
+        pairs.append((device, given[:share]))
+        del given[:share]
+    places = _places([each for _, given in pairs for each in given])
+    yield from (
+        E("controller", type="pci", index=bus, model="pcie-root-port")
+        for bus in sorted({bus for bus, _, _ in places.values()})
+    )
+    framed = False
+    for device, given in pairs:
+        kind = "gpu" if isinstance(device, GPU) else "hostdevice"
+        for number, each in enumerate(given):
+            alias = f"ua-{kind}-{device.name}" + (f"-{number}" if number else "")
+            frame = isinstance(device, GPU) and each.kind == "mdev" and not framed
+            yield _hostdev(device, each, alias, places.get(each), display=frame)
+            framed = framed or frame
+
+
+Place = tuple[int, int, bool]
+"""Bus and function in the guest, and whether the slot has several."""
+
+
+def _places(given: list[GivenDevice]) -> dict[GivenDevice, Place]:
+    """Where siblings sit; whoever has none sits wherever libvirt finds room."""
+    families: defaultdict[str, list[GivenDevice]] = defaultdict(list)
+    for each in given:
+        if each.kind == "pci" and each.parent:
+            families[each.parent].append(each)
+    places: dict[GivenDevice, Place] = {}
+    bus = FIRST_BUS
+    for members in families.values():
+        for first in range(0, len(members), FUNCTIONS):
+            slot = members[first : first + FUNCTIONS]
+            if len(members) > 1:
+                for function, each in enumerate(slot):
+                    places[each] = bus, function, function == 0 and len(slot) > 1
+                bus += 1
+    return places
+
+
+def _hostdev(
+    device: HostDevice | GPU,
+    given: GivenDevice,
+    alias: str,
+    place: Place | None,
+    *,
+    display: bool,
+) -> Element:
+    if given.kind == "usb":
+        bus, number = given.address.split(":")
+        source = E("source", E("address", bus=bus, device=number))
+        return E("hostdev", source, E("alias", name=alias), mode="subsystem", type="usb")
+    if given.kind == "mdev":
+        shown = display and isinstance(device, GPU) and _shown(device)
+        return E(
+            "hostdev",
+            E("source", E("address", uuid=given.address)),
+            E("alias", name=alias),
+            mode="subsystem",
+            type="mdev",
+            model="vfio-pci",
+            managed=False,
+            display="on" if shown else None,
+            ramfb="on" if shown and isinstance(device, GPU) and _ram_fb(device) else None,
+        )
+    domain, bus, rest = given.address.split(":")
+    slot, function = rest.split(".")
+    host = {"domain": domain, "bus": bus, "slot": slot, "function": function}
+    source = E("source", E("address", **{key: f"0x{value}" for key, value in host.items()}))
+    return E(
+        "hostdev",
+        source,
+        E("alias", name=alias),
+        _address(place) if place else None,
+        mode="subsystem",
+        type="pci",
+        managed=False,
+    )
+
+
+def _address(place: Place) -> Element:
+    bus, function, several = place
+    return E(
+        "address",
+        type="pci",
+        domain="0x0000",
+        bus=f"0x{bus:02x}",
+        slot="0x00",
+        function=f"0x{function}",
+        multifunction="on" if several else None,
+    )
+
+
+def _shown(gpu: GPU) -> bool:
+    """A GPU drives the display unless that is turned off."""
+    display = gpu.virtual_gpu_options and gpu.virtual_gpu_options.display
+    return not display or display.enabled is not False
+
+
+def _ram_fb(gpu: GPU) -> bool:
+    display = gpu.virtual_gpu_options and gpu.virtual_gpu_options.display
+    frame = display and display.ram_fb
+    return _shown(gpu) and (not frame or frame.enabled is not False)
+
+
+def blocks_migration(part: Asked, vmi: VMI) -> str | None:
+    names = ", ".join(f"{device.name} ({device.device_name})" for device in part)
+    return f"it has devices of its node: {names}"
+
+
+FEATURE = Feature(
+    name="host_devices",
+    owns=(
+        "domain.devices.hostDevices",
+        "domain.devices.gpus",
+    ),
+    asked=asked,
+    validate=validate,
+    pod=pod,
+    devices=devices,
+    blocks_migration=blocks_migration,
+)

@@ -1,0 +1,282 @@
+"""Which devices of this node guests may have: pure, from what sysfs says and what the KubeVirt
+object permits.
+
+A unit of a resource is what VFIO can give away alone: all functions of an IOMMU group. A group in
+which anything else sits is not given away at all, and the node says so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from virtpod.api.kubevirt import PermittedHostDevices, USBHostDevice
+from virtpod.node import qat
+from virtpod.node.plugin import Grant, Unit
+from virtpod.node.sysfs import Function, Mediated, Usb
+
+VFIO = "/dev/vfio/vfio"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What there is."""
+
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    engines: Mapping[str, qat.Engine] = field(default_factory=dict)
+    mediated: Sequence[Mediated] = ()
+    usb: Sequence[Usb] = ()
+    others_serve_qat: bool = False
+    """Another device plugin offers QAT on this node."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the KubeVirt object asks for."""
+
+    permitted: PermittedHostDevices = field(default_factory=PermittedHostDevices)
+    qat: bool = False
+    """Every QAT function is offered by its service."""
+
+    def __bool__(self) -> bool:
+        given = self.permitted
+        return self.qat or bool(given.pci_host_devices or given.mediated_devices or given.usb)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A unit and all that is known of it."""
+
+    unit: Unit
+    nodes: tuple[str, ...]
+    """Device nodes on the host."""
+    addresses: tuple[str, ...]
+    """What the launcher is told: PCI addresses, mediated devices' uuids, USB bus:device."""
+    parent: str = ""
+    """What units have in common that are best given together: a physical function."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """All units of a resource: the stock of its plugin."""
+
+    resource: str
+    variable: str
+    """How the environment variable begins that names the addresses."""
+    pieces: Mapping[str, Piece]
+
+    particular = True
+
+    def units(self) -> Sequence[Unit]:
+        return [piece.unit for piece in self.pieces.values()]
+
+    def grant(self, ids: Sequence[str]) -> Grant:
+        pieces = [self.pieces[each] for each in ids]
+        addresses = [address for piece in pieces for address in piece.addresses]
+        nodes = dict.fromkeys(node for piece in pieces for node in piece.nodes)
+        env = {variable(self.variable, self.resource): ",".join(addresses)}
+        if self.resource.startswith(qat.PREFIX):
+            env |= {f"QAT{index}": address for index, address in enumerate(addresses)}
+        return Grant(tuple(nodes), env)
+
+    def prefer(self, available: Sequence[str], needed: Sequence[str], count: int) -> list[str]:
+        """Units that belong together for who wants several, on one NUMA node if they fit; for who
+        wants one, of the parent that has most left."""
+        chosen = [each for each in needed if each in self.pieces][:count]
+        left = [each for each in available if each in self.pieces and each not in chosen]
+        groups: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+        for each in left:
+            piece = self.pieces[each]
+            groups[(piece.unit.numa or 0, piece.parent)].append(each)
+        begun = {self.pieces[each].parent for each in chosen}
+        missing = count - len(chosen)
+
+        def rank(item: tuple[tuple[int, str], list[str]]) -> tuple[bool, bool, int]:
+            (_, parent), members = item
+            fits = len(members) >= missing
+            # The fullest that fits is kept for those who want many; one alone spreads.
+            size = -len(members) if missing == 1 or not fits else len(members)
+            return parent not in begun, not fits, size
+
+        order = [each for _, members in sorted(groups.items(), key=rank) for each in members]
+        return chosen + order[:missing]
+
+
+@dataclass(frozen=True)
+class Offers:
+    by_resource: Mapping[str, Offer]
+    complaints: tuple[str, ...]
+    """What is not as somebody seems to think, each with its remedy."""
+
+
+def variable(prefix: str, resource: str) -> str:
+    """The name of the environment variable: PCI_RESOURCE_INTEL_COM_QAT for intel.com/qat."""
+    return f"{prefix}_{resource.upper().replace('/', '_').replace('.', '_')}"
+
+
+def offers(inventory: Inventory, wanted: Wanted) -> Offers:
+    found: dict[str, dict[str, Piece]] = defaultdict(dict)
+    variables: dict[str, str] = {}
+    complaints: list[str] = []
+    for prefix, resource, pieces in (
+        *_pci(inventory, wanted, complaints),
+        *_qat(inventory, wanted, complaints),
+        *_mediated(inventory, wanted),
+        *_usb(inventory, wanted),
+    ):
+        variables.setdefault(resource, prefix)
+        found[resource] |= {piece.unit.id: piece for piece in pieces}
+    return Offers(
+        {name: Offer(name, variables[name], pieces) for name, pieces in found.items()},
+        tuple(dict.fromkeys(complaints)),
+    )
+
+
+Found = tuple[str, str, list[Piece]]
+"""The variable's prefix, the resource, and what there is of it."""
+
+
+def _pci(inventory: Inventory, wanted: Wanted, complaints: list[str]) -> Iterator[Found]:
+    for given in wanted.permitted.pci_host_devices or ():
+        if given.external_resource_provider:
+            continue
+        selector = given.pci_vendor_selector.lower()
+        matching = [each for each in inventory.functions.values() if each.id == selector]
+        yield "PCI_RESOURCE", given.resource_name, _groups(inventory, matching, complaints)
+
+
+def _qat(inventory: Inventory, wanted: Wanted, complaints: list[str]) -> Iterator[Found]:
+    if not wanted.qat:
+        return
+    if inventory.others_serve_qat:
+        complaints.append(
+            "Another device plugin offers QAT on this node, so virt-handler does not: list its "
+            "resources in permittedHostDevices with externalResourceProvider, or remove it"
+        )
+        return
+    for address, engine in inventory.engines.items():
+        virtual = [
+            inventory.functions[child]
+            for child in engine.function.children
+            if child in inventory.functions
+        ]
+        pieces = _groups(inventory, virtual, complaints)
+        if not engine.up or not engine.beats:
+            fault = "is down" if not engine.up else "has no heartbeat"
+            complaints.append(
+                f"QAT device {address} {fault}: its functions are not given to guests; "
+                f"set it up again by /sys/bus/pci/devices/{address}/qat/state"
+            )
+            pieces = [replace(each, unit=replace(each.unit, healthy=False)) for each in pieces]
+        if not virtual:
+            complaints.append(
+                f"QAT device {address} has no virtual functions: write their number to "
+                f"/sys/bus/pci/devices/{address}/sriov_numvfs"
+            )
+        yield "PCI_RESOURCE", engine.resource, pieces
+
+
+def _groups(
+    inventory: Inventory, matching: Iterable[Function], complaints: list[str]
+) -> list[Piece]:
+    """The units that these functions make, without those that cannot be given away."""
+    groups: defaultdict[str, list[Function]] = defaultdict(list)
+    for function in matching:
+        if reason := _unfit(function):
+            complaints.append(f"PCI function {function.address} {reason}")
+        else:
+            groups[function.group].append(function)
+    pieces = []
+    for group, members in groups.items():
+        addresses = {each.address for each in members}
+        foreign = [
+            each.address
+            for each in inventory.functions.values()
+            if each.group == group and each.address not in addresses and not each.bridge
+        ]
+        if foreign:
+            complaints.append(
+                f"IOMMU group {group} of PCI function {members[0].address} also holds "
+                f"{', '.join(foreign)}: what is not given with it must not be in its group; "
+                "use another slot, or a board with ACS"
+            )
+            continue
+        numa = next((each.numa for each in members if each.numa is not None), None)
+        pieces.append(
+            Piece(
+                Unit(group, numa=numa),
+                (VFIO, f"/dev/vfio/{group}"),
+                tuple(sorted(addresses)),
+                members[0].parent,
+            )
+        )
+    return pieces
+
+
+def _unfit(function: Function) -> str:
+    """Why a function cannot be given to a guest, and what to do; empty: it can."""
+    if function.children:
+        return (
+            f"is a physical one with {len(function.children)} virtual ones: name the id of those "
+            "in permittedHostDevices"
+        )
+    if not function.group:
+        return "is in no IOMMU group: boot the node with intel_iommu=on or amd_iommu=on"
+    if not function.vfio:
+        model = qat.VIRTUAL.get(function.id)
+        denied = model is not None and model.denied
+        option = " (vfio-pci must be loaded with disable_denylist=1)" if denied else ""
+        return (
+            f"is held by driver {function.driver or '(none)'}: bind it to vfio-pci, or to a driver "
+            f"of its own that serves VFIO{option}"
+        )
+    return ""
+
+
+def _mediated(inventory: Inventory, wanted: Wanted) -> Iterator[Found]:
+    for given in wanted.permitted.mediated_devices or ():
+        if given.external_resource_provider:
+            continue
+        names = (given.mdev_name_selector, given.mdev_name_selector.replace(" ", "_"))
+        pieces = [
+            Piece(
+                Unit(each.uuid, numa=each.numa),
+                (VFIO, f"/dev/vfio/{each.group}"),
+                (each.uuid,),
+                each.parent,
+            )
+            for each in inventory.mediated
+            if each.type in names and each.group
+        ]
+        yield "MDEV_PCI_RESOURCE", given.resource_name, pieces
+
+
+def _usb(inventory: Inventory, wanted: Wanted) -> Iterator[Found]:
+    taken: set[tuple[int, int]] = set()
+    for given in wanted.permitted.usb or ():
+        if not given.external_resource_provider:
+            yield "USB_RESOURCE", given.resource_name, list(_sets(inventory, given, taken))
+
+
+def _sets(
+    inventory: Inventory, given: USBHostDevice, taken: set[tuple[int, int]]
+) -> Iterator[Piece]:
+    """As many whole sets as there are: one device for each selector."""
+    ids = [f"{each.vendor}:{each.product}".lower() for each in given.selectors or ()]
+    while ids:
+        chosen: list[Usb] = []
+        for wanted in ids:
+            for device in inventory.usb:
+                place = (device.bus, device.number)
+                if device.id == wanted and place not in taken and device not in chosen:
+                    chosen.append(device)
+                    break
+            else:
+                return
+        taken |= {(device.bus, device.number) for device in chosen}
+        addresses = tuple(f"{device.bus}:{device.number}" for device in chosen)
+        nodes = tuple(f"/dev/bus/usb/{each.bus:03}/{each.number:03}" for each in chosen)
+        yield Piece(
+            Unit("-".join(addresses).replace(":", "."), numa=chosen[0].numa), nodes, addresses
+        )

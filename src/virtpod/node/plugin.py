@@ -1,0 +1,257 @@
+"""A device plugin: what the kubelet and we say to each other about one resource.
+
+A kubelet that comes up anew forgets its plugins and makes its socket again; then we register again.
+
+https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/device-plugins/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from virtpod.node.inotify import Inotify
+from virtpod.wire import deviceplugin_pb2 as api
+
+log = logging.getLogger(__name__)
+
+VERSION = "v1beta1"
+EVERYTHING = "mrw"
+ANSWER_WITHIN = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+PREFIX = "devices.kubevirt.io/"
+LONGEST_NAME = 48
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One of what a resource counts."""
+
+    id: str
+    healthy: bool = True
+    numa: int | None = None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a container gets: device nodes, and environment variables."""
+
+    nodes: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def endpoint(resource: str) -> str:
+    """The name of a plugin's socket: short enough for a socket's path, whatever the resource."""
+    name = resource.removeprefix(PREFIX).replace("/", "-")
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 9]}-{sha256(resource.encode()).hexdigest()[:8]}"
+    return f"kubevirt-{name}.sock"
+
+
+class Stock(Protocol):
+    """What is offered under the name of one resource."""
+
+    @property
+    def resource(self) -> str: ...
+    @property
+    def particular(self) -> bool:
+        """Whether it makes a difference which units one gets."""
+
+    def units(self) -> Sequence[Unit]: ...
+    def grant(self, ids: Sequence[str]) -> Grant:
+        """Raises KeyError where one is not there any more."""
+
+    def prefer(self, available: Sequence[str], needed: Sequence[str], count: int) -> list[str]:
+        """`count` of those that are available, `needed` among them; empty: no preference."""
+
+
+class Plugin:
+    """One resource's plugin. `run()` it in a task; `registered` tells whether the kubelet has it,
+    `changed` is called when that changes. Tell it of changes of the stock by `restocked()`."""
+
+    def __init__(
+        self,
+        stock: Stock,
+        folder: Path,
+        inotify: Inotify,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.stock = stock
+        self.registered = False
+        self._folder = folder
+        self._inotify = inotify
+        self._changed = changed
+        self._endpoint = endpoint(stock.resource)
+        self._listeners: set[asyncio.Event] = set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            async with self._inotify.watch(folder) as watch:
+                while True:
+                    if (kubelet := self._identity("kubelet.sock")) is None:
+                        await watch.changed()
+                        continue
+                    async with self._serving():
+                        own = self._identity(self._endpoint)
+                        if await self._register():
+                            while (
+                                self._identity("kubelet.sock") == kubelet
+                                and self._identity(self._endpoint) == own
+                            ):
+                                await watch.changed()
+                        self._set_registered(False)
+        finally:
+            self.registered = False
+            os.close(folder)
+
+    def _set_registered(self, registered: bool) -> None:
+        if registered != self.registered:
+            self.registered = registered
+            self._changed()
+
+    def _identity(self, name: str) -> tuple[int, int] | None:
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(self._folder / name)
+            return found.st_ino, found.st_ctime_ns
+        return None
+
+    @contextlib.asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        socket = self._folder / self._endpoint
+        socket.unlink(missing_ok=True)
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((self._handlers(),))
+        server.add_insecure_port(f"unix://{socket}")
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(None)
+
+    async def _register(self) -> bool:
+        """False where this kubelet does not answer: it may be an old one's socket."""
+        request = api.RegisterRequest(
+            version=VERSION,
+            endpoint=self._endpoint,
+            resource_name=self.stock.resource,
+            options=self._said(),
+        )
+        pause = FIRST_PAUSE
+        while pause < LONGEST_PAUSE:
+            async with grpc.aio.insecure_channel(f"unix://{self._folder}/kubelet.sock") as channel:
+                call = channel.unary_unary(
+                    f"/{VERSION}.Registration/Register",
+                    request_serializer=api.RegisterRequest.SerializeToString,
+                    response_deserializer=api.Empty.FromString,
+                )
+                try:
+                    await call(request, timeout=ANSWER_WITHIN)
+                except grpc.aio.AioRpcError as error:
+                    log.info(
+                        "kubelet does not take a device plugin yet",
+                        extra={"resource": self.stock.resource, "error": error.details()},
+                    )
+                else:
+                    self._set_registered(True)
+                    log.info("device plugin registered", extra={"resource": self.stock.resource})
+                    return True
+            await asyncio.sleep(pause)
+            pause *= 2
+        return False
+
+    def restocked(self) -> None:
+        """The kubelet is told what there is now."""
+        for listener in self._listeners:
+            listener.set()
+
+    # What the kubelet calls
+
+    def _handlers(self) -> Any:
+        def unary(behaviour: Any, request: Any, response: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(
+                behaviour, request.FromString, response.SerializeToString
+            )
+
+        return grpc.method_handlers_generic_handler(
+            f"{VERSION}.DevicePlugin",
+            {
+                "GetDevicePluginOptions": unary(self._options, api.Empty, api.DevicePluginOptions),
+                "ListAndWatch": grpc.unary_stream_rpc_method_handler(
+                    self._list, api.Empty.FromString, api.ListAndWatchResponse.SerializeToString
+                ),
+                "GetPreferredAllocation": unary(
+                    self._preferred, api.PreferredAllocationRequest, api.PreferredAllocationResponse
+                ),
+                "Allocate": unary(self._allocate, api.AllocateRequest, api.AllocateResponse),
+                "PreStartContainer": unary(
+                    self._before_start, api.PreStartContainerRequest, api.PreStartContainerResponse
+                ),
+            },
+        )
+
+    async def _options(self, request: Any, context: Any) -> Any:
+        return self._said()
+
+    def _said(self) -> Any:
+        return api.DevicePluginOptions(get_preferred_allocation_available=self.stock.particular)
+
+    async def _preferred(self, request: Any, context: Any) -> Any:
+        answers = []
+        for asked in request.container_requests:
+            chosen = self.stock.prefer(
+                list(asked.available_deviceIDs),
+                list(asked.must_include_deviceIDs),
+                asked.allocation_size,
+            )
+            answers.append(api.ContainerPreferredAllocationResponse(deviceIDs=chosen))
+        return api.PreferredAllocationResponse(container_responses=answers)
+
+    async def _before_start(self, request: Any, context: Any) -> Any:
+        return api.PreStartContainerResponse()
+
+    async def _list(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        changed = asyncio.Event()
+        self._listeners.add(changed)
+        try:
+            while True:
+                yield api.ListAndWatchResponse(
+                    devices=[_device(unit) for unit in self.stock.units()]
+                )
+                await changed.wait()
+                changed.clear()
+        finally:
+            self._listeners.discard(changed)
+
+    async def _allocate(self, request: Any, context: Any) -> Any:
+        answers = []
+        for asked in request.container_requests:
+            try:
+                grant = self.stock.grant(list(asked.devices_ids))
+            except KeyError as error:
+                told = f"{self.stock.resource}: {error.args[0]} is not on this node any more"
+                await context.abort(grpc.StatusCode.NOT_FOUND, told)
+            nodes = [
+                api.DeviceSpec(container_path=node, host_path=node, permissions=EVERYTHING)
+                for node in grant.nodes
+            ]
+            answers.append(api.ContainerAllocateResponse(devices=nodes, envs=dict(grant.env)))
+        return api.AllocateResponse(container_responses=answers)
+
+
+def _device(unit: Unit) -> Any:
+    health = "Healthy" if unit.healthy else "Unhealthy"
+    nodes = [] if unit.numa is None else [api.NUMANode(ID=unit.numa)]
+    topology = api.TopologyInfo(nodes=nodes) if nodes else None
+    return api.Device(ID=unit.id, health=health, topology=topology)

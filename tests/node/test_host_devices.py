@@ -1,0 +1,267 @@
+"""Devices that guests have to themselves: found in sysfs, offered to a kubelet, taken away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import msgspec
+import pytest
+from hypothesis import given as any_of
+from hypothesis import strategies as st
+
+from tests.node.hardware import Hardware, link, write
+from tests.node.test_devices import WITHIN, Kubelet, lists
+from virtpod.api.kubevirt import KubeVirt, PermittedHostDevices
+from virtpod.node import hostdevices, offers, qat, sysfs
+from virtpod.node.inotify import Inotify
+from virtpod.wire import deviceplugin_pb2 as api
+
+NIC = {"pciVendorSelector": "8086:10CA", "resourceName": "example.com/nic"}
+
+
+@pytest.fixture
+def hardware(tmp_path: Path) -> Hardware:
+    return Hardware(tmp_path / "sys", tmp_path / "dev")
+
+
+def offered(hardware: Hardware, *, quick: bool = False, **permitted: Any) -> offers.Offers:
+    functions = sysfs.functions(hardware.root)
+    inventory = offers.Inventory(
+        functions,
+        qat.engines(hardware.root, functions),
+        sysfs.mediated(hardware.root),
+        sysfs.usb(hardware.root),
+    )
+    wanted = offers.Wanted(msgspec.convert(permitted, PermittedHostDevices), qat=quick)
+    return offers.offers(inventory, wanted)
+
+
+@pytest.mark.parametrize("model", qat.MODELS, ids=lambda model: model.name)
+def test_each_generation_is_offered_by_its_service(hardware: Hardware, model: qat.Model) -> None:
+    virtual = hardware.qat("0000:3d:00.0", model.physical)
+    found = offered(hardware, quick=True)
+    assert found.complaints == ()
+    resource = "qat.intel.com/cy" if model.generation >= 4 else "qat.intel.com/generic"
+    [offer] = found.by_resource.values()
+    assert offer.resource == resource
+    assert [unit.numa for unit in offer.units()] == [0, 0]
+    grant = offer.grant([unit.id for unit in offer.units()])
+    assert grant.nodes == ("/dev/vfio/vfio", "/dev/vfio/101", "/dev/vfio/102")
+    name = "PCI_RESOURCE_" + resource.upper().replace("/", "_").replace(".", "_")
+    assert grant.env == {name: ",".join(virtual), "QAT0": virtual[0], "QAT1": virtual[1]}
+
+
+@pytest.mark.parametrize(
+    ("services", "word"),
+    [
+        ("sym;asym", "cy"),
+        ("asym;sym", "cy"),
+        ("dc", "dc"),
+        ("dc;sym", "sym-dc"),
+        ("asym;dc", "asym-dc"),
+        ("dcc", "dcc"),
+        ("decomp;dc;sym", "sym-dc-decomp"),
+    ],
+)
+def test_services_have_intel_s_names(hardware: Hardware, services: str, word: str) -> None:
+    hardware.qat("0000:3d:00.0", "8086:4940", services)
+    assert list(offered(hardware, quick=True).by_resource) == [f"qat.intel.com/{word}"]
+
+
+def test_devices_of_different_services_are_not_mixed(hardware: Hardware) -> None:
+    hardware.qat("0000:3d:00.0", "8086:4940", "sym;asym", group=100)
+    hardware.qat("0000:3f:00.0", "8086:4940", "dc", group=200, numa=1, driver="qat_vfio_pci")
+    found = offered(hardware, quick=True).by_resource
+    assert {name: [unit.id for unit in offer.units()] for name, offer in found.items()} == {
+        "qat.intel.com/cy": ["101", "102"],
+        "qat.intel.com/dc": ["201", "202"],
+    }
+
+
+def test_what_cannot_be_given_is_said_with_what_to_do(hardware: Hardware) -> None:
+    hardware.qat("0000:01:00.0", "8086:4940", state="down", group=100)
+    hardware.qat("0000:02:00.0", "8086:4940", functions=0, group=200)
+    hardware.qat("0000:03:00.0", "8086:4940", driver="", group=300)
+    hardware.qat("0000:04:00.0", "8086:37c8", driver="qat_c62xvf", group=400)
+    beatless = hardware.qat("0000:05:00.0", "8086:4940", group=500)
+    write(hardware.root / "kernel/debug/qat_4xxx_0000:05:00.0/heartbeat/status", "-1")
+    found = offered(hardware, quick=True)
+    told = "\n".join(found.complaints)
+    assert "0000:01:00.0 is down" in told
+    assert "0000:02:00.0 has no virtual functions" in told
+    assert "0000:03:01.0 is held by driver (none): bind it to vfio-pci" in told
+    assert "0000:04:01.0 is held by driver qat_c62xvf" in told
+    assert "disable_denylist=1" in told
+    assert "0000:05:00.0 has no heartbeat" in told
+    units = found.by_resource["qat.intel.com/cy"].units()
+    assert len(units) == 2 + len(beatless)
+    assert not any(unit.healthy for unit in units)
+
+
+def test_a_selector_of_a_physical_function_with_virtual_ones_is_a_mistake(
+    hardware: Hardware,
+) -> None:
+    hardware.qat("0000:3d:00.0", "8086:6f54")
+    wrong = {"pciVendorSelector": "8086:6F54", "resourceName": "intel.com/qat"}
+    found = offered(hardware, pciHostDevices=[wrong])
+    assert found.by_resource["intel.com/qat"].units() == []
+    assert "0000:3d:00.0 is a physical one with 2 virtual ones" in found.complaints[0]
+
+
+def test_a_group_is_given_as_a_whole_or_not_at_all(hardware: Hardware) -> None:
+    hardware.function("0000:01:00.0", "8086:10ca", group="7")
+    hardware.function("0000:01:00.1", "8086:10ca", group="7")
+    hardware.function("0000:00:01.0", "8086:1901", "pcieport", group="7", bridge=True)
+    hardware.function("0000:02:00.0", "8086:10ca", group="8")
+    hardware.function("0000:02:00.1", "10de:1eb8", "nvidia", group="8")
+    hardware.function("0000:03:00.0", "8086:10ca")
+    found = offered(hardware, pciHostDevices=[NIC])
+    offer = found.by_resource["example.com/nic"]
+    assert [unit.id for unit in offer.units()] == ["7"]
+    env = {"PCI_RESOURCE_EXAMPLE_COM_NIC": "0000:01:00.0,0000:01:00.1"}
+    assert offer.grant(["7"]).env == env
+    assert any("also holds 0000:02:00.1" in each for each in found.complaints)
+    assert any("0000:03:00.0 is in no IOMMU group" in each for each in found.complaints)
+
+
+def test_what_others_provide_is_left_to_them(hardware: Hardware) -> None:
+    hardware.function("0000:01:00.0", "8086:10ca", group="7")
+    found = offered(hardware, pciHostDevices=[{**NIC, "externalResourceProvider": True}])
+    assert found == offers.Offers({}, ())
+    inventory = offers.Inventory(others_serve_qat=True)
+    told = offers.offers(inventory, offers.Wanted(qat=True)).complaints
+    assert "Another device plugin offers QAT" in told[0]
+
+
+def test_mediated_and_usb_devices(hardware: Hardware) -> None:
+    uuid = "aa618089-8b16-4d01-a136-25a0f3c73123"
+    parent = hardware.function("0000:05:00.0", "10de:1eb8", "nvidia", numa=1)
+    write(parent / uuid / "mdev_type/name", "GRID T4-1Q")
+    link(parent / uuid / "iommu_group", "../../../../kernel/iommu_groups/12")
+    link(hardware.root / f"bus/mdev/devices/{uuid}", f"../../pci/devices/0000:05:00.0/{uuid}")
+    for number in (4, 5, 6):
+        folder = hardware.root / f"bus/usb/devices/1-{number}"
+        for name, text in (
+            ("idVendor", "46f4"),
+            ("idProduct", "0001" if number < 6 else "0002"),
+            ("busnum", "1"),
+            ("devnum", str(number)),
+        ):
+            write(folder / name, text)
+    found = offered(
+        hardware,
+        mediatedDevices=[{"mdevNameSelector": "GRID T4-1Q", "resourceName": "nvidia.com/T4"}],
+        usb=[
+            {
+                "resourceName": "example.com/pair",
+                "selectors": [
+                    {"vendor": "46f4", "product": "0001"},
+                    {"vendor": "46f4", "product": "0002"},
+                ],
+            }
+        ],
+    ).by_resource
+    grant = found["nvidia.com/T4"].grant([uuid])
+    assert grant.nodes == ("/dev/vfio/vfio", "/dev/vfio/12")
+    assert grant.env == {"MDEV_PCI_RESOURCE_NVIDIA_COM_T4": uuid}
+    [pair] = found["example.com/pair"].units()
+    grant = found["example.com/pair"].grant([pair.id])
+    assert grant.nodes == ("/dev/bus/usb/001/004", "/dev/bus/usb/001/006")
+    assert grant.env == {"USB_RESOURCE_EXAMPLE_COM_PAIR": "1:4,1:6"}
+
+
+def test_several_come_from_one_device_and_single_ones_are_spread(hardware: Hardware) -> None:
+    hardware.qat("0000:01:00.0", "8086:4940", functions=2, group=100)
+    hardware.qat("0000:02:00.0", "8086:4940", functions=4, group=200)
+    offer = offered(hardware, quick=True).by_resource["qat.intel.com/cy"]
+    every = [unit.id for unit in offer.units()]
+    assert set(offer.prefer(every, [], 2)) == {"101", "102"}, "the larger one is kept whole"
+    assert set(offer.prefer(every, [], 3)) < {"201", "202", "203", "204"}
+    assert offer.prefer(every, [], 1)[0].startswith("2"), "the one with most left"
+    assert set(offer.prefer(every, ["201"], 2)) < {"201", "202", "203", "204"}
+    assert len(offer.prefer(every, [], 5)) == 5
+
+
+@any_of(st.binary(max_size=64), st.sampled_from(["vendor", "class", "numa_node", "qat/state"]))
+def test_no_content_of_sysfs_is_too_odd(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str
+) -> None:
+    folder = tmp_path_factory.mktemp("odd")
+    hardware = Hardware(folder / "sys", folder / "dev")
+    hardware.qat("0000:3d:00.0", "8086:4940")
+    (hardware.root / "bus/pci/devices/0000:3d:00.0" / name).write_bytes(content)
+    (hardware.root / "bus/pci/devices/nonsense").mkdir()
+    offered(hardware, quick=True, pciHostDevices=[NIC])
+    shutil.rmtree(folder)
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    hardware: Hardware, folder: Path, complaints: asyncio.Queue[tuple[str, ...]]
+) -> AsyncIterator[hostdevices.HostDevices]:
+    async def tell(said: tuple[str, ...]) -> None:
+        await complaints.put(said)
+
+    with Inotify() as inotify:
+        given = hostdevices.HostDevices(hardware.root, hardware.dev, folder, inotify, tell)
+        task = asyncio.create_task(given.run())
+        try:
+            yield given
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def configured(**configuration: Any) -> KubeVirt:
+    return msgspec.convert({"spec": {"configuration": configuration}}, KubeVirt)
+
+
+async def test_offers_follow_the_host(
+    hardware: Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hostdevices, "EVERY", 0.05)
+    folder = tmp_path / "device-plugins"
+    folder.mkdir()
+    kubelet = Kubelet(folder)
+    complaints: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+    hardware.function("0000:01:00.0", "8086:10ca", group="7", numa=1)
+    async with kubelet.running(), watching(hardware, folder, complaints) as given:
+        given.configured(configured(permittedHostDevices={"pciHostDevices": [NIC]}))
+        async with kubelet.plugin() as (request, channel):
+            assert request.resource_name == "example.com/nic"
+            assert request.options.get_preferred_allocation_available
+            told = lists(channel)
+            [unit] = (await asyncio.wait_for(anext(told), WITHIN)).devices
+            assert (unit.ID, unit.health, unit.topology.nodes[0].ID) == ("7", "Healthy", 1)
+
+            (hardware.dev / "vfio/7").unlink()
+            [unit] = (await asyncio.wait_for(anext(told), WITHIN)).devices
+            assert unit.health == "Unhealthy"
+
+            shutil.rmtree(hardware.root / "bus/pci/devices/0000:01:00.0")
+            assert not (await asyncio.wait_for(anext(told), WITHIN)).devices
+            allocate = channel.unary_unary(
+                "/v1beta1.DevicePlugin/Allocate",
+                request_serializer=api.AllocateRequest.SerializeToString,
+                response_deserializer=api.AllocateResponse.FromString,
+            )
+            one = api.ContainerAllocateRequest(devices_ids=["7"])
+            with pytest.raises(Exception, match="not on this node any more"):
+                await allocate(api.AllocateRequest(container_requests=[one]), timeout=WITHIN)
+
+            hardware.function("0000:02:00.0", "8086:10ca", "igbvf", group="8")
+            [said] = await asyncio.wait_for(complaints.get(), WITHIN)
+            assert "held by driver igbvf" in said
+
+            given.configured(configured())
+            async with asyncio.timeout(WITHIN):
+                with pytest.raises(grpc.aio.AioRpcError):
+                    _ = [devices async for devices in told]
+        assert await asyncio.wait_for(complaints.get(), WITHIN) == ()
