@@ -64,8 +64,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Node failure",
-        "a node is fenced by its taint or its deletion, not by Virtpod, and its volumes are detached "
-        "by Kubernetes; while a lost node has one attached, no guest starts with it.",
+        "a node is fenced by its taint or its deletion, not by Virtpod, and its volumes are "
+        "detached by Kubernetes; while a lost node has one attached, no guest starts with it.",
     ),
     (
         "Host devices",
