@@ -6,7 +6,8 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -32,14 +33,28 @@ REST = 20
 READS = ("get", "list", "watch")
 
 
-def written(since: int) -> Iterator[str]:
-    """The writes of Virtpod's components after this place of the audit log."""
+class Mark(NamedTuple):
+    """A moment of the audit log: requests are logged when they are answered, so by time too."""
+
+    place: int
+    at: str
+
+    @classmethod
+    def now(cls) -> Mark:
+        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return cls(os.stat(layout.AUDIT_LOG).st_size, at)
+
+
+def written(since: Mark) -> Iterator[str]:
+    """The writes that Virtpod's components asked for after this moment."""
     with layout.AUDIT_LOG.open("rb") as log:
-        log.seek(since)
+        log.seek(since.place)
         for line in log:
             try:
                 entry: dict[str, Any] = json.loads(line)
             except ValueError:  # the last line may still grow
+                continue
+            if entry["requestReceivedTimestamp"] < since.at:
                 continue
             user = entry["user"]["username"]
             about = entry.get("objectRef", {})
@@ -53,13 +68,13 @@ def written(since: int) -> Iterator[str]:
 
 def test_at_rest_nothing_is_written(namespace: Namespace) -> None:
     """Leases and a node's heartbeat apart: here with a guest that runs."""
-    since = os.stat(layout.AUDIT_LOG).st_size
+    since = Mark.now()
     namespace.apply(vm("resting"))
     namespace.running("resting")
     assert any(each.startswith("kubevirt-controller create pods") for each in written(since))
     # The last that a guest's start writes is what its agent tells, on the VM too.
     namespace.wait("vm", "resting", lambda vm: condition(vm, "AgentConnected") == "True", "told")
-    since = os.stat(layout.AUDIT_LOG).st_size
+    since = Mark.now()
     threading.Event().wait(REST)
     writes = [each for each in written(since) if not heartbeat(each)]
     assert writes == []
