@@ -76,6 +76,12 @@ BEYOND_FIELDS = (
         "sysfs made by the tests; no function was passed through in earnest.",
     ),
     (
+        "Memory and CPU of the node's own",
+        "hugepages, realtime and SEV are drawn, and their domains checked against libvirt, but no "
+        "guest was seen with them; TDX is refused until libvirt in the launcher's image knows "
+        "it; guestMappingPassthrough is checked and not drawn.",
+    ),
+    (
         "Guest agent",
         "it is asked for its system, interfaces, users and file systems, and for freezing; "
         "accessCredentials are not handed to it.",

@@ -79,8 +79,7 @@ def build(out: Path, work: Path) -> Path:
     stage = debian / "stage"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
-    shutil.copy(next((debian / "boot").glob("vmlinuz-*")), stage / "vmlinuz")
-    _write_cpio(stage / "initrd", initramfs(debian))
+    kernel(debian, stage)
     (stage / "syslinux.cfg").write_text(
         "default linux\nprompt 0\ntimeout 0\n"
         f"label linux\nkernel vmlinuz\ninitrd initrd\nappend {COMMAND_LINE}\n"
@@ -92,6 +91,12 @@ def build(out: Path, work: Path) -> Path:
     partial.replace(disk)
     shutil.rmtree(stage)
     return disk
+
+
+def kernel(debian: Path, out: Path) -> None:
+    """Write what a machine without a boot loader starts from: `vmlinuz` and `initrd`."""
+    shutil.copy(next((debian / "boot").glob("vmlinuz-*")), out / "vmlinuz")
+    _write_cpio(out / "initrd", initramfs(debian))
 
 
 def key() -> str:

@@ -14,6 +14,7 @@ from tests.golden.test_golden import patched
 from tests.guest.pod import NAME, NAMESPACE, UID, Container, container, demo_guest, image
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.domain.facts import Cluster
+from virtpod.features.gates import resolve
 from virtpod.render import admit
 
 MACHINE = "5d307ca9-b3ef-428c-8861-06e72d69f223"
@@ -103,10 +104,11 @@ def empty(vmi: dict[str, Any]) -> dict[str, Any]:
 
 
 def admitted(raw: dict[str, Any]) -> dict[str, Any]:
-    """As admission lets it in, where guests are emulated."""
+    """As admission lets it in, where guests are emulated and images are mounted as volumes."""
     config = KubeVirtConfiguration(
         developer_configuration=DeveloperConfiguration(use_emulation=True)
     )
-    answer = admit.vmi(raw, Cluster(config=config), now="2026-01-01T00:00:00Z", uuid=MACHINE)
-    assert not answer.causes
+    cluster = Cluster(config=config, gates=resolve(config), image_volumes=True)
+    answer = admit.vmi(raw, cluster, now="2026-01-01T00:00:00Z", uuid=MACHINE)
+    assert not answer.causes, answer.causes
     return patched(raw, answer.patch)

@@ -29,7 +29,9 @@ ip link set lo up
 ip link add k6t-eth0 type bridge
 ip addr add 10.0.2.1/24 dev k6t-eth0
 ip link set k6t-eth0 up
-ip tuntap add tap0 mode tap user 107
+queues=
+if [ -e "$run/multi-queue" ]; then queues=multi_queue; fi
+ip tuntap add tap0 mode tap $queues user 107
 ip link set tap0 master k6t-eth0 up
 echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
 exec "$@"

@@ -21,6 +21,7 @@ for file in /run/domains/*.xml; do
 done | virsh -c "{paths.LIBVIRT_URI}" >/run/domains/said 2>&1
 kill $!
 """
+NO_ENCRYPTION = "not supported with this QEMU binary"
 
 
 def pci_function(folder: Path, address: ElementTree.Element) -> None:
@@ -36,6 +37,7 @@ def pci_function(folder: Path, address: ElementTree.Element) -> None:
 def test_libvirt_takes_every_golden_domain(folders: tuple[Path, ...]) -> None:
     drawn = sorted(GOLDENS.glob("*/*/domain.xml"))
     assert len(drawn) > 40
+    encrypted = 0
     with container(folders) as made:
         place = made.run / "domains"
         place.mkdir()
@@ -44,10 +46,14 @@ def test_libvirt_takes_every_golden_domain(folders: tuple[Path, ...]) -> None:
             domain = ElementTree.parse(path)
             for address in domain.iterfind("devices/hostdev[@type='pci']/source/address"):
                 pci_function(made.run / "pci", address)
+            encrypted += domain.find("launchSecurity") is not None
             domain.getroot().set("type", "qemu")  # this host need not have KVM
             domain.write(place / f"{path.parent.parent.name}-{path.parent.name}.xml")
         made.start("sh", "-c", DEFINE)
         made.wait(120)
         said = (place / "said").read_text()
-    assert "error:" not in said, said
-    assert said.count("' defined from ") == len(drawn), said
+    refusals = [each for each in said.split("virsh # define") if "error:" in each]
+    # What the host's processor has not, libvirt says after it found the rest in order.
+    assert all(NO_ENCRYPTION in each for each in refusals), said
+    assert len(refusals) <= encrypted, said
+    assert said.count("' defined from ") == len(drawn) - len(refusals), said

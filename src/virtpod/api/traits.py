@@ -41,6 +41,48 @@ def secure_boot(vmi: VMI) -> bool:
     return bool(loader and loader.efi and loader.efi.secure_boot is not False)
 
 
+def topology(vmi: VMI) -> tuple[int, int, int]:
+    """Sockets, cores, threads; 1 where nothing is said."""
+    cpu = vmi.spec.domain.cpu
+    given = (cpu.sockets, cpu.cores, cpu.threads) if cpu else (1, 1, 1)
+    return given[0] or 1, given[1] or 1, given[2] or 1
+
+
+def vcpus(vmi: VMI) -> int:
+    """The number of virtual CPUs."""
+    sockets, cores, threads = topology(vmi)
+    return sockets * cores * threads
+
+
+def dedicated(vmi: VMI) -> bool:
+    """Whether each virtual CPU has a CPU of the node to itself."""
+    cpu = vmi.spec.domain.cpu
+    return bool(cpu and cpu.dedicated_cpu_placement)
+
+
+def emulator_cpus(vmi: VMI) -> int:
+    """CPUs of the node that QEMU's own threads have to themselves."""
+    cpu = vmi.spec.domain.cpu
+    return 1 if cpu and cpu.dedicated_cpu_placement and cpu.isolate_emulator_thread else 0
+
+
+def tpm(vmi: VMI) -> bool:
+    """Whether the machine has a trusted platform module."""
+    given = vmi.spec.domain.devices.tpm
+    return given is not None and given.enabled is not False
+
+
+def remembers(vmi: VMI) -> bool:
+    """Whether the machine has a state that outlives its instance: a TPM's, or EFI's variables."""
+    module = vmi.spec.domain.devices.tpm
+    firmware = vmi.spec.domain.firmware
+    loader = firmware and firmware.bootloader
+    return bool(
+        (tpm(vmi) and module and module.persistent)
+        or (loader and loader.efi and loader.efi.persistent)
+    )
+
+
 def grace(vmi: VMI) -> int:
     """Seconds the guest may take to power off."""
     given = vmi.spec.termination_grace_period_seconds

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtpod.controllers import revision
-from virtpod.controllers.instancetype import Keep
 from virtpod.controllers.revision import Revise
 from virtpod.kube import errors
 from virtpod.kube.loop import Acts
@@ -30,10 +29,6 @@ class Creates(Acts):
     async def __call__(self, action: Any) -> Written | None:
         if isinstance(action, Revise):
             await self._revise(action)
-            return None
-        if isinstance(action, Keep):
-            with contextlib.suppress(errors.AlreadyExists):
-                await self.client.create(CONTROLLER_REVISIONS, action.body)
             return None
         try:
             return await super().__call__(action)

@@ -18,6 +18,7 @@ from virtpod.api.instancetype import VirtualMachineInstancetypeSpec
 from virtpod.api.preference import VirtualMachinePreferenceSpec
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain.facts import Cluster
+from virtpod.kube.plan import Create
 from virtpod.kube.resources import (
     CLUSTER_INSTANCETYPES,
     CLUSTER_PREFERENCES,
@@ -40,20 +41,14 @@ LABEL = "instancetype.kubevirt.io/object-"
 
 
 @dataclass(frozen=True)
-class Keep:
-    """Make this ControllerRevision, unless it is there."""
-
-    body: Obj
-
-
-@dataclass(frozen=True)
 class Chosen:
     """What a VM takes; empty where it names nothing."""
 
     choice: expand.Choice = field(default_factory=expand.Choice)
     refs: Mapping[str, Obj] = field(default_factory=dict)
     """`status.instancetypeRef` and `status.preferenceRef`, as they shall be."""
-    copies: tuple[Keep, ...] = ()
+    copies: tuple[Create, ...] = ()
+    """ControllerRevisions that the VM does not have yet."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     """Of the instance: what it was made from."""
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -120,7 +115,7 @@ def choose(vm: Mapping[str, Any], found: Mapping[str, Obj | None]) -> Chosen:
         scope = "cluster-" if not kind.namespaced else ""
         annotations[f"kubevirt.io/{scope}{which}-name"] = name
         if not copy:
-            copies.append(Keep(kept))
+            copies.append(Create(CONTROLLER_REVISIONS, kept, unless_there=True))
     choice = expand.Choice(specs.get("instancetype"), specs.get("preference"))
     return Chosen(choice, refs, tuple(copies), annotations, missing)
 

@@ -21,9 +21,10 @@ from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, 
 from virtpod.controllers.node import ALARM, DRAIN, REMEDY, Standing
 from virtpod.controllers.why import OBSTRUCTED
 from virtpod.domain.facts import Cluster
+from virtpod.features.machine import state
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
-from virtpod.kube.resources import PODS, VMIS, Key, Obj, key_of, owner_of
+from virtpod.kube.resources import PODS, PVCS, VMIS, Key, Obj, key_of, owner_of
 from virtpod.render import pod as rendered
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
@@ -242,11 +243,13 @@ def needs_pod(seen: Seen) -> Plan | None:
     known = {**(seen.vmi.get("status") or {}), "volumeStatus": disks}
     vmi = decode({**seen.vmi, "status": known}, VirtualMachineInstance)
     manifest = rendered.pod(vmi, seen.cluster)
+    kept = [state.claim(vmi, seen.cluster)] if state.asked(vmi) else []
     name = manifest["metadata"]["name"]
     changes = _scheduling(seen)
     return changes.plan(
         "a new VMI needs its pod",
         [
+            *(Create(PVCS, claim, unless_there=True) for claim in kept),
             Create(PODS, manifest),
             _event(seen, "SuccessfulCreate", f"Created virtual machine pod {name}"),
         ],

@@ -103,5 +103,7 @@ class Guest:
     """The file system of the ephemeral disks can O_DIRECT."""
     given: Mapping[str, tuple[GivenDevice, ...]] = field(default_factory=dict)
     """Devices of the node, by resource name, in the order in which they were given."""
+    cpus: tuple[int, ...] = ()
+    """CPUs of the node that the container may run on."""
     resolved: Mapping[str, str] = field(default_factory=dict)
     """Firmware and other files of this image, by purpose."""

@@ -14,10 +14,13 @@ from virtpod.features.devices import (
     graphics,
     host_devices,
     inputs,
+    io_threads,
+    multi_queue,
     panic,
     rng,
     serial_console,
     sound,
+    tpm,
     watchdog,
 )
 from virtpod.features.disks import (
@@ -38,9 +41,12 @@ from virtpod.features.machine import (
     cpu,
     firmware,
     hyperv,
+    kernel_boot,
+    launch_security,
     memory,
     platform,
     reboot,
+    state,
 )
 from virtpod.features.network import interface, masquerade
 from virtpod.features.placement import eviction, naming, scheduling
@@ -57,6 +63,9 @@ ALL: tuple[Feature[Any], ...] = (
     hyperv.FEATURE,
     clock.FEATURE,
     reboot.FEATURE,
+    kernel_boot.FEATURE,
+    launch_security.FEATURE,
+    state.FEATURE,
     # its devices
     controllers.FEATURE,
     disk.FEATURE,
@@ -76,6 +85,9 @@ ALL: tuple[Feature[Any], ...] = (
     sound.FEATURE,
     panic.FEATURE,
     host_devices.FEATURE,
+    tpm.FEATURE,
+    io_threads.FEATURE,
+    multi_queue.FEATURE,
     balloon.FEATURE,
     agent.FEATURE,
     start_strategy.FEATURE,

@@ -65,8 +65,13 @@ class Acts:
     async def __call__(self, action: Any) -> Written | None:
         """What was written, so that the loop can wait for it."""
         match action:
-            case Create(resource, body):
-                return _written(resource, await self.client.create(resource, body))
+            case Create(resource, body, unless_there):
+                try:
+                    return _written(resource, await self.client.create(resource, body))
+                except errors.AlreadyExists:
+                    if not unless_there:
+                        raise
+                    return None
             case Patch(resource, key, body, kind, subresource):
                 after = await self.client.patch(
                     resource, key, body, kind, subresource=subresource, force=kind == "apply"

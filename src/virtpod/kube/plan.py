@@ -20,10 +20,12 @@ PatchType = Literal["json", "merge", "strategic", "apply"]
 
 @dataclass(frozen=True)
 class Create:
-    """Make an object; where one of that name exists, the loop looks again."""
+    """Make an object; where one of that name exists, the loop looks again, or, `unless_there`,
+    that one will do."""
 
     resource: Resource
     body: Obj
+    unless_there: bool = False
 
 
 @dataclass(frozen=True)

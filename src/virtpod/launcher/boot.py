@@ -37,6 +37,7 @@ class Boot:
         self._hypervisor = hypervisor
         self._steps = steps
         self._opened: dict[str, DiskImage] = {}
+        self._resolved: dict[str, str] = {}
         self._lock = asyncio.Lock()
 
     async def sync(self, request: Sync) -> None:
@@ -81,7 +82,22 @@ class Boot:
             secrets=_secrets(Path(paths.SECRETS)),
             direct_io=_direct_io(Path(paths.EPHEMERAL)),
             given=given(_resources(vmi), os.environ),
+            resolved=self._kernel(vmi),
+            cpus=tuple(sorted(os.sched_getaffinity(0))),
         )
+
+    def _kernel(self, vmi: VirtualMachineInstance) -> dict[str, str]:
+        """Kernel and initrd of a kernelBoot; found once: what is open keeps its name."""
+        firmware = vmi.spec.domain.firmware
+        container = firmware and firmware.kernel_boot and firmware.kernel_boot.container
+        if container and not self._resolved:
+            for what, path in (
+                ("kernel", container.kernel_path),
+                ("initrd", container.initrd_path),
+            ):
+                if path:
+                    self._resolved[what] = images.kernel(path, what)
+        return self._resolved
 
     async def _images(self, vmi: VirtualMachineInstance) -> dict[str, DiskImage]:
         found = {}

@@ -143,6 +143,24 @@ async def container_disk(index: int, volume: str, path: str | None) -> DiskImage
         raise
 
 
+def kernel(path: str, what: str) -> str:
+    """A path by which QEMU can open a file of the kernel's image; it stays open. Raises
+    ImageInvalid."""
+    root = os.open(paths.KERNEL_BOOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        opened = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise ImageInvalid(
+            f"the image of kernelBoot has no {what} {path}: {error.strerror}"
+        ) from None
+    finally:
+        os.close(root)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise ImageInvalid(f"the {what} {path} in the image of kernelBoot is no regular file")
+    return f"/proc/{os.getpid()}/fd/{opened}"
+
+
 async def _handed_over(path: str, volume: str) -> int:
     """The root folder of a side-car, by its socket."""
     if not os.path.isdir(os.path.dirname(path)):

@@ -15,8 +15,11 @@ TOP = (
     "name",
     "uuid",
     "memory",
+    "memoryBacking",
     "vcpu",
     "iothreads",
+    "cputune",
+    "numatune",
     "sysinfo",
     "os",
     "features",
@@ -25,9 +28,10 @@ TOP = (
     "on_poweroff",
     "on_reboot",
     "on_crash",
+    "launchSecurity",
 )
 """Elements of the domain itself; whatever else a feature returns is a device."""
-IN_OS = ("loader", "nvram", "bios", "bootmenu", "kernel", "initrd", "cmdline")
+IN_OS = ("loader", "nvram", "bios", "bootmenu", "kernel", "initrd", "cmdline", "acpi")
 """Elements that belong into <os>, whoever draws them."""
 
 

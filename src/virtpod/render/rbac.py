@@ -112,7 +112,8 @@ CONTROLLER = Account(
         Rule("", ("pods",), (*READ, "create", "delete")),
         Rule("", ("pods/status",), ("patch",)),
         Rule("", ("nodes",), (*READ, "patch")),
-        Rule("", ("persistentvolumeclaims",), READ),
+        # `create`: what TPM and EFI remember.
+        Rule("", ("persistentvolumeclaims",), (*READ, "create")),
         Rule("storage.k8s.io", ("volumeattachments",), READ),
         Rule("apps", ("controllerrevisions",), ("get", "list", "create", "delete")),
         Rule(INSTANCETYPES, CHOICES, ("get",)),

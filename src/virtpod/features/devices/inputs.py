@@ -13,9 +13,19 @@ from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature
 
+DEFAULT = "default-0"
+
 
 def asked(vmi: VMI) -> list[Input] | None:
-    return vmi.spec.domain.devices.inputs
+    """A tablet where one is wanted and none is named."""
+    given = vmi.spec.domain.devices
+    if given.autoattach_input_device and not given.inputs:
+        return [Input(name=DEFAULT, type="tablet", bus="usb")]
+    return given.inputs
+
+
+def defaults(inputs: list[Input], vmi: VMI, cluster: Cluster) -> None:
+    vmi.spec.domain.devices.inputs = inputs
 
 
 def validate(inputs: list[Input], vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
@@ -43,8 +53,9 @@ def devices(inputs: list[Input], vmi: VMI, facts: Guest) -> Iterable[Element]:
 
 FEATURE = Feature(
     name="inputs",
-    owns=("domain.devices.inputs",),
+    owns=("domain.devices.inputs", "domain.devices.autoattachInputDevice"),
     asked=asked,
+    defaults=defaults,
     validate=validate,
     devices=devices,
 )

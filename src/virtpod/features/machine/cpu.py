@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from virtpod.api.machine import CPU
+from virtpod.api.traits import dedicated, emulator_cpus, topology, vcpus
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.quantity import milli
@@ -20,18 +21,6 @@ POLICIES = ("force", "require", "optional", "disable", "forbid")
 MOST = 512
 """More vCPUs than this no machine type of QEMU takes."""
 DEFAULT_ALLOCATION_RATIO = 10
-
-
-def topology(vmi: VMI) -> tuple[int, int, int]:
-    """Sockets, cores, threads; 1 where nothing is said."""
-    cpu = vmi.spec.domain.cpu or CPU()
-    return cpu.sockets or 1, cpu.cores or 1, cpu.threads or 1
-
-
-def count(vmi: VMI) -> int:
-    """The number of vCPUs."""
-    sockets, cores, threads = topology(vmi)
-    return sockets * cores * threads
 
 
 def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
@@ -62,9 +51,9 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
         if value is not None and value < 0:
             yield Cause(f"spec.domain.cpu.{name}", f"spec.domain.cpu.{name} must not be negative")
             return
-    if count(vmi) > MOST:
+    if vcpus(vmi) > MOST:
         yield Cause(
-            "spec.domain.cpu", f"spec.domain.cpu asks for {count(vmi)} vCPUs; at most {MOST} work"
+            "spec.domain.cpu", f"spec.domain.cpu asks for {vcpus(vmi)} vCPUs; at most {MOST} work"
         )
     if vmi.spec.architecture == "arm64" and (cpu.threads or 1) > 1:
         yield Cause("spec.domain.cpu.threads", "spec.domain.cpu.threads must be 1 on arm64")
@@ -73,6 +62,9 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             "spec.domain.cpu.sockets",
             "Number of sockets in CPU topology is greater than the maximum sockets allowed",
         )
+    if dedicated(vmi):
+        yield from _validate_dedicated(vmi, cpu)
+    yield from _validate_numa(vmi, cpu)
     for index, feature in enumerate(cpu.features or ()):
         if feature.policy and feature.policy not in POLICIES:
             yield Cause(
@@ -89,8 +81,15 @@ def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
     limits = dict((resources and resources.limits) or {})
     developer = cluster.config.developer_configuration
     ratio = (developer and developer.cpu_allocation_ratio) or DEFAULT_ALLOCATION_RATIO
-    wanted = requested.get("cpu") or limits.get("cpu") or f"{count(vmi) * 1000 // ratio}m"
-    selector = {}
+    wanted = requested.get("cpu") or limits.get("cpu") or f"{vcpus(vmi) * 1000 // ratio}m"
+    if dedicated(vmi):
+        # As many whole CPUs as it may want and no more: the kubelet's static policy then gives the
+        # container CPUs of its own.
+        wanted = str(vcpus(vmi) + emulator_cpus(vmi))
+        limits = {"cpu": wanted}
+    selector = {"kubevirt.io/cpumanager": "true"} if dedicated(vmi) else {}
+    if cpu.realtime:
+        selector["kubevirt.io/realtime"] = "true"
     if cpu.model and cpu.model not in MODES:
         selector[f"cpu-model.node.kubevirt.io/{cpu.model}"] = "true"
     for feature in cpu.features or ():
@@ -100,14 +99,16 @@ def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
         requests={"cpu": str(wanted)},
         limits={"cpu": str(limits["cpu"])} if "cpu" in limits else {},
         node_selector=selector,
-        overhead=8 * 2**20 * count(vmi),
+        overhead=8 * 2**20 * vcpus(vmi) + (100 * 2**20 if dedicated(vmi) else 0),
     )
 
 
 def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     cpu = vmi.spec.domain.cpu or CPU()
     sockets, cores, threads = topology(vmi)
-    yield E("vcpu", str(count(vmi)), placement="static")
+    yield E("vcpu", str(vcpus(vmi)), placement="static")
+    if dedicated(vmi):
+        yield _pinned(vmi, facts)
     named = [E("feature", name=f.name, policy=f.policy or "require") for f in cpu.features or ()]
     shape = E("topology", sockets=sockets, cores=cores, threads=threads)
     model = cpu.model or "host-model"
@@ -120,6 +121,63 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
         yield E("cpu", shape, *named, mode=model)
     else:
         yield E("cpu", E("model", model), shape, *named, mode="custom", match="exact")
+
+
+def _pinned(vmi: VMI, facts: Guest) -> Element:
+    """Each virtual CPU on a CPU of its own, QEMU's threads on the last or on all of them."""
+    count = vcpus(vmi)
+    own = facts.cpus[:count]
+    rest = facts.cpus[count : count + emulator_cpus(vmi)] or own
+    cpu = vmi.spec.domain.cpu or CPU()
+    pins = [E("vcpupin", vcpu=index, cpuset=each) for index, each in enumerate(own)]
+    pins.append(E("emulatorpin", cpuset=",".join(str(each) for each in rest)))
+    if cpu.realtime:
+        mask = cpu.realtime.mask or (f"0-{count - 1}" if count > 1 else "0")
+        pins.append(E("vcpusched", vcpus=mask, scheduler="fifo", priority=1))
+    return E("cputune", *pins)
+
+
+def _validate_dedicated(vmi: VMI, cpu: CPU) -> Iterable[Cause]:
+    resources = vmi.spec.domain.resources
+    requested = ((resources and resources.requests) or {}).get("cpu")
+    limit = ((resources and resources.limits) or {}).get("cpu")
+    where = "spec.domain.cpu.dedicatedCpuPlacement"
+    for name, value in (("requests", requested), ("limits", limit)):
+        if value is not None and milli(value) % 1000:
+            path = f"spec.domain.resources.{name}.cpu"
+            yield Cause(path, f"{path} must be an integer for dedicated CPUs")
+    if requested is not None and limit is not None and milli(requested) != milli(limit):
+        yield Cause(where, "requests and limits of CPU must be equal for dedicated CPUs")
+    said = next((value for value in (limit, requested) if value is not None), None)
+    if said is not None and milli(said) != vcpus(vmi) * 1000:
+        yield Cause(
+            where, "the CPU's topology and its requests or limits must not say different numbers"
+        )
+
+
+def _validate_numa(vmi: VMI, cpu: CPU) -> Iterable[Cause]:
+    memory = vmi.spec.domain.memory
+    if cpu.isolate_emulator_thread and not dedicated(vmi):
+        yield Cause(
+            "spec.domain.cpu.isolateEmulatorThread",
+            "IsolateEmulatorThread should be only set in combination with DedicatedCPUPlacement",
+        )
+    passthrough = cpu.numa and cpu.numa.guest_mapping_passthrough is not None
+    if passthrough:
+        where = "spec.domain.cpu.numa.guestMappingPassthrough"
+        if not dedicated(vmi):
+            yield Cause(where, f"{where} must be used in combination with dedicatedCpuPlacement")
+        if not (memory and memory.hugepages):
+            yield Cause(where, f"{where} must be used in combination with hugepages")
+    if cpu.realtime and not dedicated(vmi):
+        yield Cause(
+            "spec.domain.cpu.realtime", "spec.domain.cpu.realtime requires dedicatedCpuPlacement"
+        )
+    if cpu.realtime and not passthrough:
+        yield Cause(
+            "spec.domain.cpu.realtime",
+            "spec.domain.cpu.realtime requires numa.guestMappingPassthrough",
+        )
 
 
 def observe(part: VMI, vmi: VMI, domain: DomainChanged) -> Json:
@@ -136,6 +194,9 @@ FEATURE = Feature(
         "domain.cpu.maxSockets",
         "domain.cpu.model",
         "domain.cpu.features",
+        "domain.cpu.dedicatedCpuPlacement",
+        "domain.cpu.isolateEmulatorThread",
+        "domain.cpu.realtime",
     ),
     asked=always,
     defaults=defaults,

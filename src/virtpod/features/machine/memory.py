@@ -5,8 +5,9 @@ https://libvirt.org/formatdomain.html#memory-allocation
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from virtpod.api import traits
 from virtpod.api.base import Quantity
 from virtpod.api.machine import Memory
 from virtpod.api.vmi import VirtualMachineInstance as VMI
@@ -90,6 +91,7 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             f"'{given['spec.domain.resources.requests.memory']}' is greater than "
             f"spec.domain.resources.limits.memory '{given['spec.domain.resources.limits.memory']}'",
         )
+    yield from _validate_hugepages(vmi, sizes)
     wanted = sizes.get("spec.domain.memory.guest")
     if wanted is not None and limit is not None and wanted > limit:
         yield Cause(
@@ -97,6 +99,32 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             f"spec.domain.memory.guest '{given['spec.domain.memory.guest']}' must be equal to or "
             f"less than the memory limit "
             f"'{given['spec.domain.resources.limits.memory']}'",
+        )
+
+
+def _validate_hugepages(vmi: VMI, sizes: Mapping[str, int]) -> Iterable[Cause]:
+    memory = vmi.spec.domain.memory
+    page = hugepage(vmi)
+    where = "spec.domain.memory.hugepages.pageSize"
+    if memory and memory.hugepages and not page:
+        yield Cause(where, f"{where} must be given, such as 2Mi or 1Gi", REQUIRED)
+    if not page:
+        return
+    try:
+        size = bytes_of(page)
+    except ValueError as error:
+        yield Cause(where, f"{where}: {error}")
+        return
+    total = sizes.get("spec.domain.memory.guest") or sizes.get(
+        "spec.domain.resources.requests.memory", 0
+    )
+    if size <= 0 or size & (size - 1):
+        yield Cause(where, f"{where} '{page}': must be a power of two, such as 2Mi or 1Gi")
+    elif total < size:
+        yield Cause(where, f"{where} '{page}' must be equal to or smaller than the guest's memory")
+    elif total % size:
+        yield Cause(
+            where, f"the guest's memory is not a multiple of the page size {where} '{page}'"
         )
 
 
@@ -114,15 +142,58 @@ def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
     resources = vmi.spec.domain.resources
     limits = (resources and resources.limits) or {}
     asked = requested(vmi, cluster)
+    added = _reserved(vmi)
+    if page := hugepage(vmi):
+        # The guest's memory is pages of their own kind; what is left for the pod is the overhead.
+        name = f"hugepages-{page}"
+        size = str(guest(vmi))
+        return PodPart(
+            requests={"memory": "0", name: size},
+            limits={"memory": "0", name: size} if traits.dedicated(vmi) else {name: size},
+            overhead=asked // 512 + added,
+        )
     return PodPart(
         requests={"memory": str(asked)},
-        limits={"memory": str(bytes_of(limits["memory"]))} if "memory" in limits else {},
-        overhead=asked // 512,  # page tables
+        limits=_limits(vmi, limits, asked),
+        overhead=asked // 512 + added,  # page tables
     )
+
+
+def _limits(vmi: VMI, given: Mapping[str, Quantity], asked: int) -> dict[str, str]:
+    """The user's; for dedicated CPUs as much as is asked for: the kubelet gives them to pods alone
+    whose limits are their requests."""
+    if traits.dedicated(vmi):
+        return {"memory": str(asked)}
+    return {"memory": str(bytes_of(given["memory"]))} if "memory" in given else {}
 
 
 def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     yield E("memory", str(guest(vmi)), unit="b")
+    backing = list(_backing(vmi))
+    if backing:
+        yield E("memoryBacking", *backing)
+
+
+def hugepage(vmi: VMI) -> str:
+    """The size of the pages that the guest's memory is made of; "" for ordinary ones."""
+    memory = vmi.spec.domain.memory
+    return (memory and memory.hugepages and memory.hugepages.page_size) or ""
+
+
+def _reserved(vmi: VMI) -> int:
+    memory = vmi.spec.domain.memory
+    given = memory and memory.reserved_overhead
+    return bytes_of(given.added_overhead) if given and given.added_overhead else 0
+
+
+def _backing(vmi: VMI) -> Iterable[Element]:
+    cpu = vmi.spec.domain.cpu
+    if page := hugepage(vmi):
+        yield E("hugepages", E("page", size=bytes_of(page), unit="b"))
+        yield E("source", type="memfd")
+    if cpu and cpu.realtime:
+        yield E("nosharepages")
+        yield E("locked")
 
 
 def observe(part: VMI, vmi: VMI, domain: DomainChanged) -> Json:
@@ -132,7 +203,12 @@ def observe(part: VMI, vmi: VMI, domain: DomainChanged) -> Json:
 
 FEATURE = Feature(
     name="memory",
-    owns=("domain.memory.guest", "domain.resources"),
+    owns=(
+        "domain.memory.guest",
+        "domain.memory.hugepages",
+        "domain.memory.reservedOverhead.addedOverhead",
+        "domain.resources",
+    ),
     asked=always,
     defaults=defaults,
     validate=validate,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from virtpod.api.network import Interface, Network
+from virtpod.api.traits import vcpus
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 
 BINDINGS = (
@@ -19,6 +20,7 @@ BINDINGS = (
     "passt",
 )
 WORKING = ("masquerade",)
+MOST_QUEUES = 256
 
 
 def joined(vmi: VMI) -> Iterator[tuple[int, Interface, Network]]:
@@ -32,6 +34,12 @@ def joined(vmi: VMI) -> Iterator[tuple[int, Interface, Network]]:
 def bindings(interface: Interface) -> list[str]:
     """The attribute names of the bindings that are set; a valid interface has one."""
     return [name for name in BINDINGS if getattr(interface, name) is not None]
+
+
+def queues(vmi: VMI) -> int:
+    """Queues of each interface's tap device."""
+    many = vmi.spec.domain.devices.network_interface_multiqueue
+    return min(vcpus(vmi), MOST_QUEUES) if many else 1
 
 
 def mac(vmi: VMI, interface: Interface) -> str:

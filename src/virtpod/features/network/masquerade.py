@@ -18,7 +18,7 @@ from virtpod.domain.facts import Cluster, Guest, GuestLink, Host
 from virtpod.domain.steps import BootStep, Bridge, HostStep, Nft, Run, Sysctl, Tap
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import Cause, Feature, Json
-from virtpod.features.network import joined, mac
+from virtpod.features.network import joined, mac, queues
 from virtpod.wire.messages import DomainChanged
 
 BRIDGE = "k6t-eth0"
@@ -68,7 +68,7 @@ def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
     mtu = link.mtu if link else 1500
     pod_link = link.name if link else POD_LINK
     yield Bridge(BRIDGE, BRIDGE_MAC, mtu, (f"{gateway}/{net.prefixlen}",))
-    yield Tap(TAP, BRIDGE, mtu, paths.QEMU_UID)
+    yield Tap(TAP, BRIDGE, mtu, paths.QEMU_UID, queues(vmi))
     yield Sysctl("net.ipv4.ip_forward", "1")
     yield Sysctl(f"net.ipv4.conf.{BRIDGE}.route_localnet", "1")
     yield Sysctl("net.ipv4.ip_unprivileged_port_start", "0")  # the launcher's DHCP server

@@ -1,0 +1,102 @@
+"""What a machine is made of, as the guest in it finds it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from images import catalogue
+from images.guest import build
+from tests.guest.conftest import MACHINE, VMI, admitted
+from tests.guest.pod import QEMU, Container, Serial, connected
+from virtpod.domain import paths
+from virtpod.wire.messages import Done
+
+ARGUMENTS = "console=ttyS0 quiet net.ifnames=0 nokaslr seen=by-the-guest"
+STATE = f"{paths.PRIVATE}/libvirt/qemu"
+
+
+@pytest.fixture(scope="module")
+def kernel(disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as an image with the demo guest's kernel has it."""
+    made = tmp_path_factory.mktemp("kernel")
+    build.kernel(build.tools(catalogue.DEMO_GUEST_WORK), made)
+    return made
+
+
+def machine(**domain: Any) -> dict[str, Any]:
+    """The demo VMI with more in its domain, as admission makes it."""
+    raw = yaml.safe_load(VMI)
+    devices = raw["spec"]["domain"]["devices"] | domain.pop("devices", {})
+    raw["spec"]["domain"] |= {**domain, "devices": devices}
+    return admitted(raw)
+
+
+def boots_from(kernel: Path, box: Container) -> dict[str, Any]:
+    """What names an image's kernel, which the kubelet has mounted."""
+    shutil.copytree(kernel, box.inside(paths.KERNEL_BOOT)).chmod(0o755)
+    image = {"image": "kernel:1", "kernelPath": "/vmlinuz", "initrdPath": "/initrd"}
+    return {"kernelArgs": ARGUMENTS, "container": image}
+
+
+async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers(
+    box: Container, kernel: Path, cache: dict[str, bytes]
+) -> None:
+    efi = {"efi": {"secureBoot": False, "persistent": True}}
+    vmi = machine(
+        firmware={"bootloader": efi, "kernelBoot": boots_from(kernel, box)},
+        devices={"tpm": {"persistent": True}},
+        memory={"guest": "256Mi"},
+    )
+    box.launch()
+    async with connected(box, cache) as handler:
+        assert isinstance(await handler.sync(vmi), Done)
+        serial = await Serial.of(box)
+        await serial.until("login:")
+        await serial.log_in()
+        assert ARGUMENTS in await serial.answer("cat /proc/cmdline")
+        assert "runtime" in await serial.answer("ls /sys/firmware/efi")
+        assert await serial.answer("cat /sys/class/tpm/tpm0/tpm_version_major") == "2\n"
+        assert await serial.answer("ls -d /dev/tpm0") == "/dev/tpm0\n"
+        serial.say("poweroff")
+        await handler.domain("Shutoff", "Crashed")
+        # What is on the claim in a pod: the next launcher finds it there.
+        assert list(box.inside(f"{STATE}/nvram").glob("*.fd"))
+        kept = box.inside(f"{STATE}/swtpm/{MACHINE}/tpm2/tpm2-00.permall")
+        assert kept.stat().st_size > 0
+        await handler.release()
+
+
+async def test_queues_and_threads_are_as_many_as_asked_for(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    vmi = machine(
+        cpu={"cores": 2},
+        devices={"blockMultiQueue": True, "networkInterfaceMultiqueue": True, "tpm": {}},
+        ioThreadsPolicy="supplementalPool",
+        ioThreads={"supplementalPoolThreadCount": 3},
+    )
+    (box.run / "multi-queue").touch()
+    box.launch()
+    async with connected(box, cache) as handler:
+        assert isinstance(await handler.sync(vmi), Done)
+        (qemu,) = box.processes(QEMU)
+        names = [task.read_text() for task in Path(f"/proc/{qemu}/task").glob("*/comm")]
+        assert sum(name.startswith("IO iothread") for name in names) == 3
+        serial = await Serial.of(box)
+        await serial.until("login:")
+        await serial.log_in()
+        assert await serial.answer("grep -c ^processor /proc/cpuinfo") == "2\n"
+        assert (await serial.answer("ls /sys/block/vda/mq")).split() == ["0", "1"]
+        queues = (await serial.answer("ls /sys/class/net/eth0/queues")).split()
+        assert queues == ["rx-0", "rx-1", "tx-0", "tx-1"]
+        assert await serial.answer("cat /sys/class/tpm/tpm0/tpm_version_major") == "2\n"
+        serial.say("poweroff")
+        await handler.domain("Shutoff", "Crashed")
+        # A module that is not to remember leaves nothing.
+        assert not list(box.inside(f"{STATE}/swtpm").glob("*/tpm2/*"))
+        await handler.release()
