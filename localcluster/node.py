@@ -20,7 +20,7 @@ def machine(node: layout.Node) -> Machine:
     folder.mkdir(parents=True, exist_ok=True)
     _write_containerd_config(folder)
     _write_cni_config(node)
-    kubelet = _write(folder / "kubelet.json", _kubelet_config(node))
+    kubelet = configure_kubelet(node)
     proxy = _write(folder / "kube-proxy.json", _proxy_config(node))
     (folder / "resolv.conf").write_text(
         f"nameserver {layout.DNS_SERVICE_IP}\n"  # only pods with dnsPolicy Default see it
@@ -55,6 +55,12 @@ def machine(node: layout.Node) -> Machine:
         ),
     )
     return Machine(node.name, node.address, services, own_files=True)
+
+
+def configure_kubelet(node: layout.Node, **changes: Any) -> Path:
+    """Its configuration, with other values for some of the fields: it reads them when it starts,
+    so one that runs is to be killed, and its machine starts it again."""
+    return _write(node.folder / "kubelet.json", {**_kubelet_config(node), **changes})
 
 
 def log(node: layout.Node, service: str) -> Path:

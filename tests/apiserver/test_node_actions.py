@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from tests.apiserver.site import Running, put_vm, put_vmi
-from virtpod.kube.resources import VMIS
+from virtpod.kube.resources import NODES, VMIS
 
 PAUSED = [{"type": "Paused", "status": "True"}]
 VERBS = ["pause", "unpause", "reset", "softreboot"]
@@ -139,3 +139,19 @@ async def test_freezing_brings_its_time(api: Running) -> None:
     assert await _do(api, "freeze", b"unfreezeTimeout: 5m") == (200, "")
     assert await _do(api, "unfreeze") == (200, "")
     assert [body for _, body in api.handler.puts] == [b'{"unfreezeTimeout":"5m"}', b""]
+
+
+async def test_a_move_is_called_off(api: Running) -> None:
+    put_vmi(api, evacuationNodeName="node-1")
+    assert await _do(api, "evacuate/cancel") == (200, "")
+    assert "evacuationNodeName" not in api.fake.get(VMIS, "default", "demo")["status"]
+
+
+async def test_no_move_is_called_off_from_a_node_that_all_guests_are_to_leave(api: Running) -> None:
+    put_vmi(api, evacuationNodeName="node-1")
+    taint = {"key": "kubevirt.io/drain", "effect": "NoSchedule"}
+    api.fake.put(NODES, {"metadata": {"name": "node-1"}, "spec": {"taints": [taint]}})
+    code, message = await _do(api, "evacuate/cancel")
+    assert code == 400
+    assert "kubectl taint node node-1 kubevirt.io/drain-" in message
+    assert api.fake.get(VMIS, "default", "demo")["status"]["evacuationNodeName"] == "node-1"

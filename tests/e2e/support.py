@@ -427,6 +427,30 @@ def available(seconds: float = 180) -> None:
     Namespace(SYSTEM).wait("kubevirt", "kubevirt", claim, "available", seconds)
 
 
+def why(namespace: Namespace, name: str, kind: str = "vm") -> Object:
+    """What virtctl answers; its exit code says whether the VM runs."""
+    try:
+        said = namespace.virtctl("why", kind, name, "--output", "json")
+        assert json.loads(said)["state"] == "runs"
+    except Refused as refused:
+        said = str(refused)[str(refused).index("{") :]
+        assert json.loads(said)["state"] != "runs"
+    found: Object = json.loads(said)
+    return found
+
+
+def obstructed(code: str) -> Callable[[Object], bool]:
+    """Whether an object says that this keeps it from running."""
+    return lambda obj: conditions(obj).get("Obstructed", {}).get("reason") == code
+
+
+def ready(node: str) -> bool:
+    """Whether Kubernetes says so."""
+    return (
+        condition(json.loads(kubectl("get", "node", node, "--output", "json")), "Ready") == "True"
+    )
+
+
 def component_pods(component: str) -> Iterator[Object]:
     for pod in Namespace(SYSTEM).items("pod", f"kubevirt.io={component}"):
         if "deletionTimestamp" not in pod["metadata"]:

@@ -19,8 +19,10 @@ from tests.e2e.support import (
     kubectl,
     on_node,
     phase,
+    ready,
     vm,
     vmi,
+    why,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -55,6 +57,7 @@ class Steady:
             assert now["status"][name] == self.vmi["status"][name]
         with Console(self.namespace.name, STEADY) as console:
             assert console.login().run("cat /proc/sys/kernel/random/boot_id") == self.boot
+        assert why(self.namespace, STEADY)["code"] == "Running"
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +134,11 @@ def test_an_instance_dies_and_another_follows(
     place.running(frail, other_than=uid)
     said = [message for reason, message in place.events(frail) if reason == "Stopped"]
     assert said
+    found = why(place, frail)
+    assert found["code"] == "Running"
+    if end == "Failed":
+        before_it = [each for each in found["evidence"] if "an instance before this one" in each]
+        assert any(said[-1][:40] in each for each in before_it), found
 
 
 def test_libvirt_is_killed_and_comes_back(place: Namespace, steady: Steady) -> None:
@@ -231,16 +239,11 @@ def controllers(node: str) -> list[int]:
 def test_a_node_s_service_goes(place: Namespace, steady: Steady, service: str) -> None:
     kill("node1", {"containerd": "bin/containerd --config", "kubelet": "kubelet --"}[service])
     time.sleep(2)
-    eventually(lambda: node_ready("node1"), f"node1 is Ready after {service}", 90)
+    eventually(lambda: ready("node1"), f"node1 is Ready after {service}", 90)
     steady.goes_on()
     place.apply(vmi("after", nodeSelector=NODE, terminationGracePeriodSeconds=0))
     place.running("after")
     place.delete("vmi", "after")
-
-
-def node_ready(node: str) -> bool:
-    told = kubectl("get", "node", node, "-o", "jsonpath={.status.conditions}")
-    return '"status":"True","type":"Ready"' in told.replace(" ", "")
 
 
 def test_the_api_server_is_away(place: Namespace, steady: Steady) -> None:

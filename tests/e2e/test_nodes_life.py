@@ -1,25 +1,31 @@
-"""A node that dies, its guests, and the node back again; and what a drain is told."""
+"""A node that runs short of memory, and one that dies: its guests, and the node back again."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from localcluster import cluster as machines
+from localcluster import layout
+from localcluster import node as nodes
+from tests.e2e.invariants import kill
 from tests.e2e.support import (
     Namespace,
     Object,
-    Refused,
-    condition,
+    available,
     conditions,
     eventually,
     kubectl,
+    obstructed,
     on_node,
     phase,
+    ready,
     vm,
-    vmi,
+    why,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -39,12 +45,18 @@ def rather_on(node: str) -> Object:
 
 
 def label(node: str, name: str) -> str:
-    found = json.loads(kubectl("get", "node", node, "--output", "json"))
-    return str(found["metadata"]["labels"].get(name, ""))
+    return str(look(node)["metadata"]["labels"].get(name, ""))
 
 
-def ready(node: str) -> str:
-    return condition(json.loads(kubectl("get", "node", node, "--output", "json")), "Ready")
+def look(node: str) -> Object:
+    found: Object = json.loads(kubectl("get", "node", node, "--output", "json"))
+    return found
+
+
+def takes_guests(node: str) -> bool:
+    """What it did before it was killed stands there until both kubelet and virt-handler are up."""
+    devices = look(node)["status"]["allocatable"].get("devices.kubevirt.io/tun", "0")
+    return label(node, "kubevirt.io/schedulable") == "true" and devices != "0"
 
 
 @pytest.fixture
@@ -54,37 +66,53 @@ def node2() -> Iterator[str]:
     machines.up(2, ())
     if OUT_OF_SERVICE in kubectl("get", "node", "node2", "--output", "jsonpath={.spec.taints}"):
         kubectl("taint", "node", "node2", f"{OUT_OF_SERVICE}-")
-    eventually(lambda: ready("node2") == "True", "node2 is ready again", 120)
-    eventually(
-        lambda: label("node2", "kubevirt.io/schedulable") == "true",
-        "node2 takes guests again",
-        180,
-    )
+    eventually(lambda: ready("node2"), "node2 is ready again", 120)
+    eventually(lambda: takes_guests("node2"), "node2 takes guests again", 180)
 
 
-def test_a_drain_is_told_why_a_guest_stays(namespace: Namespace) -> None:
-    namespace.apply(vmi("stays", evictionStrategy="LiveMigrate"))
-    stays = namespace.running("stays")
-    pod = namespace.launcher(stays)["metadata"]["name"]
-    path = f"/api/v1/namespaces/{namespace.name}/pods/{pod}/eviction"
-    eviction = {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": pod, "namespace": namespace.name},
+@contextmanager
+def kubelet_with(node: str, **changes: Any) -> Iterator[None]:
+    """A kubelet of another configuration, for a while."""
+    [known] = [each for each in layout.ALL_NODES if each.name == node]
+    nodes.configure_kubelet(known, **changes)
+    kill(node, "kubelet --")
+    try:
+        yield
+    finally:
+        nodes.configure_kubelet(known)
+        kill(node, "kubelet --")
+
+
+def test_a_guest_is_evicted_for_memory_and_comes_back(namespace: Namespace) -> None:
+    namespace.apply(vm("mobile", nodeSelector={"kubernetes.io/hostname": "node2"}))
+    before = namespace.running("mobile")
+    uid = before["metadata"]["uid"]
+    # A hard threshold would be taken from what is allocatable: the kubelet would not even take up
+    # the pods that it has.
+    short = {
+        "evictionSoft": {"memory.available": "99%"},
+        "evictionSoftGracePeriod": {"memory.available": "1s"},
+        "evictionMaxPodGracePeriod": 30,
     }
-    with pytest.raises(Refused, match="not live-migratable"):
-        kubectl("create", "--raw", path, "--filename", "-", stdin=json.dumps(eviction))
-    eventually(
-        lambda: any(
-            reason == "EvictionRefused" and "Shut it down" in message
-            for reason, message in namespace.events("stays")
-        ),
-        "an event that says what to do",
-    )
-    assert namespace.get("vmi", "stays")["metadata"]["uid"] == stays["metadata"]["uid"]
-    assert phase(namespace.get("vmi", "stays")) == "Running"
-    # A plain deletion is not asked about.
-    namespace.delete("vmi", "stays")
+    with namespace.watch("vmi", "mobile") as watch, kubelet_with("node2", **short):
+        watch.until(
+            lambda _, seen: seen["metadata"]["uid"] == uid and phase(seen) == "Succeeded",
+            "shut down in order",
+            90,
+        )
+        namespace.wait("vm", "mobile", obstructed("NodesTainted"), "waits for the node")
+        found = why(namespace, "mobile")
+        assert "node.kubernetes.io/memory-pressure" in found["sentence"], found
+    told = [message for reason, message in namespace.events("mobile") if reason == "Stopped"]
+    assert any("The node was low on resource: memory" in each for each in told), told
+    namespace.running("mobile", other_than=uid, seconds=180)
+    found = why(namespace, "mobile")
+    assert found["code"] == "Running"
+    assert any("low on resource: memory" in each for each in found["evidence"]), found
+    eventually(lambda: ready("node2"), "node2 is ready", 60)
+    eventually(lambda: takes_guests("node2"), "node2 takes guests again", 60)
+    available()
+    namespace.delete("vm", "mobile")
 
 
 def test_a_guest_of_a_dead_node_waits_for_a_proof_and_then_runs_elsewhere(
@@ -125,7 +153,7 @@ def test_a_guest_of_a_dead_node_waits_for_a_proof_and_then_runs_elsewhere(
 
     machines.up(2, ())
     kubectl("taint", "node", node2, f"{OUT_OF_SERVICE}-")
-    eventually(lambda: ready(node2) == "True", "the node is back", 120)
+    eventually(lambda: ready(node2), "the node is back", 120)
     script = f"grep -l {pod['uid']} /proc/[0-9]*/cgroup; true"
     eventually(lambda: not on_node(node2, script).strip(), "nothing of the first guest is left", 60)
     assert namespace.get("vmi", "survivor")["metadata"]["uid"] == second["metadata"]["uid"]
@@ -141,7 +169,7 @@ def test_a_node_that_comes_back_says_itself_that_the_guest_is_gone(
     assert first["status"]["nodeName"] == node2
     uid, pod = first["metadata"]["uid"], namespace.launcher(first)["metadata"]
     machines.crash(node2)
-    eventually(lambda: ready(node2) != "True", "Kubernetes misses the node", MARKED_WITHIN)
+    eventually(lambda: not ready(node2), "Kubernetes misses the node", MARKED_WITHIN)
     namespace.kubectl("delete", "pod", pod["name"], "--force", "--grace-period=0")
     machines.up(2, ())
     second = namespace.running("returner", other_than=uid, seconds=180)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,11 @@ from tests.e2e.support import (
     conditions,
     eventually,
     kubectl,
+    obstructed,
     phase,
     vm,
     vmi_spec,
+    why,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -79,18 +80,6 @@ SILENT = ("halted", "manual")
 """Nothing is wrong with these: somebody wants it so, and no condition says otherwise."""
 
 
-def why(namespace: Namespace, name: str, kind: str = "vm") -> Object:
-    """What virtctl answers; its exit code says whether the VM runs."""
-    try:
-        said = namespace.virtctl("why", kind, name, "--output", "json")
-        assert json.loads(said)["state"] == "runs"
-    except Refused as refused:
-        said = str(refused)[str(refused).index("{") :]
-        assert json.loads(said)["state"] != "runs"
-    found: Object = json.loads(said)
-    return found
-
-
 def told(namespace: Namespace, name: str, code: str) -> Object:
     """The diagnosis, once it is this one."""
     last: list[Object] = []
@@ -100,10 +89,6 @@ def told(namespace: Namespace, name: str, code: str) -> Object:
         return last[0] if last[0]["code"] == code else None
 
     return eventually(look, lambda: f"{name}: {code}; said was {last}", 90)
-
-
-def obstructed(code: str) -> Callable[[Object], bool]:
-    return lambda obj: conditions(obj).get("Obstructed", {}).get("reason") == code
 
 
 @pytest.fixture(scope="module")

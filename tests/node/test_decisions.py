@@ -309,6 +309,29 @@ def test_a_panic_is_told_apart() -> None:
     assert told(plan) == ["GuestPanicked", "Stopped"]
 
 
+def test_a_guest_that_its_node_ends_says_why() -> None:
+    """The kubelet tells why once the container is over, which waits for leave to go."""
+    gone = replace(domain("Shutoff", "Shutdown"), stopping=True)
+    plan = decide(seen("Running", gone))
+    assert plan.actions == (RELEASE,)
+    gone = replace(gone, told=frozenset({"release"}))
+    gone = replace(gone, lost=True, lost_at=NOW)
+    assert decide(seen("Running", gone, pod=replace(POD, ended=0))).actions == ()
+    why = replace(
+        POD, ended=0, final=True, ousted=True, end="Evicted; The node was low on resource: memory."
+    )
+    plan = decide(seen("Running", gone, pod=why))
+    assert written(plan)["phase"] == "Succeeded"
+    [stopped] = [action for action in plan.actions if isinstance(action, Event)]
+    assert (stopped.reason, stopped.type) == ("Stopped", "Warning")
+    assert "low on resource: memory" in stopped.message
+
+
+def test_a_node_that_does_not_say_why_is_not_waited_for() -> None:
+    gone = replace(domain("Shutoff", "Shutdown"), stopping=True, lost=True, lost_at=0.0)
+    assert written(decide(seen("Running", gone)))["phase"] == "Succeeded"
+
+
 @pytest.mark.parametrize(
     "guest",
     [

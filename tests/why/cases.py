@@ -555,6 +555,14 @@ CASES: dict[str, tuple[str, Observed]] = {
             node(taints=({"key": "dedicated", "value": "db", "effect": "NoSchedule"},)),
         ),
     ),
+    "tainted, and the scheduler does not say how": (
+        "NodesTainted",
+        placed(
+            "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, "
+            "1 node(s) had untolerated taint(s).",
+            node(taints=({"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"},)),
+        ),
+    ),
     "something new": ("Unschedulable", placed("no nodes available to schedule pods")),
     "the kubelet says no": (
         "NodeRefused",

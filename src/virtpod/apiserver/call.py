@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -40,6 +40,7 @@ class Objects(Protocol):
     async def patch_vmi(
         self, namespace: str, name: str, patch: Mapping[str, Any], *, dry_run: bool
     ) -> None: ...
+    async def taints(self, node: str) -> Collection[str]: ...
     async def migrate(
         self, namespace: str, name: str, selector: Mapping[str, str], *, dry_run: bool
     ) -> None: ...

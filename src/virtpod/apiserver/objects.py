@@ -17,7 +17,7 @@ from virtpod.kube.client import Client
 from virtpod.kube.errors import Conflict, Invalid, NotFound
 from virtpod.kube.events import Recorder
 from virtpod.kube.plan import Reference, tests
-from virtpod.kube.resources import MIGRATIONS, PODS, VMIS, VMS, Key, Obj, Resource, key_of
+from virtpod.kube.resources import MIGRATIONS, NODES, PODS, VMIS, VMS, Key, Obj, Resource, key_of
 
 T = TypeVar("T")
 
@@ -55,6 +55,11 @@ class KubeObjects:
             if any(cause.get("field") == "metadata.uid" for cause in _causes(error)):
                 raise Outdated from error
             raise
+
+    async def taints(self, node: str) -> frozenset[str]:
+        """The keys of a node's taints; none where there is no such node."""
+        found = await self.read(NODES, Key("", node)) or {"spec": {}}
+        return frozenset(taint["key"] for taint in found["spec"].get("taints") or ())
 
     async def migrate(
         self, namespace: str, name: str, selector: Mapping[str, str], *, dry_run: bool

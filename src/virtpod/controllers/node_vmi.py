@@ -57,6 +57,10 @@ class Pod:
     """Seconds that the guest has to power off, where no VMI tells."""
     end: str = ""
     """Why the compute container ended, as the kubelet and the launcher put it."""
+    final: bool = False
+    """All its containers are over: the kubelet has said what it has to say."""
+    ousted: bool = False
+    """The kubelet took it off the node, which ran short or goes down; `end` says why."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Guest:
     lost: bool = False
     """Its process has been seen to end."""
     lost_at: float = 0.0
+    stopping: bool = False
+    """Its launcher was told to end: by its node, where nobody deleted the pod."""
     domain: DomainChanged | None = None
     failure: Failure | None = None
     told: frozenset[str] = frozenset()
@@ -295,14 +301,26 @@ def ended(seen: Known) -> Plan | None:
     if phase is None:
         return None
     domain, events = seen.guest.domain, []
-    unsaid = seen.pod.ended is None and not (domain and lifecycle.over(domain))
+    by_node = seen.guest.stopping and not seen.deleting and not seen.pod.deleting
+    if by_node and not seen.pod.final and not seen.guest.lost:
+        # Why, the kubelet says only when the launcher has gone.
+        actions = (Tell(seen.pod.uid, "release"),) if seen.can_tell("release") else ()
+        return Plan("its node ends it: the launcher goes first", actions)
+    if by_node:
+        unsaid = not seen.pod.final
+    else:
+        unsaid = seen.pod.ended is None and not (domain and lifecycle.over(domain))
     if unsaid and (wait := seen.guest.lost_at + KUBELET_WITHIN - seen.now) > 0:
         return Plan("the launcher is gone: the kubelet is about to say why", again_in=wait)
     if domain and domain.reason == "Panicked":
         told = domain.message or "The guest's kernel panicked"
         remedy = "The guest's console and its crash dump, if it writes one, tell the cause."
         events.append(seen.warning("GuestPanicked", told, remedy))
-    if phase == "Succeeded":
+    if phase == "Succeeded" and seen.pod.ousted:
+        what = f"The VirtualMachineInstance was shut down by its node: {seen.pod.end}"
+        remedy = "Look at the node; a VirtualMachine that shall always run starts anew."
+        events.append(seen.warning("Stopped", what, remedy))
+    elif phase == "Succeeded":
         events.append(seen.event("Stopped", "The VirtualMachineInstance was shut down."))
     else:
         events.append(seen.warning("Stopped", *_crash(seen)))

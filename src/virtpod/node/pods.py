@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import msgspec
 
+from virtpod.controllers.lifecycle import FINAL
 from virtpod.controllers.node_vmi import Pod
 from virtpod.features.guest.stopping import RESERVE
 
@@ -15,6 +17,9 @@ KVM = "devices.kubevirt.io/kvm"
 COMPUTE = "compute"
 WORDS = 600
 """Characters of a container's last words that go into an event."""
+BY_KUBELET = "TerminationByKubelet"
+KILLED = 128
+"""Exit codes above it: by the signal of that number more."""
 
 
 class _Wire(msgspec.Struct, rename="camel"):
@@ -70,6 +75,8 @@ class _ContainerStatus(_Wire):
 class _Condition(_Wire):
     type: str
     status: str
+    reason: str = ""
+    message: str = ""
 
 
 class _Address(_Wire):
@@ -123,16 +130,44 @@ def project(raw: bytes) -> Pod:
         kvm=compute is not None and KVM in compute.resources.limits,
         grace=max((pod.spec.termination_grace_period_seconds or 0) - 2 * RESERVE, 0),
         end=_end(pod.status, state),
+        final=pod.status.phase in FINAL,
+        ousted=bool(_ousted(pod.status)),
     )
 
 
 def _end(status: _Status, state: _State) -> str:
     """In one line; an evicted pod says why itself, a container by its exit."""
+    if ousted := _ousted(status):  # what its containers said last is not why
+        return ousted
     over = state.terminated or _Terminated()
-    told = [status.reason, status.message, over.message if over.exit_code else ""]
-    if over.reason not in ("", "Completed", "Error"):
-        told.append(over.reason)
-    return "; ".join(" ".join(each.split()) for each in told if each)[-WORDS:]
+    if over.exit_code > KILLED:  # the words are then the log's last, which know nothing of it
+        said = f"virt-launcher was ended by {_signal(over.exit_code - KILLED)}"
+    else:
+        said = over.message if over.exit_code else ""
+    reason = "" if over.reason in ("Completed", "Error") else over.reason
+    return _line(reason, status.message, said[-WORDS:])
+
+
+def _ousted(status: _Status) -> str:
+    """Why the kubelet took the pod off its node, or did not let it stay; empty: it did not.
+
+    https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
+    """
+    for each in status.conditions:
+        if (each.type, each.status, each.reason) == ("DisruptionTarget", "True", BY_KUBELET):
+            return _line(each.message)[:WORDS]
+    return _line(status.reason, status.message)[:WORDS] if status.reason else ""
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _line(*told: str) -> str:
+    return "; ".join(" ".join(each.split()) for each in told if each)
 
 
 def _ended(phase: str, state: _State) -> int | None:

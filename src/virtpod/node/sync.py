@@ -450,6 +450,7 @@ class NodeSync:
     def _event(self, attended: Attended, event: DomainChanged | Stopping) -> None:
         if isinstance(event, Stopping):
             log.info("a launcher is told to end", extra=_about(attended.pod))
+            self._change(attended, stopping=True)
             return
         before = attended.guest.domain
         if before is None or (before.state, before.reason) != (event.state, event.reason):

@@ -82,6 +82,8 @@ API = Account(
         Rule("apps", ("controllerrevisions",), ("get",)),
         Rule("", ("persistentvolumeclaims",), ("get",)),
         Rule("cdi.kubevirt.io", ("datavolumes", "datasources"), ("get",)),
+        # Whether all guests are to leave one.
+        Rule("", ("nodes",), ("get",)),
         # Whose pod is to be evicted, and what its user is told.
         Rule("", ("pods",), ("get",)),
         EVENTS,

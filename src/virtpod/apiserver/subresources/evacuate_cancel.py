@@ -6,6 +6,8 @@ from aiohttp import web
 
 from virtpod.api.options import EvacuateCancelOptions
 from virtpod.apiserver.call import Call
+from virtpod.apiserver.status import bad_request
+from virtpod.controllers.node import DRAIN
 
 
 class _Body(EvacuateCancelOptions):
@@ -27,6 +29,12 @@ async def vmi(call: Call) -> web.Response:
     node = found.status.evacuation_node_name
     wanted = options.evacuation_node_name
     if node and wanted in ("", node):
+        if DRAIN in await call.site.objects.taints(node):
+            # virt-controller would have it leave again at once.
+            raise bad_request(
+                f"node {node} is tainted {DRAIN}, so all its guests are to leave; take the taint "
+                f"away first: kubectl taint node {node} {DRAIN}-"
+            )
         # The uid pins the instance: a successor of the same name may be asked to leave again.
         patch = {"metadata": {"uid": found.metadata.uid}, "status": {"evacuationNodeName": None}}
         await call.site.objects.patch_vmi(

@@ -228,9 +228,14 @@ def node_refused(case: Case) -> Found | None:
 def evicted(case: Case) -> Found | None:
     """The node ran short of memory or disk and evicted the pod, and the guest with it."""
     status = (case.pod or {}).get("status") or {}
-    if status.get("reason") != "Evicted":
+    ousted = condition(case.pod or {}, "DisruptionTarget") or {}
+    # A guest that heeded in time leaves a pod that Succeeded, and only this condition.
+    if ousted.get("reason") == "TerminationByKubelet":
+        text = ousted.get("message") or "it ran short"
+    elif status.get("reason") == "Evicted":
+        text = status.get("message") or "it ran short"
+    else:
         return None
-    text = status.get("message") or "it ran short"
     return Found(ended(f"The node {case.node} evicted it: {text}"), "", (), case.node_reference())
 
 

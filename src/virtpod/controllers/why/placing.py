@@ -325,17 +325,28 @@ def nodes_tainted(case: Case) -> Found | None:
     ]
     if not taints:
         return None
-    have = [
-        f"node {node.name} is tainted {_tainted(taint)}"
+    there = [
+        (node.name, taint)
         for node in case.seen.nodes or ()
         for taint in node.taints
         if taint.get("effect") in ("NoSchedule", "NoExecute")
     ]
-    names = listed(sorted({name for name in taints if name})) or "of theirs"
-    if any(name.startswith("node.kubernetes.io/") for name in taints):
+    have = [f"node {name} is tainted {_tainted(taint)}" for name, taint in there]
+    # Schedulers from Kubernetes 1.34 on do not name them.
+    keys = {name for name in taints if name} or {
+        taint.get("key", "") for _, taint in there if not _tolerated(case, taint)
+    }
+    names = listed(sorted(keys)) or "of theirs"
+    if any(name.startswith("node.kubernetes.io/") for name in keys):
         remedy = "Kubernetes set it and takes it away when the node is well: look at the node."
         return _found(case, f"It does not tolerate the taint {names}.", remedy, *have[:5])
     return _found(case, f"It does not tolerate the taint {names} of the nodes.", "", *have[:5])
+
+
+def _tolerated(case: Case, taint: Mapping[str, str]) -> bool:
+    """As far as keys tell."""
+    tolerations = ((case.pod or {}).get("spec") or {}).get("tolerations") or ()
+    return any(each.get("key") in (None, "", taint.get("key")) for each in tolerations)
 
 
 def _tainted(taint: Mapping[str, str]) -> str:
