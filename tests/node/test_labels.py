@@ -106,7 +106,9 @@ def node(**metadata: Any) -> dict[str, Any]:
 
 
 def test_a_node_that_nobody_described_keeps_its_labels() -> None:
-    body = heartbeat.patch(node(labels={"cpu-model.node.kubevirt.io/X": "true"}), {}, True, NOW)
+    body = heartbeat.patch(
+        node(labels={"cpu-model.node.kubevirt.io/X": "true"}), {}, True, False, NOW
+    )
     assert body["metadata"]["labels"] == {
         "kubevirt.io/schedulable": "true",
         "kubevirt.io/cpumanager": "false",
@@ -114,16 +116,26 @@ def test_a_node_that_nobody_described_keeps_its_labels() -> None:
     assert body["metadata"]["annotations"] == {"kubevirt.io/heartbeat": "2026-01-01T00:00:00Z"}
 
 
+def test_a_node_may_have_cpus_to_give() -> None:
+    body = heartbeat.patch(node(), ALL, True, True, NOW)
+    assert body["metadata"]["labels"]["kubevirt.io/cpumanager"] == "true"
+
+
 def test_an_administrator_may_label_a_node_by_hand() -> None:
     skipped = node(annotations={"node-labeller.kubevirt.io/skip-node": "true"})
-    body = heartbeat.patch(skipped, ALL, True, NOW)
+    body = heartbeat.patch(skipped, ALL, True, False, NOW)
     assert set(body["metadata"]["labels"]) == {"kubevirt.io/schedulable", "kubevirt.io/cpumanager"}
+
+
+async def shared() -> bool:
+    """A kubelet that gives nobody CPUs of his own."""
+    return False
 
 
 async def test_the_first_heartbeat_says_all_in_one_patch() -> None:
     async with FakeCluster() as cluster, cluster.client("virt-handler") as client:
         cluster.put(NODES, node(labels={"cpu-model.node.kubevirt.io/Old": "true"}))
-        beat = heartbeat.Heartbeat(client, "node1", lambda: ALL, lambda: True)
+        beat = heartbeat.Heartbeat(client, "node1", lambda: ALL, lambda: True, shared)
         await beat.beat()
         found = cluster.get(NODES, "", "node1")["metadata"]["labels"]
         assert found == {
@@ -142,7 +154,7 @@ async def test_the_first_heartbeat_says_all_in_one_patch() -> None:
 async def test_what_somebody_took_away_comes_back() -> None:
     async with FakeCluster() as cluster, cluster.client("virt-handler") as client:
         cluster.put(NODES, node())
-        beat = heartbeat.Heartbeat(client, "node1", lambda: ALL, lambda: True)
+        beat = heartbeat.Heartbeat(client, "node1", lambda: ALL, lambda: True, shared)
         await beat.beat()
         cluster.put(NODES, node(labels={}))
         await beat.beat()

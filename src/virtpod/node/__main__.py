@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,7 @@ from virtpod.kube.metrics import observe_request
 from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
-from virtpod.node import labels
+from virtpod.node import cpus, labels
 from virtpod.node.devices import DEVICES, Shared
 from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.hostdevices import HostDevices
@@ -58,6 +59,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--certs", type=Path, default=Path("/etc/virtpod/certs"))
     parser.add_argument("--ca", type=Path, default=Path("/etc/virtpod/ca/ca-bundle"))
     parser.add_argument("--pods-dir", type=Path, default=Path("/var/lib/kubelet/pods"))
+    parser.add_argument(
+        "--pod-resources-dir", type=Path, default=Path("/var/lib/kubelet/pod-resources")
+    )
     parser.add_argument(
         "--device-plugins-dir", type=Path, default=Path("/var/lib/kubelet/device-plugins")
     )
@@ -111,7 +115,8 @@ async def serve(args: argparse.Namespace) -> None:
                 return sync.synced and all(plugin.registered for plugin in plugins)
 
             abilities = _Abilities(probe)
-            heartbeat = Heartbeat(client, node, abilities.labels, ready)
+            own_cpus = partial(cpus.exclusive, args.pod_resources_dir)
+            heartbeat = Heartbeat(client, node, abilities.labels, ready, own_cpus)
             kubevirts: Informer[KubeVirt] = Informer(
                 client,
                 KUBEVIRTS,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +33,8 @@ Json = dict[str, Any]
 
 class Heartbeat:
     """`run()` it in a task. `abilities` gives the labels of what the node can do; `ready` whether
-    VMs may come; `wake()` looks again at once."""
+    VMs may come; `own_cpus` whether a guest can have CPUs of its own; `wake()` looks again at
+    once."""
 
     def __init__(
         self,
@@ -41,11 +42,13 @@ class Heartbeat:
         node: str,
         abilities: Callable[[], Mapping[str, str]],
         ready: Callable[[], bool],
+        own_cpus: Callable[[], Awaitable[bool]],
     ) -> None:
         self.client = client
         self.node = node
         self.abilities = abilities
         self.ready = ready
+        self.own_cpus = own_cpus
         self._known: Json | None = None
         self._wake = asyncio.Event()
 
@@ -88,23 +91,25 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """One heartbeat: one patch, or two where somebody has meddled with the labels."""
-        ready = self.ready()
+        ready, cpus = self.ready(), await self.own_cpus()
         if self._known is None:
             self._known = await self.client.get(NODES, Key("", self.node))
-        body = patch(self._known, self.abilities(), ready, datetime.now(UTC))
+        body = patch(self._known, self.abilities(), ready, cpus, datetime.now(UTC))
         after = await self.client.patch(NODES, Key("", self.node), body)
         # What somebody else took away or added is seen in the answer, without watching the node.
-        wanted = patch(after, self.abilities(), ready, datetime.now(UTC))
+        wanted = patch(after, self.abilities(), ready, cpus, datetime.now(UTC))
         if wanted["metadata"]["labels"]:
             after = await self.client.patch(NODES, Key("", self.node), wanted)
         self._known = after
 
 
-def patch(node: Json, abilities: Mapping[str, str], ready: bool, now: datetime) -> Json:
+def patch(
+    node: Json, abilities: Mapping[str, str], ready: bool, own_cpus: bool, now: datetime
+) -> Json:
     """The merge patch: the heartbeat, and labels that differ."""
     metadata = node["metadata"]
     have = metadata.get("labels") or {}
-    wanted = {SCHEDULABLE: str(ready).lower(), CPU_MANAGER: "false"}
+    wanted = {SCHEDULABLE: str(ready).lower(), CPU_MANAGER: str(own_cpus).lower()}
     if not abilities or SKIP in (metadata.get("annotations") or {}):
         # What is not known is not gone: nothing is taken away.
         change: dict[str, str | None] = {

@@ -378,6 +378,13 @@ HOST_PATHS = (
         mount={"mountPropagation": "HostToContainer"},
     ),
     HostPath(
+        "pod-resources",
+        "/var/lib/kubelet/pod-resources",
+        "/var/lib/kubelet/pod-resources",
+        "DirectoryOrCreate",
+        {"readOnly": True},
+    ),
+    HostPath(
         "device-plugins", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/device-plugins"
     ),
     HostPath("node-labeller", PROBE, PROBE, "DirectoryOrCreate", {"readOnly": True}),
