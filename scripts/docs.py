@@ -77,9 +77,10 @@ BEYOND_FIELDS = (
     ),
     (
         "Memory and CPU of the node's own",
-        "hugepages, realtime and SEV are drawn, and their domains checked against libvirt, but no "
-        "guest was seen with them; TDX is refused until libvirt in the launcher's image knows "
-        "it; guestMappingPassthrough is checked and not drawn.",
+        "dedicated CPUs, hugepages, realtime and SEV are drawn, and their domains checked "
+        "against libvirt, but no guest was seen with them, for want of a host that has them; "
+        "TDX is refused until libvirt in the launcher's image knows it; guestMappingPassthrough"
+        " is checked and not drawn.",
     ),
     (
         "Guest agent",

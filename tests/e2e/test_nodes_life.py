@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from localcluster import cluster as machines
 from localcluster import layout
 from localcluster import node as nodes
-from tests.e2e.invariants import kill
+from tests.e2e.invariants import kill, pids
 from tests.e2e.support import (
     Namespace,
     Object,
@@ -74,13 +75,18 @@ def node2() -> Iterator[str]:
 def kubelet_with(node: str, **changes: Any) -> Iterator[None]:
     """A kubelet of another configuration, for a while."""
     [known] = [each for each in layout.ALL_NODES if each.name == node]
-    nodes.configure_kubelet(known, **changes)
-    kill(node, "kubelet --")
+
+    def configure(**changes: Any) -> None:
+        nodes.configure_kubelet(known, **changes)
+        # A kubelet does not begin with what another policy has written.
+        on_node(node, "rm -f /var/lib/kubelet/cpu_manager_state")
+        kill(node, "kubelet --")
+
+    configure(**changes)
     try:
         yield
     finally:
-        nodes.configure_kubelet(known)
-        kill(node, "kubelet --")
+        configure()
 
 
 def test_a_guest_is_evicted_for_memory_and_comes_back(namespace: Namespace) -> None:
@@ -113,6 +119,33 @@ def test_a_guest_is_evicted_for_memory_and_comes_back(namespace: Namespace) -> N
     eventually(lambda: takes_guests("node2"), "node2 takes guests again", 60)
     available()
     namespace.delete("vm", "mobile")
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="the kubelet keeps one CPU for itself")
+def test_a_guest_has_a_cpu_of_its_own(namespace: Namespace) -> None:
+    with kubelet_with("node2", cpuManagerPolicy="static", reservedSystemCPUs="0"):
+        given = "kubevirt.io/cpumanager"
+        eventually(lambda: label("node2", given) == "true", "the node gives CPUs", 90)
+        assert label("node1", given) == "false"
+        if (os.cpu_count() or 0) > 2:  # else others' millicores leave no whole CPU
+            has_a_cpu_of_its_own(namespace)
+    eventually(lambda: takes_guests("node2"), "node2 takes guests again", 90)
+
+
+def has_a_cpu_of_its_own(namespace: Namespace) -> None:
+    owner = vm("owner", terminationGracePeriodSeconds=0)
+    owner["spec"]["template"]["spec"]["domain"]["cpu"] = {"dedicatedCpuPlacement": True}
+    namespace.apply(owner)
+    vmi = namespace.running("owner")
+    assert vmi["status"]["nodeName"] == "node2"
+    [qemu] = pids("node2", f"guest={namespace.name}_owner,")
+    threads = on_node("node2", f"grep -l CPU.*/ /proc/{qemu}/task/*/comm").split()
+    assert len(threads) == 1
+    status = on_node("node2", f"cat {threads[0].removesuffix('comm')}status")
+    allowed = dict(line.split(":\t", 1) for line in status.splitlines())["Cpus_allowed_list"]
+    assert allowed.isdecimal(), "one CPU"
+    assert allowed != "0"
+    namespace.delete("vm", "owner")
 
 
 def test_a_guest_of_a_dead_node_waits_for_a_proof_and_then_runs_elsewhere(
