@@ -98,11 +98,15 @@ BEYOND_FIELDS = (
         "vnc/screenshot, expand-spec, addvolume, removevolume, memorydump, usbredir "
         "and vsock answer 404.",
     ),
-    ("IPv6", "masquerade gives the guest IPv4 only."),
+    (
+        "Interfaces",
+        "masquerade gives the guest IPv4 only, and bridge by DHCP IPv4 only; the pod network is "
+        "the only one; a link's state changes with the next start.",
+    ),
     (
         "Default network",
-        "a VMI that names no network gets masquerade, also where KubeVirt would choose bridge; "
-        "a KubeVirt object that asks for bridge has such VMIs refused.",
+        "a VMI that names no network gets masquerade where KubeVirt would choose bridge; the "
+        "KubeVirt object's network.defaultNetworkInterface: bridge makes it as there.",
     ),
     (
         "Live updates",

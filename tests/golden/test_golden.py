@@ -19,7 +19,7 @@ from tests.conftest import Golden
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
-from virtpod.domain.facts import Cluster, DiskImage, GivenDevice, Guest, Host
+from virtpod.domain.facts import Cluster, DiskImage, GivenDevice, Guest, GuestLink, Host, PodLink
 from virtpod.domain.jsonpatch import Operation
 from virtpod.domain.steps import MakeIso, Nft
 from virtpod.features import ALL
@@ -50,6 +50,11 @@ def cluster_of(case: Path) -> Cluster:
     )
 
 
+def host_of(case: Path) -> Host:
+    links = load(case / "host.yaml")
+    return Host(links=msgspec.convert(links, dict[str, PodLink]))
+
+
 def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
     given = load(case / "guest.yaml")
     images = {
@@ -72,6 +77,8 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
         searches=("default.svc.cluster.local", "svc.cluster.local"),
         direct_io=True,
     )
+    if "links" in given:
+        given["links"] = msgspec.convert(given["links"], dict[str, GuestLink])
     if "given" in given:
         given["given"] = msgspec.convert(given["given"], dict[str, tuple[GivenDevice, ...]])
     return dataclasses.replace(usual, **given)
@@ -143,7 +150,7 @@ def test_a_vmi_and_what_becomes_of_it(case: Path, golden: Golden) -> None:
     vmi = msgspec.convert(admitted, VirtualMachineInstance)
     guest = guest_of(case, vmi)
     golden.check(case / "pod.yaml", as_yaml(pod.pod(vmi, cluster)))
-    golden.check(case / "host.txt", shown(host.host(vmi, Host())))
+    golden.check(case / "host.txt", shown(host.host(vmi, host_of(case))))
     golden.check(case / "boot.txt", shown(boot.boot(vmi, guest)))
     golden.check(case / "domain.xml", domain.domain(vmi, guest))
 

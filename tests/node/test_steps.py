@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from virtpod.domain.steps import Bridge, Nft, Sysctl, Tap
 from virtpod.node import facts
 from virtpod.node.steps import carry_out, netns, nft, sysctl
 from virtpod.render import host
+from virtpod.wire.messages import Route
 
 pytestmark = [
     pytest.mark.netns,
@@ -185,3 +187,107 @@ def test_a_pod_without_a_link(pod: Pod) -> None:
     pod.run("ip", "link", "del", "eth0")
     assert pod.inside(lambda: facts.probe("node1", VMI)) == Host(node="node1", links={})
     assert PodLink().mtu == 1500
+
+
+BRIDGED = msgspec.convert(
+    {
+        "metadata": {"namespace": "default", "name": "demo", "uid": "u-1"},
+        "spec": {
+            "domain": {"devices": {"interfaces": [{"name": "default", "bridge": {}}]}},
+            "networks": [{"name": "default", "pod": {}}],
+        },
+    },
+    VirtualMachineInstance,
+)
+
+
+def bridged() -> Any:
+    """What virt-handler does, and what it tells the launcher."""
+    found = facts.probe("node1", BRIDGED)
+    carry_out(host.host(BRIDGED, found))
+    [link] = host.links(BRIDGED, found)
+    return link
+
+
+def test_a_guest_gets_what_the_pod_had(pod: Pod) -> None:
+    pod.run("ip", "addr", "add", "fd00:1::7/64", "dev", "eth0", "nodad")
+    pod.run("ip", "route", "add", "default", "via", "10.1.0.1")
+    pod.run("ip", "route", "add", "169.254.1.1", "dev", "eth0")
+    [before] = pod.json("ip", "-j", "link", "show", "eth0")
+    link = pod.inside(bridged)
+    assert (link.tap, link.mac, link.mtu) == ("tap0", before["address"], 1400)
+    assert link.addresses == ("10.1.0.7/24", "fd00:1::7/64")
+    assert set(link.routes) == {Route("0.0.0.0/0", "10.1.0.1"), Route("169.254.1.1/32")}
+    [now] = pod.json("ip", "-j", "-4", "addr", "show", "eth0") or [{"addr_info": []}]
+    assert not now.get("addr_info")
+    links = {each["ifname"]: each for each in pod.json("ip", "-j", "link")}
+    assert links["eth0"]["address"] != before["address"]
+    assert links["eth0"]["master"] == links["tap0"]["master"] == "k6t-eth0"
+    assert {"UP"} <= set(links["eth0"]["flags"])
+
+    after = arranged(pod)
+    assert pod.inside(bridged) == link, "a virt-handler that begins anew finds it"
+    assert arranged(pod) == after
+
+
+def arranged(pod: Pod) -> list[tuple[Any, ...]]:
+    """Each link's name, address, bridge and lasting IP addresses."""
+    return [
+        (
+            link["ifname"],
+            link.get("address"),
+            link.get("master"),
+            [each["local"] for each in link["addr_info"] if each["scope"] == "global"],
+        )
+        for link in pod.json("ip", "-j", "addr")
+    ]
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_a_virt_handler_that_was_interrupted_loses_nothing(pod: Pod, done: int) -> None:
+    """After its keeper was begun; has an address; has all, and the interface still its own; and
+    bared of it."""
+    pod.run("ip", "route", "add", "default", "via", "10.1.0.1")
+    [before] = pod.json("ip", "-j", "link", "show", "eth0")
+    stages = (
+        ("ip", "link", "add", "k6t-kept", "type", "bridge"),
+        ("ip", "addr", "add", "10.1.0.7/24", "dev", "k6t-kept"),
+    )
+    if done < 2:
+        for stage in stages[: done + 1]:
+            pod.run(*stage)
+    else:
+        pod.inside(bridged)
+        if done == 2:
+            pod.run("ip", "addr", "add", "10.1.0.7/24", "dev", "eth0")
+            pod.run("ip", "link", "set", "eth0", "nomaster")
+    link = pod.inside(bridged)
+    assert (link.mac, link.addresses) == (before["address"], ("10.1.0.7/24",))
+    assert link.routes == (Route("0.0.0.0/0", "10.1.0.1"),)
+
+
+def test_a_bridged_guest_is_reached_at_the_pod_s_address(pod: Pod) -> None:
+    """Two more namespaces stand for the node and for the guest."""
+    node, guest = Pod(), Pod()
+    try:
+        node.run("true")
+        guest.run("true")
+        pod.run("ip", "link", "set", "host0", "netns", str(node.process.pid))
+        node.run("sh", "-c", "ip addr add 10.1.0.1/24 dev host0; ip link set host0 up")
+        link = pod.inside(bridged)
+        pod.run("sh", "-c", "ip link add g0 type veth peer name g1; ip link set g1 up")
+        pod.run("ip", "link", "set", "g1", "master", "k6t-eth0")
+        pod.run("ip", "link", "set", "g0", "netns", str(guest.process.pid))
+        address = f"ip addr add {link.addresses[0]} dev g0"
+        guest.run("sh", "-c", f"ip link set g0 address {link.mac} up; {address}")
+        # A closed port says so itself.
+        asks = "import socket as s; c = s.create_connection(('10.1.0.7', 9), 10)"
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            node.run(sys.executable, "-c", asks)
+        assert "Connection refused" in refused.value.stderr
+        [neighbour] = node.json("ip", "-j", "neigh", "show", "10.1.0.7")
+        assert neighbour["lladdr"] == link.mac, "the guest answered, not the pod"
+    finally:
+        for each in (node, guest):
+            each.process.kill()
+            each.process.wait()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from virtpod.api.kubevirt import KubeVirtConfiguration
+from virtpod.wire.messages import Route
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class PodLink:
     mtu: int = 1500
     addresses: tuple[str, ...] = ()
     """CIDR notation, IPv4 first."""
+    routes: tuple[Route, ...] = ()
+    """Those that do not follow from its addresses."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class GuestLink:
     bridge: str = ""
     mtu: int = 1500
     mac: str = ""
+    addresses: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
 
 
 class DeviceMissing(Exception):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from virtpod.domain.facts import PodLink
+
 # --- in the pod's network namespace, by virt-handler
 
 
@@ -18,6 +20,7 @@ class Bridge:
 
     name: str
     mac: str
+    """Empty: the kernel's choice."""
     mtu: int
     addresses: tuple[str, ...] = ()
 
@@ -31,6 +34,16 @@ class Tap:
     mtu: int
     owner: int
     queues: int = 1
+
+
+@dataclass(frozen=True)
+class TakeOver:
+    """The pod's own interface loses its address, and its MAC address, and is put in `bridge`: both
+    are the guest's. A bridge without ports, `keeper`, remembers them, and the routes."""
+
+    link: PodLink
+    keeper: str
+    bridge: str
 
 
 @dataclass(frozen=True)
@@ -116,5 +129,5 @@ class Run:
     env: tuple[tuple[str, str], ...] = field(default=())
 
 
-HostStep = Bridge | Tap | Sysctl | Nft
+HostStep = Bridge | Tap | TakeOver | Sysctl | Nft
 BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run

@@ -48,7 +48,7 @@ from virtpod.features.machine import (
     reboot,
     state,
 )
-from virtpod.features.network import interface, masquerade
+from virtpod.features.network import bridge, dhcp_options, interface, masquerade
 from virtpod.features.placement import eviction, naming, scheduling
 
 ALL: tuple[Feature[Any], ...] = (
@@ -77,6 +77,8 @@ ALL: tuple[Feature[Any], ...] = (
     ephemeral.FEATURE,
     interface.FEATURE,
     masquerade.FEATURE,
+    bridge.FEATURE,
+    dhcp_options.FEATURE,
     serial_console.FEATURE,
     graphics.FEATURE,
     inputs.FEATURE,

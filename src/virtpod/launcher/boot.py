@@ -74,7 +74,9 @@ class Boot:
             emulation=request.emulation,
             images=await self._images(vmi),
             links={
-                link.name: GuestLink(link.tap, link.bridge, link.mtu, link.mac)
+                link.name: GuestLink(
+                    link.tap, link.bridge, link.mtu, link.mac, link.addresses, link.routes
+                )
                 for link in request.links
             },
             nameservers=servers,

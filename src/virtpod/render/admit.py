@@ -40,6 +40,11 @@ RESERVED_LABELS = (
     "kubevirt.io/schedulable",
     "kubevirt.io/install-strategy",
 )
+GATED_ANNOTATIONS = {
+    "hooks.kubevirt.io/hookSidecars": "Sidecar",
+    "kubevirt.io/ignitiondata": "ExperimentalIgnitionSupport",
+}
+"""By annotation: the feature gate without which it is refused."""
 QEMU_RUNTIME_USER = 107
 
 NOTHING = Choice()
@@ -63,7 +68,7 @@ def vmi(raw: dict[str, Any], cluster: Cluster, *, now: str, uuid: str) -> Admiss
     except msgspec.ValidationError as error:
         return Admission(causes=[_malformed(error)])
     before = _as_sent(given, raw)
-    causes = list(_reserved_labels(given))
+    causes = [*_reserved_labels(given), *_annotations(given, cluster)]
     warnings = _warn(given, cluster, "spec")
     _default(given, cluster, uuid)
     _enter(given, now)
@@ -197,6 +202,12 @@ def _enter(given: VirtualMachineInstance, now: str) -> None:
 
 def _validate(given: VirtualMachineInstance, cluster: Cluster) -> list[Cause]:
     causes: list[Cause] = []
+    spec = msgspec.to_builtins(given.spec)
+    causes += [
+        Cause(f"spec.{path}", f"{gate} feature gate is not enabled", UNSUPPORTED)
+        for path, gate in not_yet().items()
+        if gate and gate not in cluster.gates and _present(spec, path.split("."))
+    ]
     for feature in ALL:
         part = feature.asked(given)
         if not part:
@@ -217,6 +228,18 @@ def _reserved_labels(given: VirtualMachineInstance) -> list[Cause]:
         "creation of the following reserved kubevirt.io/ labels on a VMI object is prohibited: "
     )
     return [Cause("metadata.labels", message + ", ".join(found), UNSUPPORTED)] if found else []
+
+
+def _annotations(given: VirtualMachineInstance, cluster: Cluster) -> list[Cause]:
+    return [
+        Cause(
+            "metadata.annotations",
+            f"annotation {name}: {gate} feature gate is not enabled",
+            UNSUPPORTED,
+        )
+        for name, gate in GATED_ANNOTATIONS.items()
+        if name in (given.metadata.annotations or {}) and gate not in cluster.gates
+    ]
 
 
 def _run_strategy(given: VirtualMachine) -> list[Cause]:
@@ -248,10 +271,12 @@ def _malformed(error: msgspec.ValidationError) -> Cause:
 
 
 @cache
-def not_yet() -> tuple[str, ...]:
-    """Paths of the VMI spec that no feature owns yet: accepted, but without effect."""
+def not_yet() -> dict[str, str]:
+    """Paths of the VMI spec that no feature owns yet: accepted, but without effect. By path: the
+    feature gate without which it is refused, if there is one."""
     lines = files("virtpod.features").joinpath("not_yet.txt").read_text("utf-8").splitlines()
-    return tuple(line.split("#")[0].strip() for line in lines if line.split("#")[0].strip())
+    entries = [line.partition("#")[0].split() for line in lines]
+    return {entry[0]: "".join(entry[1:]) for entry in entries if entry}
 
 
 def _warn(given: VirtualMachineInstance, cluster: Cluster, prefix: str) -> list[str]:

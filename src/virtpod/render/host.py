@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from virtpod.api.network import Interface
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Host
 from virtpod.domain.steps import HostStep, Tap
@@ -24,13 +27,17 @@ def links(vmi: VMI, facts: Host) -> list[Link]:
     """What the launcher is told about each guest interface's host side."""
     taps = [step for step in host(vmi, facts) if isinstance(step, Tap)]
     pairs = [interface for _, interface, _ in joined(vmi)]
-    return [
-        Link(
-            name=interface.name,
-            tap=tap.name,
-            bridge=tap.bridge,
-            mtu=tap.mtu,
-            mac=mac(vmi, interface),
-        )
-        for interface, tap in zip(pairs, taps, strict=True)
-    ]
+    return [_link(vmi, facts, nic, tap) for nic, tap in zip(pairs, taps, strict=True)]
+
+
+def _link(vmi: VMI, facts: Host, nic: Interface, tap: Tap) -> Link:
+    link = Link(name=nic.name, tap=tap.name, bridge=tap.bridge, mtu=tap.mtu, mac=mac(vmi, nic))
+    own = facts.links.get(nic.name) if nic.bridge else None
+    if own is None:
+        return link
+    return replace(
+        link,
+        mac=link.mac if nic.mac_address else own.mac,
+        addresses=own.addresses,
+        routes=own.routes,
+    )

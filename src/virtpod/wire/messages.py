@@ -50,6 +50,15 @@ class Sync(Message, frozen=True, tag="sync"):
     emulation: bool = False
 
 
+class Route(msgspec.Struct, omit_defaults=True, frozen=True):
+    """Where packets go."""
+
+    to: str
+    """CIDR notation."""
+    via: str = ""
+    """The router's address; empty: it is near."""
+
+
 class Link(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """One guest interface's host side, as virt-handler prepared it."""
 
@@ -60,6 +69,10 @@ class Link(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     mtu: int = 1500
     mac: str = ""
     """The MAC address the guest is to have; empty: libvirt's choice."""
+    addresses: tuple[str, ...] = ()
+    """The pod's own, where the guest is to have them; CIDR notation."""
+    routes: tuple[Route, ...] = ()
+    """With these addresses."""
 
 
 class Shutdown(Message, frozen=True, tag="shutdown"):

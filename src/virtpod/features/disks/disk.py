@@ -5,6 +5,7 @@ https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -28,6 +29,7 @@ from virtpod.features.contract import (
 from virtpod.features.disks import WORKING, backing, read_only, source, sources
 from virtpod.wire.messages import DomainChanged
 
+SERIAL = re.compile(r"[A-Za-z0-9_.+-]*")
 BUSES = ("virtio", "sata", "scsi", "usb")
 PREFIX = {"virtio": "vd", "sata": "sd", "scsi": "sd", "usb": "sd"}
 CACHES = ("none", "writethrough", "writeback")
@@ -113,7 +115,8 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     yield from _validate_volumes(vmi)
     volumes = {volume.name for volume in vmi.spec.volumes or ()}
     seen: dict[str, int] = {}
-    orders: set[int] = set()
+    interfaces = vmi.spec.domain.devices.interfaces or ()
+    orders = {each.boot_order for each in interfaces if each.boot_order}
     for index, disk in enumerate(vmi.spec.domain.devices.disks or ()):
         where = f"spec.domain.devices.disks[{index}]"
         if disk.name in seen:
@@ -213,6 +216,11 @@ def _validate_disk(where: str, disk: Disk) -> Iterable[Cause]:
         )
     if not disk.name:
         yield Cause(f"{where}.name", f"{where}.name is required", REQUIRED)
+    if disk.serial and not SERIAL.fullmatch(disk.serial):
+        yield Cause(
+            f"{where}.serial",
+            f"{where}.serial may have letters, digits and _ . + - alone, with no blank",
+        )
     if len(disk.serial or "") > 256:
         yield Cause(f"{where}.serial", f"{where} serial must be no longer than 256 characters")
 

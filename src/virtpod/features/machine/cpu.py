@@ -62,6 +62,7 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             "spec.domain.cpu.sockets",
             "Number of sockets in CPU topology is greater than the maximum sockets allowed",
         )
+    yield from _validate_amounts(vmi)
     if dedicated(vmi):
         yield from _validate_dedicated(vmi, cpu)
     yield from _validate_numa(vmi, cpu)
@@ -135,6 +136,27 @@ def _pinned(vmi: VMI, facts: Guest) -> Element:
         mask = cpu.realtime.mask or (f"0-{count - 1}" if count > 1 else "0")
         pins.append(E("vcpusched", vcpus=mask, scheduler="fifo", priority=1))
     return E("cputune", *pins)
+
+
+def _validate_amounts(vmi: VMI) -> Iterable[Cause]:
+    resources = vmi.spec.domain.resources
+    found: dict[str, int] = {}
+    for name in ("requests", "limits"):
+        given = (getattr(resources, name) or {}) if resources else {}
+        path = f"spec.domain.resources.{name}.cpu"
+        if "cpu" not in given:
+            continue
+        try:
+            found[name] = milli(given["cpu"])
+        except ValueError as error:
+            yield Cause(path, f"{path}: {error}")
+            return
+        if found[name] < 0:
+            yield Cause(path, f"{path} '{given['cpu']}': must be greater than or equal to 0.")
+            return
+    if len(found) == 2 and found["requests"] > found["limits"]:
+        path = "spec.domain.resources.requests.cpu"
+        yield Cause(path, f"{path} is greater than spec.domain.resources.limits.cpu")
 
 
 def _validate_dedicated(vmi: VMI, cpu: CPU) -> Iterable[Cause]:

@@ -27,6 +27,14 @@ PLAIN = {
     "evmcs": "evmcs",
 }
 """Those that are on or off, by libvirt's name."""
+NEEDS = (
+    ("evmcs", "vapic"),
+    ("ipi", "vpindex"),
+    ("synic", "vpindex"),
+    ("synictimer", "synic"),
+    ("tlbflush", "vpindex"),
+)
+"""What works only with another."""
 RETRIES = 4096
 LONGEST_VENDOR = 12
 """Bytes of a processor's vendor string."""
@@ -55,6 +63,7 @@ def defaults(features: Features, vmi: VMI, cluster: Cluster) -> None:
 
 def validate(features: Features, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     where = "spec.domain.features"
+    yield from _needs(features.hyperv)
     through = features.hyperv_passthrough
     if features.hyperv and through and through.enabled is not False:
         yield Cause(
@@ -77,6 +86,18 @@ def validate(features: Features, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             f"{where}.hyperv.spinlocks.spinlocks",
             f"{where}.hyperv.spinlocks.spinlocks must be at least {RETRIES - 1}",
         )
+
+
+def _needs(hyperv: FeatureHyperv | None) -> Iterator[Cause]:
+    """What was asked for, and cannot be without another that was switched off."""
+    where = "spec.domain.features.hyperv"
+    for name, need in NEEDS:
+        wanted, other = getattr(hyperv, name, None), getattr(hyperv, need, None)
+        if wanted and wanted.enabled is not False and other and other.enabled is False:
+            yield Cause(
+                f"{where}.{name}",
+                f"'{where}.{name}' requires '{where}.{need}', which was disabled.",
+            )
 
 
 def tune(features: Features, vmi: VMI, facts: Guest, domain: Element) -> None:

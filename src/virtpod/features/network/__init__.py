@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
 
 from virtpod.api.network import Interface, Network
-from virtpod.api.traits import vcpus
+from virtpod.api.traits import vcpus, virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain.facts import GuestLink
+from virtpod.domain.xml import E, Element
+from virtpod.wire.messages import DomainChanged
 
 BINDINGS = (
     "bridge",
@@ -19,7 +23,12 @@ BINDINGS = (
     "macvtap",
     "passt",
 )
-WORKING = ("masquerade",)
+WORKING = ("bridge", "masquerade")
+BRIDGE, TAP = "k6t-eth0", "tap0"
+"""In the pod's network namespace: what the guest's interface is joined to, and how."""
+POD_LINK = "eth0"
+KEPT = "k6t-kept"
+"""A bridge without ports that has the pod's addresses and routes, where the guest has them."""
 MOST_QUEUES = 256
 
 
@@ -40,6 +49,47 @@ def queues(vmi: VMI) -> int:
     """Queues of each interface's tap device."""
     many = vmi.spec.domain.devices.network_interface_multiqueue
     return min(vcpus(vmi), MOST_QUEUES) if many else 1
+
+
+def ethernet(vmi: VMI, nic: Interface, link: GuestLink) -> Element:
+    """The guest's network card at a tap device."""
+    model = virtio_model(vmi) if nic.model in (None, "", "virtio") else nic.model
+    return E(
+        "interface",
+        E("mac", address=link.mac or mac(vmi, nic)),
+        E("target", dev=link.tap, managed=False),
+        E("link", state="down") if nic.state == "down" else None,
+        E("model", type=model),
+        E("mtu", size=link.mtu),
+        E("boot", order=nic.boot_order) if nic.boot_order else E("rom", enabled=False),
+        E("alias", name=f"ua-{nic.name}"),
+        E("acpi", index=nic.acpi_index) if nic.acpi_index else None,
+        pci_address(nic.pci_address) if nic.pci_address else None,
+        type="ethernet",
+    )
+
+
+def pci_address(given: str) -> Element:
+    """domain:bus:slot.function on the guest's bus."""
+    domain, bus, rest = given.split(":")
+    slot, function = rest.split(".")
+    parts = {"domain": domain, "bus": bus, "slot": slot, "function": function}
+    return E("address", type="pci", **{name: f"0x{value}" for name, value in parts.items()})
+
+
+def seen_as(nic: Interface, vmi: VMI, domain: DomainChanged, pod_link: str) -> dict[str, Any]:
+    """What the VMI's status says of the interface."""
+    seen = next((i for i in domain.interfaces if i.name == nic.name), None)
+    said = {
+        "name": nic.name,
+        "mac": (seen and seen.mac) or mac(vmi, nic),
+        "infoSource": (seen and seen.source) or "domain",
+        "podInterfaceName": pod_link,
+        "queueCount": queues(vmi),
+    }
+    if seen and seen.interface_name:
+        said["interfaceName"] = seen.interface_name
+    return {"interfaces": [said]}
 
 
 def mac(vmi: VMI, interface: Interface) -> str:

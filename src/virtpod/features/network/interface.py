@@ -33,7 +33,10 @@ DISCONTINUED = ("slirp", "macvtap", "passt")
 RESERVED_MAC = "02:00:00:00:00:00"
 _NAME = re.compile(r"[A-Za-z0-9-_]{1,63}")
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
+_PCI = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]")
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
+STATES = (None, "", "up", "down", "absent")
+MOST_ACPI_INDEX = 16383
 BASE = "spec.domain.devices.interfaces"
 
 
@@ -158,6 +161,26 @@ def _validate_interface(where: str, interface: Interface) -> Iterable[Cause]:
                 "The requested MAC address is reserved for the in-pod bridge. "
                 "Please choose another one.",
             )
+    if interface.pci_address and not _PCI.fullmatch(interface.pci_address):
+        yield Cause(
+            f"{where}.pciAddress",
+            f"interface {where}.name has malformed PCI address ({interface.pci_address}); "
+            "it is like 0000:81:01.0",
+        )
+    if interface.acpi_index is not None and not 0 < interface.acpi_index <= MOST_ACPI_INDEX:
+        yield Cause(f"{where}.acpiIndex", f"{where}.acpiIndex must be from 1 to {MOST_ACPI_INDEX}")
+    if interface.state not in STATES:
+        yield Cause(
+            f"{where}.state",
+            f"{where}.state {interface.state!r} is not known; one of up, down, absent",
+            UNSUPPORTED,
+        )
+    elif interface.state == "absent":
+        yield Cause(
+            f"{where}.state",
+            f"{where}.state absent: the interface of the pod network cannot be taken away; "
+            "use down",
+        )
     yield from _validate_ports(where, interface)
 
 
@@ -198,6 +221,9 @@ FEATURE = Feature(
         "domain.devices.interfaces.model",
         "domain.devices.interfaces.macAddress",
         "domain.devices.interfaces.bootOrder",
+        "domain.devices.interfaces.acpiIndex",
+        "domain.devices.interfaces.pciAddress",
+        "domain.devices.interfaces.state",
     ),
     asked=always,
     defaults=defaults,

@@ -11,20 +11,17 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, ip_network
 
 from virtpod.api.network import Interface, Network
-from virtpod.api.traits import hostname, virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, Guest, GuestLink, Host
-from virtpod.domain.steps import BootStep, Bridge, HostStep, Nft, Run, Sysctl, Tap
-from virtpod.domain.xml import E, Element
+from virtpod.domain.steps import BootStep, Bridge, HostStep, Nft, Sysctl, Tap
+from virtpod.domain.xml import Element
 from virtpod.features.contract import Cause, Feature, Json
-from virtpod.features.network import joined, mac, queues
+from virtpod.features.network import BRIDGE, POD_LINK, TAP, ethernet, joined, queues, seen_as
+from virtpod.features.network._dhcp import ROUTER, serve
 from virtpod.wire.messages import DomainChanged
 
-BRIDGE = "k6t-eth0"
 BRIDGE_MAC = "02:00:00:00:00:00"
-TAP = "tap0"
-POD_LINK = "eth0"
 CIDR = "10.0.2.0/24"
 TABLE = "kubevirt"
 
@@ -122,68 +119,18 @@ def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
     net = subnet(network)
     gateway, guest = net[1], net[2]
     link = facts.links.get(nic.name, GuestLink(TAP, BRIDGE))
-    options = {
-        "3": str(gateway),  # router
-        "6": ",".join(facts.nameservers),
-        "12": hostname(vmi),
-        "26": str(link.mtu),
-        "119": ",".join(domain for domain in facts.searches if domain.strip(".")),
-    }
-    yield Run(
-        f"dhcp-{BRIDGE}",
-        (
-            "dnsmasq",
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--log-facility=-",
-            "--pid-file=",
-            "--port=0",
-            "--no-resolv",
-            "--no-hosts",
-            "--no-ping",
-            "--leasefile-ro",
-            "--bind-interfaces",
-            f"--interface={BRIDGE}",
-            "--except-interface=lo",
-            "--dhcp-authoritative",
-            "--dhcp-broadcast",
-            f"--dhcp-range={guest},{guest},{net.netmask},infinite",
-            *(f"--dhcp-option-force={name},{value}" for name, value in options.items() if value),
-        ),
-    )
+    lease = (str(guest), str(net.netmask))
+    yield serve(vmi, nic, link, lease, {ROUTER: str(gateway)}, facts)
 
 
 def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
     _, nic, _ = part
     link = facts.links.get(nic.name, GuestLink(TAP, BRIDGE))
-    model = virtio_model(vmi) if nic.model in (None, "", "virtio") else nic.model
-    yield E(
-        "interface",
-        E("mac", address=link.mac or mac(vmi, nic)),
-        E("target", dev=link.tap, managed=False),
-        E("model", type=model),
-        E("mtu", size=link.mtu),
-        E("boot", order=nic.boot_order) if nic.boot_order else E("rom", enabled=False),
-        E("alias", name=f"ua-{nic.name}"),
-        type="ethernet",
-    )
+    yield ethernet(vmi, nic, link)
 
 
 def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
-    _, nic, _ = part
-    seen = next((i for i in domain.interfaces if i.name == nic.name), None)
-    return {
-        "interfaces": [
-            {
-                "name": nic.name,
-                "mac": (seen and seen.mac) or mac(vmi, nic),
-                "infoSource": (seen and seen.source) or "domain",
-                "podInterfaceName": POD_LINK,
-                "queueCount": 1,
-                **({"interfaceName": seen.interface_name} if seen and seen.interface_name else {}),
-            }
-        ]
-    }
+    return seen_as(part[1], vmi, domain, POD_LINK)
 
 
 FEATURE = Feature(

@@ -15,10 +15,12 @@ import msgspec
 from virtpod.api.traits import hostname
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster
-from virtpod.features.contract import UNSUPPORTED, Cause, Feature, PodPart, always
+from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause, Feature, PodPart, always
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+SEARCHES, SEARCH_LENGTH = 6, 256
+"""Domains, and characters with a blank after each: what a resolver takes at least."""
 POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 
 
@@ -56,6 +58,19 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             yield Cause(
                 f"spec.dnsConfig.nameservers[{index}]", f"{server!r} must be a valid IP address"
             )
+
+    config = spec.dns_config
+    searches = (config and config.searches) or []
+    if len(searches) > SEARCHES or sum(map(len, searches)) + len(searches) > SEARCH_LENGTH:
+        yield Cause(
+            "spec.dnsConfig.searches",
+            f"spec.dnsConfig.searches must not have more than {SEARCHES} domains and "
+            f"{SEARCH_LENGTH} characters",
+        )
+    for index, option in enumerate((config and config.options) or ()):
+        if not option.name:
+            where = f"spec.dnsConfig.options[{index}].name"
+            yield Cause(where, f"{where} must not be empty", REQUIRED)
 
 
 def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from virtpod.domain.steps import Bridge, HostStep, Nft, Sysctl, Tap
+from virtpod.domain.steps import Bridge, HostStep, Nft, Sysctl, TakeOver, Tap
 from virtpod.node.steps import links, nft, sysctl
 
 
@@ -20,6 +20,8 @@ def carry_out(steps: Iterable[HostStep]) -> None:
                 links.bridge(step)
             case Tap():
                 links.tap(step)
+            case TakeOver():
+                links.take_over(step)
             case Sysctl():
                 sysctl.write(step)
             case Nft():

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import struct
+from collections.abc import Iterator
+from hashlib import sha256
 from ipaddress import ip_interface
 from typing import Any
 
 from pyroute2 import IPRoute
 
 from virtpod.domain.facts import PodLink
-from virtpod.domain.steps import Bridge, Tap
+from virtpod.domain.steps import Bridge, TakeOver, Tap
+from virtpod.wire.messages import Route
 
 TUNSETIFF = 0x400454CA
 TUNSETPERSIST = 0x400454CB
@@ -26,19 +30,26 @@ IFF_MULTI_QUEUE = 0x0100
 IFF_VNET_HDR = 0x4000
 IFF_UP = 0x1
 TUN = "/dev/net/tun"
+MAIN_TABLE, OF_KERNEL, ONLINK, SCOPE_LINK, IFA_F_NODAD = 254, 2, 4, 253, 2
+REMEMBERED = 4096
+"""Priority of a route that is there to be read."""
+COMPLETE = "complete"
+"""Alias of a keeper that has everything."""
 
 
-def pod_link(name: str = "eth0") -> PodLink | None:
-    """The pod's own interface as the CNI made it, None where there is none."""
+def pod_link(name: str, keeper: str) -> PodLink | None:
+    """The pod's own interface as the CNI made it, None where there is none. What was taken over
+    from it is found with the `keeper`."""
     with IPRoute() as route:
-        link = _link(route, name)
+        link = _link(route, keeper)
+        if link is None or link.get_attr("IFLA_IFALIAS") != COMPLETE:
+            link = _link(route, name)
         if link is None:
             return None
         addresses = sorted(
             (
                 f"{address.get_attr('IFA_ADDRESS')}/{address['prefixlen']}"
-                for address in route.get_addr(index=link["index"])
-                if address["scope"] == 0  # not the link-local ones
+                for address in _lasting(route, link["index"])
             ),
             key=lambda address: ":" in address,
         )
@@ -47,7 +58,72 @@ def pod_link(name: str = "eth0") -> PodLink | None:
             mac=link.get_attr("IFLA_ADDRESS") or "",
             mtu=link.get_attr("IFLA_MTU") or 1500,
             addresses=tuple(addresses),
+            routes=tuple(_routes(route, link["index"])),
         )
+
+
+def _lasting(route: IPRoute, index: int) -> list[Any]:
+    """Its addresses but those of the link, which the kernel makes itself."""
+    return [address for address in route.get_addr(index=index) if address["scope"] == 0]
+
+
+def _routes(route: IPRoute, index: int) -> Iterator[Route]:
+    for family, everything in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        for found in route.get_routes(family=family, table=MAIN_TABLE, oif=index):
+            if found["proto"] == OF_KERNEL:
+                continue  # these follow from the addresses
+            target = found.get_attr("RTA_DST") or everything
+            yield Route(f"{target}/{found['dst_len']}", found.get_attr("RTA_GATEWAY") or "")
+
+
+def take_over(step: TakeOver) -> None:
+    """Can be repeated, also after having been interrupted: the pod's interface is bared only once
+    the keeper has everything."""
+    with IPRoute() as route:
+        master = _link(route, step.bridge)
+        link = _link(route, step.link.name)
+        if master is None or link is None:
+            raise OSError(f"there is no bridge {step.bridge} or no interface {step.link.name}")
+        keeper = _link(route, step.keeper)
+        if keeper is None or keeper.get_attr("IFLA_IFALIAS") != COMPLETE:
+            _keep(route, step)
+        for address in _lasting(route, link["index"]):
+            local, length = address.get_attr("IFA_ADDRESS"), address["prefixlen"]
+            route.addr("del", index=link["index"], address=local, prefixlen=length)
+        own = _another(step.link.mac)
+        if link.get_attr("IFLA_ADDRESS") != own:
+            route.link("set", index=link["index"], state="down")
+            route.link("set", index=link["index"], address=own)
+        _set(route, _link(route, step.link.name), mtu=step.link.mtu, master=master["index"])
+
+
+def _keep(route: IPRoute, step: TakeOver) -> None:
+    link = step.link
+    if _link(route, step.keeper) is None:
+        route.link("add", ifname=step.keeper, kind="bridge", address=link.mac, mtu=link.mtu)
+    index = _link(route, step.keeper)["index"]
+    route.link("set", index=index, state="up")
+    for each in link.addresses:
+        address = ip_interface(each)
+        # IPv6: it is no second one in the same network, whatever answers.
+        extra = {"IFA_FLAGS": IFA_F_NODAD} if address.version == 6 else {}
+        route.addr(
+            "replace",
+            index=index,
+            address=str(address.ip),
+            prefixlen=address.network.prefixlen,
+            **extra,
+        )
+    for way in link.routes:
+        gateway = {"gateway": way.via, "flags": ONLINK} if way.via else {"scope": SCOPE_LINK}
+        # Behind the interface's own of the same target, which are there until it is bared.
+        route.route("replace", dst=way.to, oif=index, priority=REMEMBERED, **gateway)
+    route.link("set", index=index, ifalias=COMPLETE)
+
+
+def _another(mac: str) -> str:
+    """A MAC address for who has given his away."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, *sha256(mac.encode()).digest()[:5]))
 
 
 def bridge(step: Bridge) -> None:
@@ -55,9 +131,8 @@ def bridge(step: Bridge) -> None:
     with IPRoute() as route:
         link = _link(route, step.name)
         if link is None:
-            route.link(
-                "add", ifname=step.name, kind="bridge", address=step.mac, mtu=step.mtu, state="up"
-            )
+            mac = {"address": step.mac} if step.mac else {}
+            route.link("add", ifname=step.name, kind="bridge", mtu=step.mtu, state="up", **mac)
             link = _link(route, step.name)
             if link is None:
                 raise OSError(f"bridge {step.name} went away")
