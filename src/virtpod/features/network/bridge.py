@@ -13,7 +13,7 @@ from ipaddress import ip_interface
 from virtpod.api.network import Interface, Network
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain import paths
-from virtpod.domain.facts import Cluster, Guest, GuestLink, Host
+from virtpod.domain.facts import Cluster, Guest, GuestLink, Host, PodLink
 from virtpod.domain.steps import BootStep, Bridge, HostStep, Sysctl, TakeOver, Tap
 from virtpod.domain.xml import Element
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json
@@ -63,9 +63,7 @@ def warn(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[str]:
 
 def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
     _, nic, _ = part
-    link = facts.links.get(nic.name)
-    if link is None:
-        raise OSError("the pod has no network interface: its CNI plugin made none")
+    link = facts.links.get(nic.name, PodLink())
     # Before the bridge is up: it does not answer for the guest's address, which the keeper has.
     yield Sysctl("net.ipv4.conf.all.arp_ignore", "1")
     yield Bridge(BRIDGE, "", link.mtu, (OWN_ADDRESS,))
