@@ -95,8 +95,7 @@ BEYOND_FIELDS = (
     ),
     (
         "Subresources",
-        "vnc/screenshot, expand-spec, addvolume, removevolume, memorydump, usbredir "
-        "and vsock answer 404.",
+        "vnc/screenshot, expand-spec, memorydump, usbredir and vsock answer 404.",
     ),
     (
         "Interfaces",
@@ -107,6 +106,11 @@ BEYOND_FIELDS = (
         "Default network",
         "a VMI that names no network gets masquerade where KubeVirt would choose bridge; the "
         "KubeVirt object's network.defaultNetworkInterface: bridge makes it as there.",
+    ),
+    (
+        "Hotplug",
+        "disks of claims come and go; of block claims on nodes with cgroup v1 alone, for v2 wants "
+        "a program of its own in the kernel. A disk is not made larger while it is plugged in.",
     ),
     (
         "Live updates",

@@ -16,6 +16,7 @@ import trustme
 from aiohttp import web
 
 from tests.kube.fake import FakeCluster
+from virtpod.api.kubevirt import KubeVirtConfiguration
 from virtpod.apiserver import frontproxy, tls
 from virtpod.apiserver.app import Backend, application
 from virtpod.apiserver.authorization import Question, Verdict
@@ -25,6 +26,7 @@ from virtpod.apiserver.nodes import Identity, KubeNodes, Pod
 from virtpod.apiserver.objects import KubeObjects
 from virtpod.apiserver.routes import GROUP
 from virtpod.domain.facts import Cluster
+from virtpod.features.gates import resolve
 from virtpod.kube.resources import VMIS, VMS
 from virtpod.render import admit
 
@@ -152,6 +154,7 @@ class Running:
     handler: Handler
     questions: list[Question] = field(default_factory=list)
     verdict: Verdict = field(default_factory=lambda: Verdict(True))
+    gates: frozenset[str] = resolve(KubeVirtConfiguration())
     front_proxy: frontproxy.FrontProxy = field(default_factory=frontproxy.FrontProxy)
 
     def path(self, kind: str, name: str, subresource: str, version: str = "v1") -> str:
@@ -200,6 +203,7 @@ async def running(
             site=Site(
                 objects=objects,
                 nodes=KubeNodes(lambda node: [Pod(node, "127.0.0.1", True)], identity, port),
+                gates=lambda: around.gates,
             ),
             metrics=Metrics(),
             evictions=objects,

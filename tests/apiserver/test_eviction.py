@@ -112,3 +112,19 @@ async def test_no_leave_is_given_while_nothing_can_be_known(api: Running) -> Non
     answer = await evict(api)
     assert not answer["allowed"]
     assert answer["status"]["code"] == 429
+
+
+async def test_a_pod_that_holds_a_guest_s_volumes_goes_with_its_guest(api: Running) -> None:
+    launcher = pod()
+    launcher["metadata"]["uid"] = "pod-1"
+    holder = pod("pod-1")
+    holder["metadata"]["name"] = "hp-volume-1"
+    holder["metadata"]["ownerReferences"][0] |= {"kind": "Pod", "name": POD}
+    api.fake.put(PODS, launcher)
+    api.fake.put(PODS, holder)
+    api.fake.put(VMIS, vmi("None"))
+    answer = await evict(api, name="hp-volume-1")
+    assert answer["status"]["code"] == 429
+    assert 'holds volumes of VMI "default/demo"' in answer["status"]["message"]
+    api.fake.put(VMIS, vmi("None", phase="Succeeded"))
+    assert (await evict(api, name="hp-volume-1"))["allowed"]

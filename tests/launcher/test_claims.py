@@ -17,7 +17,7 @@ MIB = 1 << 20
 def look(folder: Path, *, read_only: bool = False) -> DiskImage:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return claims.in_folder(handle, "data", read_only)
+        return claims.in_folder(handle, paths.claim_disk("data"), "data", read_only=read_only)
     finally:
         os.close(handle)
 

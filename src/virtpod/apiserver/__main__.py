@@ -111,6 +111,7 @@ async def serve(args: argparse.Namespace) -> None:
                 nodes=KubeNodes(
                     lambda node: _handlers_of(handlers, node), identity, args.console_server_port
                 ),
+                gates=lambda: installation.cluster.gates,
             ),
             metrics=Metrics(REGISTRY),
             evictions=objects,

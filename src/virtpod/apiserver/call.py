@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -90,6 +90,8 @@ class Site:
 
     objects: Objects
     nodes: Nodes
+    gates: Callable[[], frozenset[str]]
+    """The feature gates that are on."""
 
 
 @dataclass(frozen=True)

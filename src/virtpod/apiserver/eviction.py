@@ -9,7 +9,7 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from virtpod.apiserver.status import Refusal, bad_request, failure
 from virtpod.controllers import conditions
 from virtpod.controllers.lifecycle import FINAL, phase_of
 from virtpod.kube.errors import ApiError
-from virtpod.kube.resources import VMIS, owner_of
+from virtpod.kube.resources import PODS, VMIS, owner_of
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,15 @@ def judge(vmi: Mapping[str, Any], pod: Mapping[str, Any], default: str | None) -
             return Verdict(f"Evacuation in progress: {triggered}")
         return Verdict(triggered, mark=node)
     return Verdict()
+
+
+def holds(vmi: Mapping[str, Any]) -> Verdict:
+    """Of a pod that holds volumes which came while the guest ran."""
+    if phase_of(vmi) in FINAL:
+        return Verdict()
+    metadata = vmi["metadata"]
+    name = f'"{metadata["namespace"]}/{metadata["name"]}"'
+    return Verdict(f"the pod holds volumes of VMI {name} and goes with it")
 
 
 class Objects(Protocol):
@@ -112,19 +121,28 @@ async def review(body: bytes, objects: Objects, default: str | None) -> Json:
     }
 
 
+async def _owner(
+    obj: Json | None, kind: str, read: Callable[[str, str], Awaitable[Json | None]]
+) -> Json | None:
+    """Who controls it, if it is one of this kind. By uid: labels and names can be forged, and a
+    name can be had again."""
+    owner = owner_of(obj) if obj else None
+    if obj is None or owner is None or owner["kind"] != kind:
+        return None
+    found = await read(obj["metadata"]["namespace"], owner["name"])
+    return found if found and found["metadata"]["uid"] == owner["uid"] else None
+
+
 async def _verdict(
     request: _Request, objects: Objects, default: str | None, *, dry_run: bool
 ) -> Verdict:
     try:
         pod = await objects.pod(request.namespace, request.name)
-        owner = owner_of(pod) if pod else None
-        if pod is None or owner is None or owner["kind"] != VMIS.kind:
+        launcher = await _owner(pod, PODS.kind, objects.pod)
+        vmi = await _owner(launcher or pod, VMIS.kind, objects.instance)
+        if pod is None or vmi is None:
             return Verdict()
-        vmi = await objects.instance(request.namespace, owner["name"])
-        # By uid: labels and names can be forged, and a name can be had again.
-        if vmi is None or vmi["metadata"]["uid"] != owner["uid"]:
-            return Verdict()
-        verdict = judge(vmi, pod, default)
+        verdict = holds(vmi) if launcher else judge(vmi, pod, default)
         if verdict.mark and not dry_run:
             await objects.evacuate(vmi, verdict.mark)
         if verdict.remedy and not dry_run:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from virtpod.apiserver.call import Call
 from virtpod.apiserver.subresources import (
+    addvolume,
     console,
     evacuate_cancel,
     filesystemlist,
@@ -22,6 +23,7 @@ from virtpod.apiserver.subresources import (
     migrate,
     pause,
     portforward,
+    removevolume,
     reset,
     restart,
     softreboot,
@@ -88,6 +90,10 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", VMS, "migrate", "migrate", migrate.vm),
     Route("PUT", VMS, "evacuate/cancel", "evacuate/cancel", evacuate_cancel.vm),
     Route("PUT", VMIS, "evacuate/cancel", "evacuate/cancel", evacuate_cancel.vmi),
+    Route("PUT", VMS, "addvolume", "addvolume", addvolume.vm),
+    Route("PUT", VMS, "removevolume", "removevolume", removevolume.vm),
+    Route("PUT", VMIS, "addvolume", "addvolume", addvolume.vmi),
+    Route("PUT", VMIS, "removevolume", "removevolume", removevolume.vmi),
     Route("GET", VMS, _PORT, "portforward", portforward.vm),
     Route("GET", VMS, _PORT_OF_PROTOCOL, "portforward", portforward.vm),
     Route("GET", VMIS, "console", "console", console.vmi),

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 COMMANDS = {
+    "addvolume": "Give a virtual machine a volume, also while it runs.",
     "adm": "Collect a support bundle.",
     "console": "Connect to the serial console of a virtual machine instance.",
     "explain": "Show what a manifest becomes: admitted spec, pod, steps, domain XML. Offline.",
@@ -20,6 +21,7 @@ COMMANDS = {
     "guestosinfo": "Show what the agent of a guest tells of its operating system.",
     "pause": "Pause a virtual machine or a virtual machine instance.",
     "port-forward": "Forward local ports to a virtual machine or a virtual machine instance.",
+    "removevolume": "Take a volume from a virtual machine, also while it runs.",
     "replay": "Decide again, offline, on what a controller saw.",
     "reset": "Reset a virtual machine instance, as its reset button would.",
     "restart": "Restart a virtual machine.",

@@ -39,6 +39,7 @@ from virtpod.kube.resources import (
     owner_of,
 )
 from virtpod.kube.store import Informer
+from virtpod.render import attachment
 from virtpod.render.pod import pod_name
 
 REMEMBERED = 10_000
@@ -78,7 +79,7 @@ class Caches:
         self.pods: Informer[Held] = Informer(
             client,
             PODS,
-            labels="kubevirt.io=virt-launcher",
+            labels=f"kubevirt.io in (virt-launcher,{attachment.LABEL})",
             project=Held.project,
             indices=owners,
         )

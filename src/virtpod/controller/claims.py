@@ -60,14 +60,15 @@ class Claims:
         """By claim: the uids of the VMIs that it was given to."""
         self._awaited: defaultdict[Key, set[Key]] = defaultdict(set)
         """By claim: the VMIs that wait for it."""
-        self.known.on_change(lambda key, _old, _new: self._changed(key))
+        self.known.on_change(self._claim_changed)
         self.attachments.on_change(self._attachment_changed)
         vmis.on_change(self._vmi_changed)
         pods.on_change(self._pod_changed)
 
-    async def seen(self, key: Key, obj: Obj) -> Found:
-        """Where nothing is in the VMI's way, its claims are its own from now on."""
-        uses = claims.uses(obj)
+    async def seen(self, key: Key, obj: Obj, *, hotplug: bool) -> Found:
+        """Where nothing is in the VMI's way, its claims are its own from now on. `hotplug`: also
+        those of volumes that are attached while its guest runs."""
+        uses = claims.uses(obj, hotplug=hotplug)
         found: dict[str, Claim] = {}
         for name in uses:
             claim = Key(key.namespace, name)
@@ -150,6 +151,11 @@ class Claims:
             if not self._reserved[claim]:
                 del self._reserved[claim]
             self._changed(claim)
+
+    def _claim_changed(self, claim: Key, _old: Claim | None, _new: Claim | None) -> None:
+        self._changed(claim)
+        for key in self._vmis.keys_by("claim", claim):
+            self.again(key)  # it may be larger now
 
     def _attachment_changed(
         self, _key: Key, old: Attachment | None, new: Attachment | None

@@ -15,15 +15,15 @@ from typing import Any
 from virtpod.controller.acts import Creates
 from virtpod.controller.caches import Caches
 from virtpod.controller.held import Held, HeldNode
-from virtpod.controllers import instancetype, node, replicaset, revision, vm, vmi
-from virtpod.controllers.lifecycle import MACHINE_FINALIZER
+from virtpod.controllers import hotplug, instancetype, node, replicaset, revision, vm, vmi
+from virtpod.controllers.lifecycle import MACHINE_FINALIZER, ON_NODE
 from virtpod.installation import Installation
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.events import Recorder
 from virtpod.kube.loop import Loop
 from virtpod.kube.plan import Plan
-from virtpod.kube.resources import VMIRS, VMIS, Key
+from virtpod.kube.resources import PODS, VMIRS, VMIS, Key
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,10 @@ class Loops:
         held = new or old
         if held is not None and held.owner_kind == VMIS.kind:
             self.vmis.add(Key(key.namespace, held.owner_name))
+        elif held is not None and held.owner_kind == PODS.kind:
+            launcher = self.caches.pods.get(Key(key.namespace, held.owner_name))
+            if launcher is not None and launcher.owner_kind == VMIS.kind:
+                self.vmis.add(Key(key.namespace, launcher.owner_name))
 
     def _node_changed(self, key: Key, old: HeldNode | None, new: HeldNode | None) -> None:
         """Its guests are looked at when what they rest on changes, not at each heartbeat."""
@@ -144,21 +148,38 @@ class Loops:
         if seen.deleting and MACHINE_FINALIZER in (obj["metadata"].get("finalizers") or ()):
             seen = replace(seen, machine_gone=await self.caches.machine_gone(key, obj))
         if held.claims and not seen.deleting and seen.phase in ("", "Pending"):
-            found = await self.caches.claims.seen(key, obj)
+            found = await self.caches.claims.seen(key, obj, hotplug=False)
             seen = replace(seen, claims=found.known, holders=found.holders, attached=found.attached)
+        if pods:
+            seen = await self._with_attachments(key, seen)
         return seen
+
+    async def _with_attachments(self, key: Key, seen: vmi.Seen) -> vmi.Seen:
+        """And of its volumes that come and go."""
+        owners = [pod["metadata"]["uid"] for pod in seen.pods]
+        held = [pod.object for uid in owners for pod in self.caches.pods.by("owner", uid)]
+        seen = replace(seen, attachments=held)
+        if seen.deleting or seen.phase not in ON_NODE or not hotplug.wanted(seen.vmi):
+            return seen
+        found = await self.caches.claims.seen(key, seen.vmi, hotplug=True)
+        return replace(seen, claims=found.known, holders=found.holders)
 
     async def _vm(self, key: Key) -> vm.Seen | None:
         held = self.caches.vms.get(key)
         if held is None:
             return None
         instance = self.caches.vmis.get(key)
-        seen = vm.Seen(held.object, instance.object if instance else None, self.clock())
+        seen = vm.Seen(
+            held.object,
+            instance.object if instance else None,
+            self.clock(),
+            cluster=self.installation.cluster,
+        )
         if instance is None and seen.deleting:
             seen = replace(seen, vmi_gone=await self.caches.vmi_gone(key))
         if not seen.deleting and instancetype.matters(seen.vm, starts=instance is None):
             chosen = await self.caches.chosen(seen.vm)
-            seen = replace(seen, chosen=chosen, cluster=self.installation.cluster)
+            seen = replace(seen, chosen=chosen)
         if (start := revision.started_from(seen.vm, seen.ours)) is not None:
             seen = replace(seen, revision=await self.caches.revision(start))
         return seen

@@ -29,16 +29,24 @@ WHY = {
 }
 
 
-def named(vmi: Mapping[str, Any]) -> list[str]:
-    """The claims that the volumes of a VMI, as read, stand for."""
+def named(vmi: Mapping[str, Any], *, hotplug: bool = True) -> list[str]:
+    """The claims that the volumes of a VMI, as read, stand for; without `hotplug` those that it
+    cannot start without."""
     names = []
     for volume in vmi["spec"].get("volumes") or ():
+        if not hotplug and _hotplugged(volume):
+            continue
         given = volume.get("ephemeral") or volume
         claim = (given.get("persistentVolumeClaim") or {}).get("claimName")
         name = claim or (volume.get("dataVolume") or {}).get("name")
         if name:
             names.append(name)
     return names
+
+
+def _hotplugged(volume: Mapping[str, Any]) -> bool:
+    given = volume.get("persistentVolumeClaim") or volume.get("dataVolume") or {}
+    return bool(given.get("hotpluggable"))
 
 
 def info(claim: Mapping[str, Any]) -> Obj:
@@ -54,14 +62,20 @@ def info(claim: Mapping[str, Any]) -> Obj:
     return {name: value for name, value in said.items() if value}
 
 
-def uses(vmi: Mapping[str, Any]) -> dict[str, disks.Access]:
+def uses(vmi: Mapping[str, Any], *, hotplug: bool = True) -> dict[str, disks.Access]:
     """How its guest uses each of its claims."""
-    return disks.claims(decode(vmi, VirtualMachineInstance)) if named(vmi) else {}
+    if not named(vmi):
+        return {}
+    return disks.claims(decode(vmi, VirtualMachineInstance), hotplug=hotplug)
 
 
 def noted(vmi: VirtualMachineInstance) -> bool:
     """Whether its status says of each of its claims what it is."""
-    volumes = [volume for volume in vmi.spec.volumes or () if disks.claim(volume)]
+    volumes = [
+        volume
+        for volume in vmi.spec.volumes or ()
+        if disks.claim(volume) and not disks.hotplugged(volume)
+    ]
     return all(disks.claim_info(vmi, volume) for volume in volumes)
 
 
@@ -74,7 +88,7 @@ def volume_status(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> list[Obj
     """`status.volumeStatus` before the guest is there: what is known of the claims."""
     said = []
     for volume in vmi["spec"].get("volumes") or ():
-        for name in named({"spec": {"volumes": [volume]}}):
+        for name in named({"spec": {"volumes": [volume]}}, hotplug=False):
             if name in claims:
                 entry = {"name": volume["name"], "target": ""}
                 said.append({**entry, "persistentVolumeClaimInfo": claims[name]})
@@ -84,7 +98,11 @@ def volume_status(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> list[Obj
 def data_volumes(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> Condition | None:
     """Condition DataVolumesReady, where there are any."""
     volumes = vmi["spec"].get("volumes") or ()
-    wanted = [volume["dataVolume"]["name"] for volume in volumes if volume.get("dataVolume")]
+    wanted = [
+        volume["dataVolume"]["name"]
+        for volume in volumes
+        if volume.get("dataVolume") and not _hotplugged(volume)
+    ]
     if not wanted:
         return None
     missing = [name for name in wanted if name not in claims]
@@ -107,7 +125,7 @@ def problem(
     imported = {
         (volume.get("dataVolume") or {}).get("name") for volume in vmi["spec"].get("volumes") or ()
     }
-    for name in named(vmi):
+    for name in named(vmi, hotplug=False):
         if name not in claims:
             what = f"PVC {namespace}/{name} does not exist, waiting for it to appear"
             if name in imported:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from virtpod.api.base import decode
 from virtpod.api.traits import acpi, grace
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import claims, conditions, lifecycle
+from virtpod.controllers import claims, conditions, lifecycle, node_hotplug
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
 from virtpod.controllers.why import OBSTRUCTED
@@ -91,6 +91,12 @@ class Guest:
     told: frozenset[str] = frozenset()
     grace: int | None = None
     """Seconds that the guest was given with `shutdown`."""
+    there: frozenset[str] | None = None
+    """Volumes that come and go and are in its container; None: not known, or it has none."""
+    replugging: bool = False
+    """They are being brought, plugged and taken away."""
+    unplugged: Failure | None = None
+    """Why that failed the last time."""
 
 
 @dataclass(frozen=True)
@@ -349,16 +355,35 @@ def running(seen: Known) -> Plan | None:
     return _written("the guest runs", seen, changes, [started, *_pause_events(seen, domain)])
 
 
+def replugs(seen: Known) -> Plan | None:
+    """Volumes are to come, or to go."""
+    guest, domain = seen.guest, seen.domain_alive
+    if seen.phase != "Running" or domain is None or guest.there is None:
+        return None
+    if guest.replugging or not guest.connected:
+        return None
+    work = node_hotplug.work(seen.vmi, seen.pod.uid, guest.there, domain.target_devices)
+    if work is None:
+        return None
+    if guest.unplugged and _due(guest.unplugged) > seen.now:
+        return None
+    return Plan("volumes come or go", (work,))
+
+
 def changed(seen: Known) -> Plan | None:
     """Running: what the domain shows is what the status says, and nothing is written otherwise."""
     domain = seen.domain_alive
     if seen.phase != "Running" or domain is None:
         return None
     changes = _observed(seen, domain) | _conditions(seen, _own_conditions(seen, domain))
+    again_in = None
+    if (failure := seen.guest.unplugged) and not seen.guest.replugging:
+        again_in = max(_due(failure) - seen.now, 0.1)
     if not changes:
-        return None
+        return Plan("volumes could not come or go: wait", again_in=again_in) if again_in else None
     why = f"the domain shows other {', '.join(sorted(changes))}"
-    return _written(why, seen, changes, _pause_events(seen, domain))
+    told = [*_pause_events(seen, domain), *_volume_events(seen, changes)]
+    return _written(why, seen, changes, told, again_in)
 
 
 RULES: tuple[Callable[[Known], Plan | None], ...] = (
@@ -369,6 +394,7 @@ RULES: tuple[Callable[[Known], Plan | None], ...] = (
     ended,
     cannot_start,
     running,
+    replugs,
     changed,
 )
 
@@ -430,7 +456,31 @@ def _observed(seen: Known, domain: DomainChanged) -> Json:
         after = merged(before, value)
         if after != before and (after or before):
             changes[name] = after
+    if seen.guest.there is not None:
+        before = seen.status.get("volumeStatus") or []
+        told = changes.pop("volumeStatus", before)
+        failure = seen.guest.unplugged.message if seen.guest.unplugged else ""
+        after = node_hotplug.status(
+            seen.vmi, told, seen.guest.there, domain.target_devices, failure
+        )
+        if after != before:
+            changes["volumeStatus"] = after
     return changes
+
+
+def _volume_events(seen: Known, changes: Json) -> list[Event]:
+    before = seen.status.get("volumeStatus") or []
+    after = changes.get("volumeStatus") or before
+    told = [seen.event(reason, message) for reason, message in node_hotplug.news(before, after)]
+    failure = seen.guest.unplugged
+    if failure and failure.message in _messages(after) - _messages(before):
+        remedy = "It is tried again by itself; mend what it names."
+        told.append(seen.warning("HotplugFailed", failure.message, remedy))
+    return told
+
+
+def _messages(volumes: list[Json]) -> set[str]:
+    return {each.get("message") or "" for each in volumes}
 
 
 def merged(before: Any, after: Any) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from virtpod.controllers import conditions, instancetype, lifecycle, revision
+from virtpod.controllers import conditions, instancetype, lifecycle, revision, vm_volumes
 from virtpod.controllers import vmi as instances
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL
@@ -119,6 +119,8 @@ def decide(seen: Seen) -> Plan:
     state = State(seen, seen.ours, _pending_requests(seen), _failure(seen))
     decision = STRATEGIES.get(strategy(vm), _unknown)(state)
     actions = [*seen.chosen.copies, *decision.actions]
+    if not decision.actions:
+        actions += vm_volumes.actions(vm, state.vmi, seen.cluster.gates)
     if state.going and state.over and state.vmi is not None and _holds(state.vmi):
         actions.append(_let_go(state.vmi))
     if FINALIZER not in (vm["metadata"].get("finalizers") or []):
@@ -478,6 +480,7 @@ def _status_patch(seen: Seen, vmi: Obj | None, decision: Decision) -> Patch | No
         "printableStatus": printable(vm, vmi, decision),
         "conditions": _conditions(seen, vmi, decision),
         "stateChangeRequests": list(decision.requests) or None,
+        "volumeRequests": vm_volumes.pending(vm, vmi) or None,
         "startFailure": decision.failure,
         "runStrategy": strategy(vm),
         "observedGeneration": _observed(vm, vmi, decision),
@@ -490,7 +493,8 @@ def _status_patch(seen: Seen, vmi: Obj | None, decision: Decision) -> Patch | No
     if isinstance(changed.get("startFailure"), dict) and have.get("startFailure"):
         changed["startFailure"] = {**dict.fromkeys(have["startFailure"]), **wanted["startFailure"]}
     body: Obj = {"status": changed}
-    if "stateChangeRequests" in changed and not _written_before(seen, decision):
+    rested_on = changed.keys() & {"stateChangeRequests", "volumeRequests"}
+    if rested_on and not _written_before(seen, decision):
         body["metadata"] = {"resourceVersion": vm["metadata"]["resourceVersion"]}
     return Patch(VMS, key_of(vm), body, "merge", "status")
 

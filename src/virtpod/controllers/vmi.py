@@ -15,7 +15,7 @@ from typing import Any
 
 from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import claims, conditions, lifecycle, obstruction
+from virtpod.controllers import claims, conditions, hotplug, lifecycle, obstruction
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
 from virtpod.controllers.node import ALARM, DRAIN, REMEDY, Standing
@@ -71,7 +71,8 @@ class Seen:
     refusal: str = ""
     """Why the API server does not take the pod."""
     claims: Mapping[str, Obj] = field(default_factory=dict)
-    """Of a VMI that has no pod yet: what is known of each claim it names that is there."""
+    """Of a VMI that has no pod yet, or whose volumes come and go: what is known of each claim it
+    names that is there."""
     holders: Mapping[str, str] = field(default_factory=dict)
     """Claims that another VMI has, and its name."""
     attached: Mapping[str, str] = field(default_factory=dict)
@@ -85,6 +86,8 @@ class Seen:
     """Why its guest may run though its pod is gone: `node.doubt`."""
     lost_pod: str = ""
     """The uid of the pod that was seen to vanish."""
+    attachments: Sequence[Obj] = ()
+    """The pods that its launcher's pod owns: they hold volumes that come and go."""
     around: obstruction.Around = field(default_factory=obstruction.Around)
     """Of a VMI that does not get on."""
 
@@ -175,6 +178,10 @@ def final(seen: Seen) -> Plan | None:
     if not seen.final:
         return None
     changes = _Changes(seen)
+    held = [pod for pod in seen.attachments if not going(pod)]
+    if held:
+        actions = [Delete(PODS, key_of(pod), uid=pod["metadata"]["uid"]) for pod in held]
+        return changes.plan("the guest's life is over, and pods still hold volumes for it", actions)
     left = [pod for pod in seen.pods if ended(pod) and not lies(pod) and not going(pod)]
     if left:
         uids = [(key_of(pod), pod["metadata"]["uid"]) for pod in left]
@@ -497,6 +504,9 @@ class _Changes:
         for name, value in lifecycle.enter(self.seen.vmi, phase, CONTROLLER, self.seen.now).items():
             self.set(f"/status/{name}", value)
 
+    def rest_on(self, path: str) -> None:
+        self._tests.append(path)
+
     def set(self, path: str, value: Any) -> None:
         self._ops.append({"op": "add", "path": path, "value": value})
 
@@ -599,7 +609,22 @@ def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
     if obstructed:
         changes.obstruction()
     gate = _gate_actions(seen, seen.pod) if seen.pod else []
-    return changes.plan(why, [*told, *gate], again_in=again_in)
+    return changes.plan(why, [*told, *gate, *_attach(changes)], again_in=again_in)
+
+
+def _attach(changes: _Changes) -> Sequence[Any]:
+    """What the volumes that come and go need."""
+    seen = changes.seen
+    pod = seen.pod
+    if pod is None or ended(pod) or going(pod) or seen.deleting:
+        return ()
+    if not hotplug.concerned(seen.vmi, seen.attachments):
+        return ()
+    found = hotplug.decide(seen.vmi, pod, seen.attachments, seen.claims, seen.holders, seen.cluster)
+    if found.status is not None:
+        changes.rest_on("/status/volumeStatus")
+        changes.set("/status/volumeStatus", found.status)
+    return found.actions
 
 
 def _asked_to_leave(changes: _Changes) -> list[Event]:

@@ -19,6 +19,8 @@ EMPTY_DISKS = "/var/run/libvirt/empty-disks"
 SECRETS = f"{PRIVATE}/secret"
 CLAIMS = f"{PRIVATE}/vmi-disks"
 """Claims with a file system, each mounted under its volume's name."""
+HOTPLUG = f"{SHARE}/hotplug-disks"
+"""Claims that came while the guest ran: each a folder, or a device, of its volume's name."""
 DISK_FILE = "disk.img"
 """The guest's disk in such a claim."""
 LIBVIRT_RUNTIME = "/var/run/libvirt"
@@ -70,6 +72,16 @@ def claim_disk(volume: str) -> str:
 def claim_device(volume: str) -> str:
     """The device of a claim that is a block device."""
     return f"/dev/{volume}"
+
+
+def hotplug(volume: str) -> str:
+    """Where a claim appears that is attached while the guest runs: its folder, or its device."""
+    return f"{HOTPLUG}/{volume}"
+
+
+def attachment(volume: str) -> str:
+    """The same in the container of the pod that brings it to the node."""
+    return f"/volumes/{volume}"
 
 
 def cloud_init_iso(namespace: str, name: str, kind: str) -> str:

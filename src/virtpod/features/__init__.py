@@ -30,6 +30,7 @@ from virtpod.features.disks import (
     disk,
     empty_disk,
     ephemeral,
+    hotplug,
     persistent_volume_claim,
 )
 from virtpod.features.guest import agent, probes, start_strategy, stopping
@@ -68,6 +69,7 @@ ALL: tuple[Feature[Any], ...] = (
     state.FEATURE,
     # its devices
     controllers.FEATURE,
+    hotplug.FEATURE,
     disk.FEATURE,
     container_disk.FEATURE,
     cloud_init.FEATURE,

@@ -12,8 +12,8 @@ import msgspec
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
-from virtpod.features.disks import access, claim
-from virtpod.launcher import claims, images
+from virtpod.features.disks import access, claim, hotplugged
+from virtpod.launcher import claims, hotplug, images
 from virtpod.launcher.given import given
 from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
 from virtpod.launcher.log import log
@@ -43,9 +43,11 @@ class Boot:
     async def sync(self, request: Sync) -> None:
         """Makes the guest run, unless it has. Raises StartFailed."""
         async with self._lock:
-            if self._hypervisor.last is not None:
-                return
             vmi = msgspec.json.decode(request.vmi, type=VirtualMachineInstance)
+            if self._hypervisor.last is not None:
+                if request.hotplugged is not None:
+                    await hotplug.sync(vmi, request.hotplugged, self._hypervisor, self._steps)
+                return
             try:
                 facts = await self._probe(vmi, request)
                 steps = boot(vmi, facts)
@@ -111,6 +113,8 @@ class Boot:
                         index, volume.name, volume.container_disk.path
                     )
                 found[volume.name] = self._opened[volume.name]
+            elif hotplugged(volume):
+                continue  # plugged in when the guest runs
             elif claim(volume):
                 read_only = access(vmi, volume) == "reads"
                 found[volume.name] = claims.look(volume.name, read_only=read_only)

@@ -33,9 +33,21 @@ def look(volume: str, *, read_only: bool) -> DiskImage:
     device = paths.claim_device(volume)
     if os.path.exists(device):
         return _device(device, volume)
-    folder = os.open(paths.claim_folder(volume), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return _mounted(paths.claim_folder(volume), volume, read_only=read_only)
+
+
+def look_hotplugged(volume: str, *, read_only: bool) -> DiskImage:
+    """The same of a claim that virt-handler has brought into the container."""
+    place = paths.hotplug(volume)
+    if os.path.isdir(place):
+        return _mounted(place, volume, read_only=read_only)
+    return _device(place, volume)
+
+
+def _mounted(place: str, volume: str, *, read_only: bool) -> DiskImage:
+    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        return in_folder(folder, volume, read_only)
+        return in_folder(folder, f"{place}/{paths.DISK_FILE}", volume, read_only=read_only)
     finally:
         os.close(folder)
 
@@ -50,9 +62,9 @@ def _device(path: str, volume: str) -> DiskImage:
         os.close(opened)
 
 
-def in_folder(folder: int, volume: str, read_only: bool) -> DiskImage:
-    """The disk of a claim that is mounted; `folder` is an open handle of it."""
-    path = paths.claim_disk(volume)
+def in_folder(folder: int, path: str, volume: str, *, read_only: bool) -> DiskImage:
+    """The disk of a claim that is mounted; `folder` is an open handle of it, `path` what QEMU
+    will know the disk by."""
     flags = os.O_NONBLOCK | (os.O_RDONLY if read_only else os.O_RDWR)
     try:
         opened = open_beneath(folder, paths.DISK_FILE, flags)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from virtpod.wire.messages import AgentRequest, Answer, DomainChanged
+
+
+@dataclass(frozen=True)
+class PluggedDisk:
+    """A disk of the running guest: its name in the guest's order, what QEMU opened, and its XML."""
+
+    target: str
+    source: str
+    xml: str
 
 
 class Refused(Exception):
@@ -42,6 +52,15 @@ class Hypervisor(Protocol):
 
     async def create(self, xml: str, *, paused: bool = False) -> None:
         """Starts the domain; `paused`: its processors wait for `resume`."""
+
+    async def disks(self) -> dict[str, PluggedDisk]:
+        """The guest's disks, by volume."""
+
+    async def attach(self, xml: str) -> None:
+        """Plugs a device in."""
+
+    async def detach(self, disk: PluggedDisk) -> None:
+        """Asks the guest to let the disk go; it is gone when `disks` has it no more."""
 
     async def shutdown(self) -> None:
         """Asks the guest to power off."""

@@ -26,7 +26,7 @@ from msgspec import structs
 from virtpod.domain import paths
 from virtpod.launcher.affinity import on_one_processor, release
 from virtpod.launcher.autopsy import Autopsy
-from virtpod.launcher.hypervisor import Refused
+from virtpod.launcher.hypervisor import PluggedDisk, Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import Child, Processes
@@ -228,6 +228,7 @@ class Libvirt:
         for event in (
             libvirt.VIR_DOMAIN_EVENT_ID_REBOOT,
             libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
+            libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
         ):
             connection.domainEventRegisterAny(
                 None, event, lambda *_: self._call(self._ask_again), None
@@ -416,6 +417,32 @@ class Libvirt:
             self._report("Running", "Unknown")
         await self._refresh()
 
+    async def disks(self) -> dict[str, PluggedDisk]:
+        """The guest's disks, by volume. Raises Refused."""
+
+        def look() -> dict[str, PluggedDisk]:
+            if self._domain is None:
+                raise Refused("the guest does not run")
+            root = ElementTree.fromstring(self._domain.XMLDesc())
+            found = root.iterfind("devices/disk")
+            return {name: _plugged(disk) for disk in found if (name := _alias(disk))}
+
+        return await self._asked(look)
+
+    async def attach(self, xml: str) -> None:
+        """Plugs a device in. Raises Refused."""
+        await self._on_domain(
+            lambda: self._domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        )
+        await self._refresh()
+
+    async def detach(self, disk: PluggedDisk) -> None:
+        """Asks the guest to let the disk go, which may take it a while. Raises Refused."""
+        await self._on_domain(
+            lambda: self._domain.detachDeviceFlags(disk.xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        )
+        await self._refresh()
+
     async def exists(self) -> bool:
         """Whether the domain is there: started by this launcher, or found again."""
         return await self._asked(lambda: self._look() is not None)
@@ -581,6 +608,16 @@ def _describe(xml: str) -> dict[str, Any]:
         "interfaces": interfaces,
         "agent_connected": agent is not None and agent.get("state") == "connected",
     }
+
+
+def _plugged(disk: ElementTree.Element) -> PluggedDisk:
+    target, source = disk.find("target"), disk.find("source")
+    opened = {} if source is None else source.attrib
+    return PluggedDisk(
+        "" if target is None else target.get("dev", ""),
+        opened.get("file") or opened.get("dev") or "",
+        ElementTree.tostring(disk, encoding="unicode"),
+    )
 
 
 def _alias(element: ElementTree.Element) -> str:

@@ -17,7 +17,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from typing import Any
 import msgspec
 
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controllers import hotplug as volumes
+from virtpod.controllers.node_hotplug import Replug
 from virtpod.controllers.node_vmi import (
     Failure,
     Guest,
@@ -43,7 +45,7 @@ from virtpod.kube.loop import Acts, Loop
 from virtpod.kube.plan import Reference
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.kube.store import Informer
-from virtpod.node import network, pods
+from virtpod.node import hotplug, network, pods
 from virtpod.node.inotify import Inotify
 from virtpod.node.launcher import BROKEN, ConnectionLost, Launcher, RequestFailed
 from virtpod.node.peer import Peer, peer
@@ -67,6 +69,8 @@ log = logging.getLogger(__name__)
 
 SYNC_WITHIN = 180.0
 """Seconds for a launcher to start its guest, on a node where many start at once."""
+REPLUG_WITHIN = 60.0
+"""Seconds for a launcher to plug disks in and out; guests let go of them in their own time."""
 TELL_WITHIN = 10.0
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 5.0
@@ -159,7 +163,12 @@ class NodeSync:
             project=lambda raw: Held(_head.decode(raw).metadata.uid, raw),
             indices={"uid": lambda _key, held: [held.uid]},
         )
-        acts = Acts(client, recorder, perform={Prepare: self._prepare, Tell: self._tell})
+        perform: Mapping[type[Any], Any] = {
+            Prepare: self._prepare,
+            Tell: self._tell,
+            Replug: self._replug,
+        }
+        acts = Acts(client, recorder, perform=perform)
         self.loop: Loop[str, Seen] = Loop(
             "virt-handler-vmi", self._seen, decide, acts, stores=[self.vmis], workers=4
         )
@@ -236,12 +245,15 @@ class NodeSync:
         if chosen is None:
             return Seen(self.place.node, time.time(), vmi, no_trace=self._no_trace(vmi or {}))
         pod = chosen.pod
+        guest = chosen.guest
+        if chosen.process is not None and vmi and volumes.concerned(vmi, ()):
+            guest = replace(guest, there=hotplug.there(chosen.process))
         return Seen(
             self.place.node,
             time.time(),
             vmi,
             pod,
-            chosen.guest,
+            guest,
             vmi_gone=chosen.vmi_gone,
             predecessor=Key(pod.namespace, pod.vmi_name) in self._predecessors,
         )
@@ -416,6 +428,7 @@ class NodeSync:
                 prepared=False,
                 told=frozenset(),
                 grace=None,
+                replugging=False,
             )
             await launcher.run()
         finally:
@@ -510,6 +523,47 @@ class NodeSync:
             times = attended.guest.failure.times + 1 if attended.guest.failure else 1
             told = replace(failure, at=time.time(), times=times)
             self._change(attended, preparing=False, failure=told)
+
+    async def _replug(self, action: Replug) -> None:
+        """Begins it, as `_prepare` does."""
+        attended = self._attended.get(action.pod_uid)
+        if attended is None or attended.launcher is None or self._tasks is None:
+            return
+        attended.guest = replace(attended.guest, replugging=True)
+        self._tasks.create_task(self._plug(attended, attended.launcher, action))
+
+    async def _plug(self, attended: Attended, launcher: Launcher, action: Replug) -> None:
+        held = self._held(attended.pod.vmi_uid)
+        raw = held.raw if held else attended.raw
+        process = launcher.peer
+        problem: Failure | None = None
+        try:
+            await hotplug.take_away(action.take, process)
+            for volume, pod_uid in action.bring:
+                await hotplug.bring(volume, pod_uid, process, self.place.owner)
+            self.loop.add(attended.pod.vmi_uid)  # so that it is told what is mounted
+            there = sorted(hotplug.there(process) & set(action.keep))
+            await launcher.request(
+                lambda number: Sync(id=number, vmi=msgspec.Raw(raw), hotplugged=there),
+                REPLUG_WITHIN,
+            )
+        except ConnectionLost:
+            pass  # the next conversation looks anew
+        except RequestFailed as error:
+            problem = Failure(error.reason, error.message)
+        except TimeoutError:
+            problem = Failure("HotplugFailed", f"it took longer than {REPLUG_WITHIN:.0f} s")
+        except (OSError, hotplug.NotThere) as error:
+            problem = Failure("HotplugFailed", f"cannot bring or take a volume: {error}")
+        except Exception as error:  # a bug: the user is to see that it is one
+            log.exception("a bug in a hotplug", extra=_about(attended.pod))
+            problem = Failure("InternalError", f"virt-handler cannot plug volumes: {error!r}")
+        if problem is not None:
+            log.warning("cannot plug", extra={**_about(attended.pod), "error": problem.message})
+            times = attended.guest.unplugged.times + 1 if attended.guest.unplugged else 1
+            problem = replace(problem, at=time.time(), times=times)
+        if attended.launcher is launcher:
+            self._change(attended, replugging=False, unplugged=problem)
 
     async def _tell(self, action: Tell) -> None:
         attended = self._attended.get(action.pod_uid)

@@ -102,7 +102,7 @@ VALIDATING = (
         ("CREATE",),
         group="",
         versions=("v1",),
-        only="request.name.startsWith('virt-launcher-')",
+        only="request.name.startsWith('virt-launcher-') || request.name.startsWith('hp-volume-')",
         side_effects="NoneOnDryRun",
     ),
 )

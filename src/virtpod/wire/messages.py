@@ -39,7 +39,8 @@ class Hello(Message, frozen=True, tag="hello"):
 
 
 class Sync(Message, frozen=True, tag="sync"):
-    """Makes the domain what `vmi` says: starts it if it has never run. Safe to repeat.
+    """Makes the domain what `vmi` says: starts it if it has never run, else plugs in and out the
+    disks that come and go. Safe to repeat.
 
     `vmi`: the object as JSON. `links`: what virt-handler made in the pod's network namespace.
     """
@@ -48,6 +49,9 @@ class Sync(Message, frozen=True, tag="sync"):
     vmi: msgspec.Raw
     links: list[Link] = []
     emulation: bool = False
+    hotplugged: list[str] | None = None
+    """Volumes that come and go: those whose claims are in the container now; None: they stay as
+    they are."""
 
 
 class Route(msgspec.Struct, omit_defaults=True, frozen=True):

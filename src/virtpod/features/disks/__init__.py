@@ -79,10 +79,19 @@ def claim(volume: Volume) -> str:
     return volume.data_volume.name if volume.data_volume else ""
 
 
-def claims(vmi: VMI) -> dict[str, Access]:
-    """The claims that the guest's disks need, each with the strongest use that is made of it."""
+def hotplugged(volume: Volume) -> bool:
+    """Whether the volume comes and goes while the guest runs: the launcher's pod is without it."""
+    given = volume.persistent_volume_claim or volume.data_volume
+    return bool(given and given.hotpluggable)
+
+
+def claims(vmi: VMI, *, hotplug: bool = True) -> dict[str, Access]:
+    """The claims that the guest's disks need, each with the strongest use that is made of it;
+    without `hotplug` those that it cannot start without."""
     used: dict[str, Access] = {}
     for volume in vmi.spec.volumes or ():
+        if hotplugged(volume) and not hotplug:
+            continue
         name = claim(volume)
         if name and used.get(name) != "writes":
             used[name] = access(vmi, volume)
@@ -118,6 +127,8 @@ def claim_pod(vmi: VMI, volumes: Iterable[Volume]) -> PodPart:
     """The claims as volumes of the pod; compute gets each as a folder or as a device."""
     given, mounts, devices = [], [], []
     for volume in volumes:
+        if hotplugged(volume):
+            continue
         reference: Json = {"claimName": claim(volume)}
         if read_only(volume):
             reference["readOnly"] = True
@@ -142,4 +153,5 @@ def claim_boot(vmi: VMI, volumes: Iterable[Volume], facts: Guest) -> Iterable[Bo
             (info.capacity or {}).get("storage") or (info.requests or {}).get("storage") or 0
         )
         least = size * (100 - TOLERANCE) // 100
-        yield MakeRaw(paths.claim_folder(volume.name), paths.DISK_FILE, size, least)
+        place = paths.hotplug if hotplugged(volume) else paths.claim_folder
+        yield MakeRaw(place(volume.name), paths.DISK_FILE, size, least)

@@ -26,7 +26,7 @@ from virtpod.features.contract import (
     Json,
     always,
 )
-from virtpod.features.disks import WORKING, backing, read_only, source, sources
+from virtpod.features.disks import WORKING, backing, hotplugged, read_only, source, sources
 from virtpod.wire.messages import DomainChanged
 
 SERIAL = re.compile(r"[A-Za-z0-9_.+-]*")
@@ -282,6 +282,8 @@ def observe(part: VMI, vmi: VMI, domain: DomainChanged) -> Json:
     known = {status.name: status for status in vmi.status.volume_status or ()}
     volumes: list[Json] = []
     for disk, volume in joined(vmi):
+        if hotplugged(volume) and volume.name not in known:
+            continue  # virt-controller begins its entry
         # What virt-controller noted of a claim stays.
         noted = msgspec.to_builtins(known[volume.name]) if volume.name in known else {}
         volumes.append(noted | {"name": volume.name, "target": devices.get(disk.name, "")})
