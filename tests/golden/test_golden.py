@@ -77,6 +77,11 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
         searches=("default.svc.cluster.local", "svc.cluster.local"),
         direct_io=True,
     )
+    if "files" in given:
+        given["files"] = {
+            volume: {name: text.encode() for name, text in files.items()}
+            for volume, files in given["files"].items()
+        }
     if "links" in given:
         given["links"] = msgspec.convert(given["links"], dict[str, GuestLink])
     if "given" in given:

@@ -104,6 +104,8 @@ class Guest:
     searches: tuple[str, ...] = ()
     secrets: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     """Content of mounted secrets, by volume name."""
+    files: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """The same of what is to be a disk of files; a file's name may have folders."""
     direct_io: bool = False
     """The file system of the ephemeral disks can O_DIRECT."""
     given: Mapping[str, tuple[GivenDevice, ...]] = field(default_factory=dict)

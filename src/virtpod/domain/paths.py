@@ -17,6 +17,7 @@ KERNEL_BOOT = "/var/run/kubevirt-kernel-boot"
 """Where the image with the kernel is mounted."""
 EMPTY_DISKS = "/var/run/libvirt/empty-disks"
 SECRETS = f"{PRIVATE}/secret"
+CONFIGS = f"{PRIVATE}/config"
 CLAIMS = f"{PRIVATE}/vmi-disks"
 """Claims with a file system, each mounted under its volume's name."""
 HOTPLUG = f"{SHARE}/hotplug-disks"
@@ -82,6 +83,16 @@ def hotplug(volume: str) -> str:
 def attachment(volume: str) -> str:
     """The same in the container of the pod that brings it to the node."""
     return f"/volumes/{volume}"
+
+
+def config_folder(volume: str) -> str:
+    """Where the kubelet puts the files of a ConfigMap and its like."""
+    return f"{CONFIGS}/{volume}"
+
+
+def config_iso(volume: str) -> str:
+    """The disk with these files."""
+    return f"{EPHEMERAL}/config-disks/{volume}.iso"
 
 
 def cloud_init_iso(namespace: str, name: str, kind: str) -> str:

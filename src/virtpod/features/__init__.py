@@ -25,6 +25,7 @@ from virtpod.features.devices import (
 )
 from virtpod.features.disks import (
     cloud_init,
+    config_disk,
     container_disk,
     data_volume,
     disk,
@@ -33,7 +34,7 @@ from virtpod.features.disks import (
     hotplug,
     persistent_volume_claim,
 )
-from virtpod.features.guest import agent, probes, start_strategy, stopping
+from virtpod.features.guest import agent, probes, service_account, start_strategy, stopping
 from virtpod.features.machine import (
     accelerator,
     board,
@@ -73,6 +74,8 @@ ALL: tuple[Feature[Any], ...] = (
     disk.FEATURE,
     container_disk.FEATURE,
     cloud_init.FEATURE,
+    config_disk.FEATURE,
+    service_account.FEATURE,
     empty_disk.FEATURE,
     persistent_volume_claim.FEATURE,
     data_volume.FEATURE,

@@ -83,7 +83,8 @@ class Boot:
             },
             nameservers=servers,
             searches=searches,
-            secrets=_secrets(Path(paths.SECRETS)),
+            secrets=_mounted(Path(paths.SECRETS)),
+            files=_mounted(Path(paths.CONFIGS)),
             direct_io=_direct_io(Path(paths.EPHEMERAL)),
             given=given(_resources(vmi), os.environ),
             resolved=self._kernel(vmi),
@@ -151,19 +152,29 @@ def _in_use(vmi: VirtualMachineInstance, path: str) -> str:
     return f"another process has {path} open"
 
 
-def _secrets(folder: Path) -> dict[str, dict[str, bytes]]:
-    """The keys of each mounted secret, by volume."""
+def _mounted(folder: Path) -> dict[str, dict[str, bytes]]:
+    """The files of each volume that the kubelet has mounted in the folder. It keeps them in a
+    folder of their own, `..data`, which it exchanges as a whole."""
     if not folder.is_dir():
         return {}
-    return {
-        volume.name: {
-            key.name: key.read_bytes()[:SECRET_LIMIT]
-            for key in volume.iterdir()
-            if not key.name.startswith("..") and key.is_file()
+    found: dict[str, dict[str, bytes]] = {}
+    for volume in folder.iterdir():
+        content = volume / "..data" if (volume / "..data").is_dir() else volume
+        found[volume.name] = {
+            str(file.relative_to(content)): _read(file)
+            for file in content.rglob("*")
+            if file.is_file()
         }
-        for volume in folder.iterdir()
-        if volume.is_dir()
-    }
+    return found
+
+
+def _read(file: Path) -> bytes:
+    """Raises StartFailed where it is more than Kubernetes lets be: nothing is cut off."""
+    with file.open("rb") as opened:
+        content = opened.read(SECRET_LIMIT + 1)
+    if len(content) > SECRET_LIMIT:
+        raise StartFailed("PreparationFailed", f"{file} is larger than 1 MiB", final=False)
+    return content
 
 
 def _direct_io(folder: Path) -> bool:

@@ -50,12 +50,25 @@ def backing(vmi: VMI, volume: Volume, facts: Guest) -> DiskImage | None:
         return DiskImage(paths.cloud_init_iso(namespace, name, "configdrive"))
     if volume.empty_disk:
         return DiskImage(f"{paths.EMPTY_DISKS}/{volume.name}.qcow2", "qcow2")
+    if configured(volume):
+        return DiskImage(paths.config_iso(volume.name))
     if claim(volume):
         return facts.images.get(volume.name)
     return None
 
 
+CONFIGURED = ("configMap", "secret", "downwardAPI", "serviceAccount", "sysprep")
+"""Sources that are files which the kubelet mounts."""
+
+
+def configured(volume: Volume) -> str:
+    """The volume's source, if it is files that become a disk; else ""."""
+    given = source(volume)
+    return given if given in CONFIGURED else ""
+
+
 WORKING = (
+    *CONFIGURED,
     "containerDisk",
     "cloudInitNoCloud",
     "cloudInitConfigDrive",

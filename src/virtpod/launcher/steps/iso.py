@@ -23,6 +23,7 @@ async def make(step: MakeIso, processes: Processes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=path.parent))
     try:
+        (staged / "content").mkdir()  # it may stay empty
         for name, content in step.files:
             file = staged / "content" / name
             file.parent.mkdir(parents=True, exist_ok=True)
