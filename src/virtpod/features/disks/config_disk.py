@@ -126,8 +126,10 @@ def _named(name: str | None, optional: bool | None) -> Json:
 def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
     """Raises OSError where Windows would find no answers."""
     for _, volume in part:
-        files = facts.files.get(volume.name, {})
-        if volume.sysprep is not None and not any(name.lower() in ANSWERS for name in files):
+        mounted = facts.files.get(volume.name)
+        files = mounted or {}
+        lost = mounted is not None and not any(name.lower() in ANSWERS for name in files)
+        if volume.sysprep is not None and lost:
             raise OSError(
                 f"volume {volume.name} has no {' or '.join(ANSWERS)}: Windows' set-up would ask; "
                 "add one to its ConfigMap or Secret"
