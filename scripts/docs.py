@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from scripts import lifecycle, reference
+from virtpod.apiserver.subresources import later
 from virtpod.controllers.why import OBSTRUCTED, RULES
 from virtpod.features import ALL
 from virtpod.render import unattended
@@ -94,8 +95,8 @@ BEYOND_FIELDS = (
         + ".",
     ),
     (
-        "Subresources",
-        "vnc/screenshot, expand-spec, memorydump, usbredir and vsock answer 404.",
+        "Beside objects",
+        "guestfs and the profilers of the components answer 404.",
     ),
     (
         "Interfaces",
@@ -153,6 +154,17 @@ def gaps() -> str:
         "source or network binding among them is refused, for a guest could not start with it.",
         "",
         *(f"- `{path}`" for path in not_yet()),
+        "",
+        "## Subresources that answer 501",
+        "",
+        *(
+            f"- `{method} {kind}/NAME/{path}`: {text}"
+            for kind, table in (
+                ("virtualmachines", later.VM_LATER),
+                ("virtualmachineinstances", later.VMI_LATER),
+            )
+            for (method, path), text in table.items()
+        ),
         "",
         "## Beside the fields",
         "",

@@ -203,7 +203,7 @@ async def running(
             site=Site(
                 objects=objects,
                 nodes=KubeNodes(lambda node: [Pod(node, "127.0.0.1", True)], identity, port),
-                gates=lambda: around.gates,
+                cluster=lambda: Cluster(gates=around.gates),
             ),
             metrics=Metrics(),
             evictions=objects,

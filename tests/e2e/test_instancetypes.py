@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.e2e.support import Console, Namespace, Object, Refused, conditions, kubectl, vm
@@ -82,6 +84,9 @@ def test_a_guest_has_what_its_instance_type_gave_it_first(namespace: Namespace) 
     )
     assert "instancetype" in conditions(waits)["RestartRequired"]["message"]
     assert waits["status"]["instancetypeRef"]["name"] == "quad"
+    whole = json.loads(namespace.virtctl("expand", "--vm", "demo", "--output", "json"))
+    assert whole["spec"]["template"]["spec"]["domain"]["cpu"]["cores"] == 4
+    assert "instancetype" not in whole["spec"]
     namespace.delete("vm", "demo")
 
 

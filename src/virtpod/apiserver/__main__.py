@@ -111,7 +111,7 @@ async def serve(args: argparse.Namespace) -> None:
                 nodes=KubeNodes(
                     lambda node: _handlers_of(handlers, node), identity, args.console_server_port
                 ),
-                gates=lambda: installation.cluster.gates,
+                cluster=lambda: installation.cluster,
             ),
             metrics=Metrics(REGISTRY),
             evictions=objects,

@@ -156,11 +156,11 @@ def _add_public(router: web.UrlDispatcher, backend: Backend) -> None:
 def _subresource(route: Route, api_version: str, backend: Backend) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         user = _user(request, backend)
-        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        namespace, name = request.match_info["namespace"], request.match_info.get("name", "")
         question = Question(user, route.attributes, api_version, namespace, name)
         verdict = await backend.authorize(question)
         if not verdict.allowed:
-            what = f"{route.attributes.verb} {route.resource}/{route.subresource}"
+            what = f"{route.attributes.verb} {route.full}"
             reason = verdict.reason or f'user "{user.name}" cannot {what} in "{namespace}"'
             raise unauthorized(reason)
         with backend.metrics.stream(route.subresource, namespace, name):

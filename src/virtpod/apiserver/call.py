@@ -15,6 +15,8 @@ from aiohttp import web
 from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.apiserver.status import bad_request, conflict, not_found
+from virtpod.domain.facts import Cluster
+from virtpod.kube.resources import Key, Obj, Resource
 
 VM = "virtualmachine"
 VMI = "virtualmachineinstance"
@@ -40,6 +42,7 @@ class Objects(Protocol):
     async def patch_vmi(
         self, namespace: str, name: str, patch: Mapping[str, Any], *, dry_run: bool
     ) -> None: ...
+    async def read(self, resource: Resource, key: Key) -> Obj | None: ...
     async def taints(self, node: str) -> Collection[str]: ...
     async def migrate(
         self, namespace: str, name: str, selector: Mapping[str, str], *, dry_run: bool
@@ -90,8 +93,8 @@ class Site:
 
     objects: Objects
     nodes: Nodes
-    gates: Callable[[], frozenset[str]]
-    """The feature gates that are on."""
+    cluster: Callable[[], Cluster]
+    """What the KubeVirt object says now."""
 
 
 @dataclass(frozen=True)
@@ -119,16 +122,21 @@ class Call:
 
     async def options(self, kind: type[T]) -> T:
         """The body, which may be absent, JSON or YAML. Raises Refusal (400)."""
+        body = await self.body()
         try:
-            body = await self.request.content.read(BODY_LIMIT + 1)
-            while len(body) <= BODY_LIMIT and (more := await self.request.content.read(BODY_LIMIT)):
-                body += more
-            if len(body) > BODY_LIMIT:
-                raise bad_request(f"the body is larger than {BODY_LIMIT} bytes")
             return msgspec.convert(_loaded(body), type=kind)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             message = f"Can not unmarshal Request body to struct, error: {error}"
             raise bad_request(message) from error
+
+    async def body(self, limit: int = BODY_LIMIT) -> bytes:
+        """As it was sent. Raises Refusal (400) where it is longer than so many bytes."""
+        body = await self.request.content.read(limit + 1)
+        while len(body) <= limit and (more := await self.request.content.read(limit)):
+            body += more
+        if len(body) > limit:
+            raise bad_request(f"the body is larger than {limit} bytes")
+        return body
 
     def done(self, code: int) -> web.Response:
         """Success, nothing to say."""

@@ -49,6 +49,14 @@ async def named(body: bytes, objects: Reads) -> Named:
     return await _found(vm, asked, objects)
 
 
+async def of_new(vm: Obj, objects: Reads) -> Named:
+    """For a VM that nobody has stored."""
+    asked = {
+        which: dict(vm["spec"][which]) for which in instancetype.KINDS if vm["spec"].get(which)
+    }
+    return await _found(vm, asked, objects) if asked else Named()
+
+
 async def of_vm(vm: Obj, objects: Reads) -> instancetype.Chosen:
     """What a VM, as it is stored, takes."""
     found = {

@@ -15,6 +15,7 @@ from typing import Any
 
 from virtpod.api import openapi, options
 from virtpod.api.catalog import name
+from virtpod.api.vm import VirtualMachine
 from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS
 from virtpod.build import info
 
@@ -47,7 +48,7 @@ def groups() -> Json:
 
 def resources(version: str) -> Json:
     """GET /apis/GROUP/VERSION"""
-    names = {f"{route.resource}/{route.subresource}": True for route in ROUTES}
+    names = {route.full: True for route in ROUTES}
     names |= {"version": False, "healthz": False}
     return {
         "kind": "APIResourceList",
@@ -106,6 +107,7 @@ def _title() -> Json:
 
 BODIES: dict[str, type] = {
     "addvolume": options.AddVolumeOptions,
+    "expand-vm-spec": VirtualMachine,
     "evacuate/cancel": options.EvacuateCancelOptions,
     "freeze": options.FreezeUnfreezeTimeout,
     "migrate": options.MigrateOptions,
@@ -119,6 +121,8 @@ BODIES: dict[str, type] = {
 """What may be sent to a subresource; nothing, too."""
 
 ANSWERS: dict[str, type] = {
+    "expand-spec": VirtualMachine,
+    "expand-vm-spec": VirtualMachine,
     "filesystemlist": options.VirtualMachineInstanceFileSystemList,
     "guestosinfo": options.VirtualMachineInstanceGuestAgentInfo,
     "userlist": options.VirtualMachineInstanceGuestOSUserList,
@@ -128,7 +132,7 @@ ANSWERS: dict[str, type] = {
 
 def _said() -> list[type]:
     """All types that these documents speak of."""
-    served = {route.subresource for route in ROUTES}
+    served = {route.subresource or route.resource for route in ROUTES}
     return [cls for table in (BODIES, ANSWERS) for name, cls in table.items() if name in served]
 
 
@@ -183,13 +187,13 @@ def _operations(version: str) -> dict[str, list[_Operation]]:
         path = _PATTERN.sub("}", route.pattern(version))
         parameters = tuple(re.findall(r"\{(\w+)\}", path))
         method = route.method.lower()
-        words = [method, version, route.resource, *re.findall(r"\w+", path.split("{name}/")[1])]
+        words = [method, version, route.resource, *re.findall(r"\w+", path.partition("{name}/")[2])]
         operation = _Operation(
             method,
             "".join(map(str.title, words)),
             parameters,
-            BODIES.get(route.subresource),
-            ANSWERS.get(route.subresource),
+            BODIES.get(route.subresource or route.resource),
+            ANSWERS.get(route.subresource or route.resource),
         )
         found.setdefault(path, []).append(operation)
     return found

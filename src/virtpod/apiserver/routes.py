@@ -17,9 +17,11 @@ from virtpod.apiserver.subresources import (
     addvolume,
     console,
     evacuate_cancel,
+    expand_spec,
     filesystemlist,
     freeze,
     guestosinfo,
+    later,
     migrate,
     pause,
     portforward,
@@ -60,7 +62,8 @@ class Attributes:
 
 @dataclass(frozen=True)
 class Route:
-    """`path` follows the object's name; it is a pattern only where a parameter is in it."""
+    """`path` follows the object's name; it is a pattern only where a parameter is in it. Empty:
+    there is no object, the resource itself is asked for."""
 
     method: str
     resource: str
@@ -74,10 +77,13 @@ class Route:
 
     def pattern(self, version: str) -> str:
         """aiohttp's route."""
-        return (
-            f"/apis/{GROUP}/{version}/namespaces/{{namespace:{NAMESPACE}}}"
-            f"/{self.resource}/{{name:{NAME}}}/{self.path}"
-        )
+        base = f"/apis/{GROUP}/{version}/namespaces/{{namespace:{NAMESPACE}}}/{self.resource}"
+        return f"{base}/{{name:{NAME}}}/{self.path}" if self.path else base
+
+    @property
+    def full(self) -> str:
+        """As discovery and users' rights have it: `virtualmachines/start`."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
 _PORT = "portforward/{port:[0-9]{1,5}}"
@@ -109,4 +115,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", VMIS, "filesystemlist", "filesystemlist", filesystemlist.vmi),
     Route("GET", VMIS, _PORT, "portforward", portforward.vmi),
     Route("GET", VMIS, _PORT_OF_PROTOCOL, "portforward", portforward.vmi),
+    Route("GET", VMS, "expand-spec", "expand-spec", expand_spec.vm),
+    Route("PUT", "expand-vm-spec", "", "", expand_spec.given),
+    *(
+        Route(method, VMS, path, path, later.vm(text))
+        for (method, path), text in later.VM_LATER.items()
+    ),
+    *(
+        Route(method, VMIS, path, path, later.vmi(text))
+        for (method, path), text in later.VMI_LATER.items()
+    ),
 )

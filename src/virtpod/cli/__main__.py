@@ -16,6 +16,7 @@ COMMANDS = {
     "addvolume": "Give a virtual machine a volume, also while it runs.",
     "adm": "Collect a support bundle.",
     "console": "Connect to the serial console of a virtual machine instance.",
+    "expand": "Show a virtual machine with its instance type and preference written out.",
     "explain": "Show what a manifest becomes: admitted spec, pod, steps, domain XML. Offline.",
     "fslist": "Show the file systems that are mounted in a guest, as its agent tells.",
     "guestosinfo": "Show what the agent of a guest tells of its operating system.",

@@ -9,7 +9,7 @@ https://kubevirt.io/user-guide/user_workloads/instancetypes/#versioning
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -148,6 +148,15 @@ def expanded(chosen: Chosen, instance: Obj, cluster: Cluster) -> Obj:
     annotations = {**(whole["metadata"].get("annotations") or {}), **chosen.annotations}
     metadata = {**instance["metadata"], "annotations": annotations}
     return {**instance, "metadata": metadata, "spec": whole["spec"]}
+
+
+def owned(vm: Mapping[str, Any], chosen: Chosen, cluster: Cluster) -> Obj:
+    """The fields of the VM's spec that make what it takes its own; None: gone. Raises ValueError:
+    `expand.expand`."""
+    template = vm["spec"]["template"]
+    given = {"metadata": template.get("metadata") or {}, "spec": template.get("spec") or {}}
+    made = expanded(replace(chosen, annotations={}), given, cluster)
+    return {"template": made, **dict.fromkeys(KINDS)}
 
 
 def revision(vm: Mapping[str, Any], kind: Resource, obj: Mapping[str, Any]) -> Obj:

@@ -133,10 +133,7 @@ def decide(seen: Seen) -> Plan:
 def _inline(seen: Seen) -> Plan:
     """The cluster's policy is that VMs do not go on referring to what they were made from."""
     vm = seen.vm
-    template = vm["spec"]["template"]
-    given = {"metadata": template.get("metadata") or {}, "spec": template.get("spec") or {}}
-    made = instancetype.expanded(replace(seen.chosen, annotations={}), given, seen.cluster)
-    spec = {"template": made, **dict.fromkeys(instancetype.KINDS)}
+    spec = instancetype.owned(vm, seen.chosen, seen.cluster)
     body = {"metadata": {"resourceVersion": vm["metadata"]["resourceVersion"]}, "spec": spec}
     return Plan("what the VM takes becomes its own", [Patch(VMS, key_of(vm), body)])
 

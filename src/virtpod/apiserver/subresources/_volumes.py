@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 async def options(call: Call, kind: type[T]) -> T:
     """Raises Refusal: no gate, or no body."""
-    gates = call.site.gates()
+    gates = call.site.cluster().gates
     if volumes.DECLARATIVE not in gates and volumes.REQUESTS not in gates:
         raise bad_request(
             f"Enable {volumes.DECLARATIVE} or {volumes.REQUESTS} feature gate to use this API."
@@ -39,7 +39,7 @@ async def change_vmi(
     for _ in range(TRIES):
         vmi = await call.vmi()
         owned = any(owner.kind == "VirtualMachine" for owner in vmi.metadata.owner_references or ())
-        if owned and not volumes.by_request(call.site.gates()):
+        if owned and not volumes.by_request(call.site.cluster().gates):
             raise bad_request(
                 f"VMI {call.namespace}/{call.name} is owned by a VM: change the VM's volumes"
             )

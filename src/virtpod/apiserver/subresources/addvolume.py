@@ -28,7 +28,7 @@ class _Sent(Wire):
 async def vm(call: Call) -> web.Response:
     """Adds the volume to the VM, and so to its instance."""
     wanted = await _wanted(call)
-    gates = call.site.gates()
+    gates = call.site.cluster().gates
     return await carry_out(
         call,
         lambda vm, vmi: volumes.add_to_vm(vm, vmi, wanted, gates),

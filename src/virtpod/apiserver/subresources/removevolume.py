@@ -24,7 +24,7 @@ class _Sent(Wire):
 async def vm(call: Call) -> web.Response:
     """Takes the volume from the VM, and so from its instance."""
     wanted = await _wanted(call)
-    gates = call.site.gates()
+    gates = call.site.cluster().gates
     return await carry_out(
         call,
         lambda vm, vmi: volumes.remove_from_vm(vm, vmi, wanted, gates),

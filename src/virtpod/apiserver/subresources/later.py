@@ -1,0 +1,55 @@
+"""Subresources whose feature is not there yet: known by name, and answered with 501 and why."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from virtpod.apiserver.call import Call
+from virtpod.apiserver.status import Refusal
+
+NOT_IMPLEMENTED = 501
+MEMORY_DUMP = "memory dumps cannot be taken by this version"
+BACKUP = "backups cannot be taken by this version"
+ATTESTATION = "guests with encrypted memory cannot be attested by this version"
+GRAPH = "the objects around a machine are not told by this version; see virtctl why"
+
+VM_LATER = {
+    ("PUT", "memorydump"): MEMORY_DUMP,
+    ("PUT", "removememorydump"): MEMORY_DUMP,
+    ("GET", "objectgraph"): GRAPH,
+}
+VMI_LATER = {
+    ("GET", "objectgraph"): GRAPH,
+    ("GET", "usbredir"): "USB devices of clients cannot be redirected by this version",
+    ("GET", "vsock"): "VSOCK cannot be reached by this version",
+    ("GET", "vnc/screenshot"): "screenshots are not taken by this version; use virtctl vnc",
+    ("PUT", "backup"): BACKUP,
+    ("PUT", "redefine-checkpoint"): BACKUP,
+    ("GET", "sev/fetchcertchain"): ATTESTATION,
+    ("GET", "sev/querylaunchmeasurement"): ATTESTATION,
+    ("PUT", "sev/setupsession"): ATTESTATION,
+    ("PUT", "sev/injectlaunchsecret"): ATTESTATION,
+}
+"""By method and path: what there is instead, or is not."""
+
+
+def vm(text: str) -> Callable[[Call], Awaitable[web.Response]]:
+    """Answers so of a VM that is there."""
+
+    async def handle(call: Call) -> web.Response:
+        await call.vm()
+        raise Refusal(NOT_IMPLEMENTED, text)
+
+    return handle
+
+
+def vmi(text: str) -> Callable[[Call], Awaitable[web.Response]]:
+    """Answers so of a VMI that is there."""
+
+    async def handle(call: Call) -> web.Response:
+        await call.vmi()
+        raise Refusal(NOT_IMPLEMENTED, text)
+
+    return handle
