@@ -130,8 +130,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Metrics",
-        "each component exports its queues and requests; kubevirt_vmi_* of guests and the alert "
-        "rules are not there.",
+        "each component exports its queues and requests, virt-controller what machines there are "
+        "and how they are; what libvirt and the guests count, and the alert rules, are not there.",
     ),
     (
         "Nodes without /dev/vhost-net",

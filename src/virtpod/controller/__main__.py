@@ -10,10 +10,11 @@ import signal
 import sys
 from pathlib import Path
 
-from prometheus_client import Gauge
+from prometheus_client import REGISTRY, Gauge
 
 from virtpod.controller.caches import Caches
 from virtpod.controller.loops import Loops
+from virtpod.controller.machines import Machines
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube import log as logs
@@ -79,6 +80,7 @@ async def _serve(args: argparse.Namespace, stop: asyncio.Event) -> None:
         loops = Loops(caches, writer, recorder, installation)
         synced = asyncio.Event()
         _measure(lease, synced)
+        REGISTRY.register(Machines(caches.vms, caches.vmis, caches.pods, lambda: lease.leading))
         server = Server(
             args.address,
             args.port,
