@@ -29,8 +29,12 @@ def kernel(disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def machine(**domain: Any) -> dict[str, Any]:
-    """The demo VMI with more in its domain, as admission makes it."""
+    """The demo VMI with more in its domain and a disk of large blocks, as admission makes it."""
     raw = yaml.safe_load(VMI)
+    raw["spec"]["volumes"].append({"name": "scratch", "emptyDisk": {"capacity": "8Mi"}})
+    blocks = {"custom": {"logical": 4096, "physical": 4096}}
+    scratch = {"name": "scratch", "disk": {"bus": "virtio"}, "blockSize": blocks}
+    raw["spec"]["domain"]["devices"]["disks"].append(scratch)
     devices = raw["spec"]["domain"]["devices"] | domain.pop("devices", {})
     raw["spec"]["domain"] |= {**domain, "devices": devices}
     return admitted(raw)
@@ -92,6 +96,7 @@ async def test_queues_and_threads_are_as_many_as_asked_for(
         await serial.log_in()
         assert await serial.answer("grep -c ^processor /proc/cpuinfo") == "2\n"
         assert (await serial.answer("ls /sys/block/vda/mq")).split() == ["0", "1"]
+        assert await serial.answer("cat /sys/block/vdc/queue/logical_block_size") == "4096\n"
         queues = (await serial.answer("ls /sys/class/net/eth0/queues")).split()
         assert queues == ["rx-0", "rx-1", "tx-0", "tx-1"]
         assert await serial.answer("cat /sys/class/tpm/tpm0/tpm_version_major") == "2\n"

@@ -5,9 +5,13 @@ Format: https://libvirt.org/formatdomain.html
 
 from __future__ import annotations
 
+import re
 from xml.etree.ElementTree import Element, indent, tostring
 
-__all__ = ["E", "Element", "text"]
+__all__ = ["PCI_ADDRESS", "E", "Element", "pci_address", "text"]
+
+PCI_ADDRESS = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]")
+"""domain:bus:slot.function"""
 
 
 def E(tag: str, *content: Element | str | None, **attributes: object) -> Element:
@@ -34,6 +38,14 @@ def _attribute(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def pci_address(given: str) -> Element:
+    """domain:bus:slot.function on the guest's bus."""
+    domain, bus, rest = given.split(":")
+    slot, function = rest.split(".")
+    parts = {"domain": domain, "bus": bus, "slot": slot, "function": function}
+    return E("address", type="pci", **{name: f"0x{value}" for name, value in parts.items()})
 
 
 def text(element: Element) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from virtpod.api.disks import CDRomTarget, Disk, DiskTarget
+from virtpod.api.disks import CDRomTarget, CustomBlockSize, Disk, DiskTarget
 from virtpod.api.traits import virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import Volume
 from virtpod.domain.facts import Cluster, DiskImage, Guest
-from virtpod.domain.xml import E, Element
+from virtpod.domain.xml import PCI_ADDRESS, E, Element, pci_address
 from virtpod.features.contract import (
     DUPLICATE,
     NOT_FOUND,
@@ -29,6 +29,8 @@ from virtpod.features.contract import (
 from virtpod.features.disks import WORKING, backing, hotplugged, read_only, source, sources
 from virtpod.wire.messages import DomainChanged
 
+SMALLEST_BLOCK, LARGEST_BLOCK = 512, 2 * 1024 * 1024
+"""Bytes of a block, as QEMU takes them."""
 SERIAL = re.compile(r"[A-Za-z0-9_.+-]*")
 BUSES = ("virtio", "sata", "scsi", "usb")
 PREFIX = {"virtio": "vd", "sata": "sd", "scsi": "sd", "usb": "sd"}
@@ -196,6 +198,8 @@ def _validate_disk(where: str, disk: Disk) -> Iterable[Cause]:
         yield Cause(f"{where}.cdrom.bus", "Bus type virtio is invalid for CD-ROM device")
     if disk.disk and disk.disk.readonly and used == "sata":
         yield Cause(f"{where}.disk.readonly", f"{where} sata hard-disks do not support read-only.")
+    yield from _validate_place(where, disk, used)
+    yield from _validate_blocks(f"{where}.blockSize", disk, used)
     if disk.cache and disk.cache not in CACHES:
         yield Cause(
             f"{where}.cache",
@@ -223,6 +227,50 @@ def _validate_disk(where: str, disk: Disk) -> Iterable[Cause]:
         )
     if len(disk.serial or "") > 256:
         yield Cause(f"{where}.serial", f"{where} serial must be no longer than 256 characters")
+
+
+def _validate_place(where: str, disk: Disk, used: str) -> Iterable[Cause]:
+    address = disk.disk and disk.disk.pci_address
+    if not address:
+        return
+    if used != "virtio":
+        yield Cause(
+            f"{where}.disk.pciAddress",
+            f"disk {where} - setting a PCI address is only possible with bus type virtio.",
+        )
+    if not PCI_ADDRESS.fullmatch(address):
+        yield Cause(
+            f"{where}.disk.pciAddress",
+            f"disk {where} has malformed PCI address ({address}); it is like 0000:81:01.0",
+        )
+
+
+def _validate_blocks(where: str, disk: Disk, used: str) -> Iterable[Cause]:
+    given = disk.block_size
+    custom = given.custom if given else None
+    if given is None or custom is None:
+        return
+    logical, physical = _blocks(custom)
+    match = given.match_volume
+    if match is not None and match.enabled is not False:
+        yield Cause(where, f"{where} can have custom or matchVolume, not both")
+    for name, size in (("logical", logical), ("physical", physical)):
+        if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or size & (size - 1):
+            yield Cause(
+                f"{where}.custom.{name}",
+                f"{where}.custom.{name} of {size} must be a power of two from {SMALLEST_BLOCK} to "
+                f"{LARGEST_BLOCK}",
+            )
+    if logical > physical:
+        yield Cause(
+            f"{where}.custom.logical",
+            f"{where}.custom.logical must not be greater than {where}.custom.physical",
+        )
+    if used == "sata" and logical != SMALLEST_BLOCK:
+        yield Cause(
+            f"{where}.custom.logical",
+            f"{where}.custom.logical must be {SMALLEST_BLOCK} on a sata bus",
+        )
 
 
 def warn(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[str]:
@@ -266,10 +314,31 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
             E("serial", disk.serial) if disk.serial else None,
             E("boot", order=disk.boot_order) if disk.boot_order else None,
             E("alias", name=f"ua-{disk.name}"),
+            _block_sizes(disk),
+            pci_address(disk.disk.pci_address) if disk.disk and disk.disk.pci_address else None,
             type="block" if image.block else "file",
             device=kind,
             model=virtio_model(vmi) if used == "virtio" else None,
         )
+
+
+def _block_sizes(disk: Disk) -> Element | None:
+    custom = disk.block_size.custom if disk.block_size else None
+    if custom is None:
+        return None
+    logical, physical = _blocks(custom)
+    return E(
+        "blockio",
+        logical_block_size=logical,
+        physical_block_size=physical,
+        discard_granularity=custom.discard_granularity,
+    )
+
+
+def _blocks(custom: CustomBlockSize) -> tuple[int, int]:
+    """Bytes of a logical and of a physical block."""
+    logical = SMALLEST_BLOCK if custom.logical is None else custom.logical
+    return logical, logical if custom.physical is None else custom.physical
 
 
 def _cache(image: DiskImage, facts: Guest) -> str:
@@ -294,7 +363,9 @@ FEATURE = Feature(
     name="disk",
     owns=(
         "domain.devices.disks.name",
+        "domain.devices.disks.blockSize.custom",
         "domain.devices.disks.disk.bus",
+        "domain.devices.disks.disk.pciAddress",
         "domain.devices.disks.disk.readonly",
         "domain.devices.disks.cdrom",
         "domain.devices.disks.bootOrder",

@@ -10,7 +10,7 @@ from virtpod.api.network import Interface, Network
 from virtpod.api.traits import vcpus, virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import GuestLink
-from virtpod.domain.xml import E, Element
+from virtpod.domain.xml import E, Element, pci_address
 from virtpod.wire.messages import DomainChanged
 
 BINDINGS = (
@@ -67,14 +67,6 @@ def ethernet(vmi: VMI, nic: Interface, link: GuestLink) -> Element:
         pci_address(nic.pci_address) if nic.pci_address else None,
         type="ethernet",
     )
-
-
-def pci_address(given: str) -> Element:
-    """domain:bus:slot.function on the guest's bus."""
-    domain, bus, rest = given.split(":")
-    slot, function = rest.split(".")
-    parts = {"domain": domain, "bus": bus, "slot": slot, "function": function}
-    return E("address", type="pci", **{name: f"0x{value}" for name, value in parts.items()})
 
 
 def seen_as(nic: Interface, vmi: VMI, domain: DomainChanged, pod_link: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from virtpod.api.network import (
 )
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster
+from virtpod.domain.xml import PCI_ADDRESS
 from virtpod.features.contract import (
     DUPLICATE,
     NOT_FOUND,
@@ -33,7 +34,6 @@ DISCONTINUED = ("slirp", "macvtap", "passt")
 RESERVED_MAC = "02:00:00:00:00:00"
 _NAME = re.compile(r"[A-Za-z0-9-_]{1,63}")
 _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
-_PCI = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]")
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 STATES = (None, "", "up", "down", "absent")
 MOST_ACPI_INDEX = 16383
@@ -161,7 +161,7 @@ def _validate_interface(where: str, interface: Interface) -> Iterable[Cause]:
                 "The requested MAC address is reserved for the in-pod bridge. "
                 "Please choose another one.",
             )
-    if interface.pci_address and not _PCI.fullmatch(interface.pci_address):
+    if interface.pci_address and not PCI_ADDRESS.fullmatch(interface.pci_address):
         yield Cause(
             f"{where}.pciAddress",
             f"interface {where}.name has malformed PCI address ({interface.pci_address}); "
