@@ -116,6 +116,17 @@ def test_strategies(strategy: str, missing: str, succeeded: str, failed: str) ->
         assert did == expected, phase
 
 
+def test_what_shall_not_start_again_waits_for_no_further_try() -> None:
+    """Its start crashed, and then its instance was deleted: that ended it well."""
+    crashed = {"consecutiveFailCount": 1, "lastFailedVMIUID": "vmi-0"}
+    status = {"runStrategy": "RerunOnFailure", "startFailure": crashed}
+    plan = vm.decide(vm.Seen(machine("RerunOnFailure", **status), None, NOW))
+    assert not creates(plan)
+    assert plan.status is not None
+    assert plan.status.body["status"]["printableStatus"] == "Stopped"
+    assert plan.status.body["status"]["startFailure"] is None
+
+
 @pytest.mark.parametrize(
     ("phase", "conditions", "word"),
     [

@@ -26,7 +26,9 @@ async def test_a_guest_boots_to_its_login_and_is_powered_off_with_the_pod(
         serial = await Serial.of(box)
         await serial.until("from-cloud-init login:")
         await serial.log_in()
-        assert "10.0.2.2/24" in await serial.answer("ip -4 addr show dev eth0")
+        # The guest may be asking for its address anew.
+        address = "until ip -4 addr show dev eth0 | grep inet; do sleep 1; done"
+        assert "10.0.2.2/24" in await serial.answer(address)
 
         box.terminate()
         end = await handler.domain("Shutoff", "Crashed")

@@ -192,7 +192,8 @@ def _rerun_on_failure(state: State) -> Decision:
         seen_before = (state.seen.vm.get("status") or {}).get("runStrategy")
         if state.start_asked or seen_before != "RerunOnFailure":
             return _start_when_due(state, "the VM shall run until it ends well")
-        return _wait(state, "its guest ended well")
+        # A start that failed before was the last one, and nothing waits for another.
+        return _wait(replace(state, failure=None), "its guest ended well")
     if state.going:
         return _wait(state, "its instance is going")
     if state.over and phase(state.vmi) == "Failed":

@@ -149,6 +149,8 @@ class Libvirt:
         self._autopsy = Autopsy(f"{CONFIG}/qemu/log/{name}.log")
         self._trouble: dict[str, str] = {}
         """Disks that had an I/O error since the guest last went on, and which."""
+        self._destroying = False
+        """The guest is ended by force: whatever tells its end first, it did not power off."""
         self._held = False
         """The user wants the guest paused, whatever else has paused it."""
         self._trying = False
@@ -288,6 +290,8 @@ class Libvirt:
         self._domain = None
         if self._panicked:
             reason = "Panicked"
+        elif self._destroying:
+            reason = "Destroyed"
         if self._agent is not None:
             self._agent.end()
         if reason not in ("Crashed", "Panicked", "Failed"):
@@ -460,7 +464,12 @@ class Libvirt:
 
     async def destroy(self) -> None:
         """Ends the guest now."""
-        await self._on_domain(lambda: self._domain.destroy())
+        self._destroying = True
+        try:
+            await self._on_domain(lambda: self._domain.destroy())
+        except Refused:
+            self._destroying = False
+            raise
 
     async def suspend(self) -> None:
         """Stops the guest's processors; one that an I/O error has stopped stays so."""
