@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import audit, table
+from bench import api, audit, table
 from bench.memory import Process
 from bench.scenarios import (
     NAMESPACE,
@@ -59,6 +59,7 @@ class Report:
     components: dict[str, dict[str, float]] = field(default_factory=dict)
     rest: dict[str, dict[str, float]] = field(default_factory=dict)
     cpu: dict[str, dict[str, float]] = field(default_factory=dict)
+    crds: dict[str, float] = field(default_factory=dict)  # KiB
     load: dict[str, float] = field(default_factory=dict)  # of the host, when each part began
     failures: list[str] = field(default_factory=list)
 
@@ -66,8 +67,11 @@ class Report:
 class Run:
     """The scenarios that were asked for, one after the other."""
 
-    def __init__(self, bench: Bench, options: argparse.Namespace, guest: Obj) -> None:
+    def __init__(
+        self, bench: Bench, options: argparse.Namespace, guest: Obj, kubeconfig: str
+    ) -> None:
         self.bench = bench
+        self.kubeconfig = kubeconfig
         self.options = options
         self.guest = guest
         self.report = Report()
@@ -83,6 +87,7 @@ class Run:
             "plain": self._plain,
             "ten-guestless": lambda: self._many("guestless", guestless(), count),
             "ten-guests": lambda: self._many("guest", self.guest, count),
+            "api": self._api,
             "rest": self._rest,
         }
 
@@ -100,6 +105,15 @@ class Run:
             except* (Failed, ApiError, TimeoutError) as errors:
                 found = "; ".join(str(error) for error in errors.exceptions)
                 self.report.failures.append(f"{name}: {found}")
+
+    async def _api(self) -> None:
+        measured = self.report.measured
+        measured["admission.p99"] = await asyncio.to_thread(api.review, self.guest)
+        for at_once in api.AT_ONCE:
+            p50, p99 = await api.creations(self.bench.client, self.guest, at_once)
+            measured |= {f"create{at_once}.p50": p50, f"create{at_once}.p99": p99}
+        measured |= await api.streams(self.bench, self.kubeconfig)
+        self.report.crds = api.crd_sizes()
 
     async def _rest(self) -> None:
         self.resting = await self.bench.rest()
@@ -269,6 +283,10 @@ def text(report: Report) -> str:
         rows2 = [(f"CPU seconds per VMI, a batch of {kind}", "")]
         rows2 += [(name, f"{seconds:.3f}") for name, seconds in cpu.items()]
         parts.append(table.columns(rows2))
+    if report.crds:
+        kinds = [("CRDs: KiB of JSON", "")]
+        kinds += [(kind, f"{size:.0f}") for kind, size in report.crds.items()]
+        parts.append(table.columns(kinds))
     busy = ", ".join(f"{load:.1f} before {name}" for name, load in report.load.items())
     parts.append(f"Load of this host's {os.cpu_count()} processors: {busy}")
     parts += [f"FAILED {failure}" for failure in report.failures]
@@ -287,7 +305,9 @@ async def run(options: argparse.Namespace) -> Report:
             watching = asyncio.create_task(seen.run())
             try:
                 await seen.ready()
-                measuring = Run(Bench(client, seen, chosen.local), options, guest)
+                measuring = Run(
+                    Bench(client, seen, chosen.local), options, guest, chosen.kubeconfig
+                )
                 await measuring.all()
             finally:
                 watching.cancel()
@@ -320,7 +340,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=REPORT, help="where to write all figures")
     parser.add_argument("--quick", action="store_true", help="without the batch of guests")
     parser.add_argument("--count", type=int, default=10, help="VMIs in a batch")
-    names = ("guestless", "guest", "plain", "ten-guestless", "ten-guests", "rest")
+    names = ("guestless", "guest", "plain", "ten-guestless", "ten-guests", "api", "rest")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,19 @@ def of_pods(uids: Iterable[str], memory: bool = True) -> dict[str, list[Process]
                 process = _process(folder, booted, memory)
                 if process.name != PAUSE:
                     found[uid].append(process)
+    return found
+
+
+def named(names: Collection[str]) -> list[Process]:
+    """The processes of this host that are called so, without their memory."""
+    found = []
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    for folder in PROC.iterdir():
+        if folder.name.isdecimal():
+            with suppress(*GONE):
+                process = _process(folder, booted, memory=False)
+                if process.name in names:
+                    found.append(process)
     return found
 
 
