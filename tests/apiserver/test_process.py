@@ -8,13 +8,21 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import pytest
 
-from tests.apiserver.site import Pki
+from tests.apiserver.site import Handler, Pki, vmi
 from tests.kube.fake import FakeCluster
-from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS
+from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, PODS, VMIS, Obj
+
+STREAMS = 1000
+MEMORY_PER_STREAM = 400 * 1024
+"""Bytes: two TLS connections, and what they have in hand."""
 
 
 def _free_port() -> int:
@@ -39,8 +47,36 @@ def _kubeconfig(folder: Path, server: str) -> Path:
     return path
 
 
-async def test_the_process_serves_and_ends(tmp_path: Path) -> None:
-    pki = Pki(tmp_path)
+def virt_handler(node: str) -> Obj:
+    """The pod of a virt-handler on this machine."""
+    return {
+        "metadata": {
+            "namespace": "kubevirt",
+            "name": "virt-handler-1",
+            "labels": {"kubevirt.io": "virt-handler"},
+        },
+        "spec": {"nodeName": node},
+        "status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+@dataclass
+class Process:
+    url: str
+    fake: FakeCluster
+    process: asyncio.subprocess.Process
+
+    @property
+    def memory(self) -> int:
+        """Bytes that are resident."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGESIZE")
+
+
+@asynccontextmanager
+async def virt_api(pki: Pki, *arguments: str) -> AsyncIterator[Process]:
+    """A virt-api of a cluster that knows its front proxy."""
+    folder = pki.folder
     port = _free_port()
     async with FakeCluster() as fake:
         fake.put(
@@ -66,9 +102,10 @@ async def test_the_process_serves_and_ends(tmp_path: Path) -> None:
             "virtpod.apiserver",
             f"--port={port}",
             "--address=127.0.0.1",
-            f"--certs={tmp_path}",
+            f"--certs={folder}",
             f"--ca={pki.ca_file}",
-            f"--kubeconfig={_kubeconfig(tmp_path, fake.config().server)}",
+            f"--kubeconfig={_kubeconfig(folder, fake.config().server)}",
+            *arguments,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             stderr=asyncio.subprocess.PIPE,
         )
@@ -77,19 +114,61 @@ async def test_the_process_serves_and_ends(tmp_path: Path) -> None:
             async with asyncio.timeout(30):
                 while b"virt-api listens" not in (line := await process.stderr.readline()):
                     assert line, "virt-api ended"
-            url = f"https://127.0.0.1:{port}"
-            for caller in (pki.caller(None), pki.caller()):
-                connector = aiohttp.TCPConnector(ssl=caller)
-                async with aiohttp.ClientSession(connector=connector) as session:
-                    healthz = f"{url}/apis/subresources.kubevirt.io/v1/healthz"
-                    async with session.get(healthz) as reply:
-                        assert reply.status == 200
-                    async with session.get(f"{url}/metrics") as reply:
-                        assert b"kubevirt_virt_api_up 1.0" in await reply.read()
-            process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(15):
-                assert await process.wait() == 0
+            yield Process(f"https://127.0.0.1:{port}", fake, process)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+async def test_the_process_serves_and_ends(tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    async with virt_api(pki) as api:
+        for caller in (pki.caller(None), pki.caller()):
+            connector = aiohttp.TCPConnector(ssl=caller)
+            async with aiohttp.ClientSession(connector=connector) as session:
+                healthz = f"{api.url}/apis/subresources.kubevirt.io/v1/healthz"
+                async with session.get(healthz) as reply:
+                    assert reply.status == 200
+                async with session.get(f"{api.url}/metrics") as reply:
+                    assert b"kubevirt_virt_api_up 1.0" in await reply.read()
+        api.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(15):
+            assert await api.process.wait() == 0
+
+
+@pytest.mark.timeout(300)
+async def test_a_thousand_streams_at_once(tmp_path: Path) -> None:
+    """Each carries bytes while all others are open, and none of them costs much."""
+    pki, handler = Pki(tmp_path), Handler()
+    connector = aiohttp.TCPConnector(ssl=pki.caller(), limit=0)
+    async with (
+        handler.running(pki) as port,
+        virt_api(pki, f"--console-server-port={port}") as api,
+        aiohttp.ClientSession(connector=connector, headers={"X-Remote-User": "a"}) as session,
+    ):
+        api.fake.put(PODS, virt_handler("node-1"))
+        api.fake.put(VMIS, vmi())
+        url = f"{api.url}/apis/subresources.kubevirt.io/v1/namespaces/default"
+        console = f"{url}/virtualmachineinstances/demo/console"
+
+        async def opened(number: int) -> aiohttp.ClientWebSocketResponse:
+            async with few:
+                stream = await session.ws_connect(console)
+            await stream.send_bytes(b"%d" % number)
+            assert await stream.receive_bytes(timeout=60) == b"echo:%d" % number
+            return stream
+
+        few = asyncio.Semaphore(20)
+        first = await opened(0)
+        before = api.memory
+        streams = [first, *await asyncio.gather(*map(opened, range(1, STREAMS)))]
+        each = (api.memory - before) / STREAMS
+        for number, stream in enumerate(streams):
+            await stream.send_bytes(b"again")
+            assert await stream.receive_bytes(timeout=60) == b"echo:again", number
+        assert each < MEMORY_PER_STREAM, f"{each / 1024:.0f} KiB per stream"
+        await asyncio.gather(*(stream.close() for stream in streams))
+        for _ in streams:
+            async with asyncio.timeout(30):
+                assert await handler.ended.get() == 1000

@@ -1,18 +1,30 @@
-"""Whether a user may: a SubjectAccessReview per request, answered by the cluster's own rules.
+"""Whether a user may: a SubjectAccessReview, answered by the cluster's own rules.
+
+A yes is good for a while, as it is for Kubernetes' own aggregated servers: who watches a screen by
+taking pictures is not asked about each time. A no is asked again, for it may have become a yes.
 
 https://kubernetes.io/docs/reference/access-authn-authz/authorization/
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
+from cachetools import TTLCache
 
 from virtpod.apiserver.frontproxy import User
 from virtpod.apiserver.routes import GROUP, Attributes
 from virtpod.kube.client import Client
 from virtpod.kube.resources import SUBJECT_ACCESS_REVIEWS
+
+REMEMBERED = 10.0
+"""Seconds for which a yes is good."""
+ANSWERS = 4096
+"""Of them as many are remembered."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +49,22 @@ class Verdict:
 Authorize = Callable[[Question], Awaitable[Verdict]]
 
 
-def authorizer(client: Client) -> Authorize:
+def authorizer(client: Client, clock: Callable[[], float] = time.monotonic) -> Authorize:
     """Asks the API server. An error is the caller's to report: it is never a yes."""
+    granted: TTLCache[bytes, Verdict] = TTLCache(ANSWERS, REMEMBERED, timer=clock)
 
     async def ask(question: Question) -> Verdict:
-        answer = await client.create(SUBJECT_ACCESS_REVIEWS, review(question))
+        asked = review(question)
+        key = msgspec.json.encode(asked)
+        if (known := granted.get(key)) is not None:
+            return known
+        answer = await client.create(SUBJECT_ACCESS_REVIEWS, asked)
         status = answer.get("status") or {}
         allowed = status.get("allowed") is True and status.get("denied") is not True
-        return Verdict(allowed, status.get("reason") or "")
+        verdict = Verdict(allowed, status.get("reason") or "")
+        if allowed:
+            granted[key] = verdict
+        return verdict
 
     return ask
 
