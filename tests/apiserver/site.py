@@ -36,12 +36,13 @@ HANDLER_NAME = "virt-handler.kubevirt.svc"
 
 
 class Pki:
-    """The cluster's CA, the front proxy's CA, and files as the kubelet would mount them."""
+    """The CAs of cluster, front proxy and users, and files as the kubelet would mount them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cluster = trustme.CA()
         self.front = trustme.CA()
+        self.users = trustme.CA()
         self.ca_file = folder / "ca-bundle"
         self.ca_file.write_bytes(self.cluster.cert_pem.bytes())
         self.serve("virt-api.kubevirt.svc", "localhost", "127.0.0.1")
@@ -110,6 +111,10 @@ class Handler:
         self.gets.append(self._seen(request))
         return self.refuse or web.json_response({"items": []})
 
+    async def picture(self, request: web.Request) -> web.Response:
+        self.streams.append((self._seen(request), dict(request.query)))
+        return web.Response(body=b"a picture", content_type="image/png")
+
     async def stream(self, request: web.Request) -> web.StreamResponse:
         self.streams.append((self._seen(request), dict(request.query)))
         if self.refuse is not None:
@@ -133,6 +138,7 @@ class Handler:
         app = web.Application()
         app.router.add_put("/{path:.*}", self.put)
         app.router.add_get("/{path:.*}/{what:guestosinfo|userlist|filesystemlist}", self.get)
+        app.router.add_get("/{path:.*}/screenshot", self.picture)
         app.router.add_get("/{path:.*}", self.stream)
         runner = web.AppRunner(app, shutdown_timeout=1)
         await runner.setup()

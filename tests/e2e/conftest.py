@@ -16,9 +16,9 @@ from localcluster import layout
 from tests.e2e.support import ENVIRONMENT, ROOT, SYSTEM, Namespace, Refused, available, kubectl
 
 COMPONENTS = ("virt-api", "virt-controller", "virt-handler", "virt-operator")
-ORDER = ("test_nodes_life", "test_side_car", "test_operator", "test_registry")
-"""What kills a node or changes the whole installation comes last; what takes its images from a
-registry that is gone afterwards, at the very end."""
+ORDER = ("test_nodes_life", "test_side_car", "test_operator", "test_registry", "test_rights")
+"""What kills a node or changes the whole installation comes last; then what takes its images from
+a registry that is gone afterwards, and last what looks back at all of them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -90,6 +90,24 @@ def test_a_guest_has_what_its_instance_type_gave_it_first(namespace: Namespace) 
     namespace.delete("vm", "demo")
 
 
+def test_kinds_of_the_whole_cluster(namespace: Namespace) -> None:
+    size = sized(namespace.name, 2) | {"kind": "VirtualMachineClusterInstancetype"}
+    cores = CORES | {
+        "kind": "VirtualMachineClusterPreference",
+        "metadata": {"name": namespace.name},
+    }
+    both = {"name": namespace.name}
+    namespace.apply(size, cores)
+    try:
+        namespace.apply(machine("wide", instancetype=both, preference=both))
+        domain = namespace.running("wide")["spec"]["domain"]
+        assert (domain["cpu"]["sockets"], domain["cpu"]["cores"]) == (1, 2)
+        namespace.delete("vm", "wide")
+    finally:
+        namespace.delete("vmclusterinstancetype", namespace.name)
+        namespace.delete("vmcp", namespace.name)
+
+
 def test_what_does_not_fit_is_refused_with_its_field(namespace: Namespace) -> None:
     namespace.apply(sized("one", 1), sized("pair", 2), CORES)
     with pytest.raises(Refused, match=r"spec\.instancetype.*not found"):

@@ -19,7 +19,8 @@ RBAC = "rbac.authorization.k8s.io"
 KUBEVIRT = "kubevirt.io"
 SUBRESOURCES = "subresources.kubevirt.io"
 
-READ = ("get", "list", "watch")
+WATCH = ("list", "watch")
+READ = ("get", *WATCH)
 ALL = ("get", "delete", "create", "update", "patch", "list", "watch", "deletecollection")
 EDIT = tuple(verb for verb in ALL if verb != "deletecollection")
 
@@ -55,7 +56,7 @@ def _lease(name: str) -> tuple[Rule, ...]:
     group = "coordination.k8s.io"
     return (
         Rule(group, ("leases",), ("create",)),
-        Rule(group, ("leases",), ("get", "update", "patch"), (name,)),
+        Rule(group, ("leases",), ("get", "update"), (name,)),
     )
 
 
@@ -68,7 +69,7 @@ CHOICES = (
 )
 
 EVENTS = Rule("", ("events",), ("create", "patch"))
-CONFIGURATION = Rule(KUBEVIRT, ("kubevirts",), READ)
+CONFIGURATION = Rule(KUBEVIRT, ("kubevirts",), WATCH)
 
 API = Account(
     "kubevirt-apiserver",
@@ -88,7 +89,7 @@ API = Account(
         Rule("", ("pods",), ("get",)),
         EVENTS,
     ),
-    (CONFIGURATION, Rule("", ("pods",), READ)),
+    (CONFIGURATION, Rule("", ("pods",), WATCH)),
 )
 CONTROLLER = Account(
     "kubevirt-controller",
@@ -100,7 +101,7 @@ CONTROLLER = Account(
             ("patch",),
         ),
         Rule(KUBEVIRT, ("virtualmachineinstances",), (*READ, "create", "patch", "delete")),
-        Rule(KUBEVIRT, ("virtualmachineinstancereplicasets",), READ),
+        Rule(KUBEVIRT, ("virtualmachineinstancereplicasets",), WATCH),
         # To name a blocking owner one must be allowed to touch that owner's finalizers.
         Rule(
             KUBEVIRT,
@@ -116,7 +117,7 @@ CONTROLLER = Account(
         Rule("", ("nodes",), (*READ, "patch")),
         # `create`: what TPM and EFI remember.
         Rule("", ("persistentvolumeclaims",), (*READ, "create")),
-        Rule("storage.k8s.io", ("volumeattachments",), READ),
+        Rule("storage.k8s.io", ("volumeattachments",), WATCH),
         Rule("apps", ("controllerrevisions",), ("get", "list", "create", "delete")),
         Rule(INSTANCETYPES, CHOICES, ("get",)),
         # Why a VMI that stands still does so.
@@ -131,7 +132,7 @@ HANDLER = Account(
         Rule("", ("nodes",), ("get", "patch")),
         # Devices that cannot be offered as configured.
         Rule("", ("nodes/status",), ("patch",)),
-        Rule("", ("pods",), ("list", "watch")),
+        Rule("", ("pods",), WATCH),
         Rule(KUBEVIRT, ("virtualmachineinstances",), (*READ, "patch")),
         EVENTS,
     ),
@@ -204,7 +205,10 @@ VM_ACTIONS = (
 
 
 def _of(kind: str, *subresources: str) -> tuple[str, ...]:
-    return tuple(f"{kind}/{name}" for name in subresources)
+    """Each, and where there is a path in its name also the path's beginning, which is all that the
+    API server itself looks at; virt-api then asks for the whole name."""
+    names = [part for name in subresources for part in (name.partition("/")[0], name)]
+    return tuple(f"{kind}/{name}" for name in dict.fromkeys(names))
 
 
 def _work(verbs: tuple[str, ...], *, screenshots: bool) -> tuple[Rule, ...]:
