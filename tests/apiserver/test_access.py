@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.apiserver.site import Running, put_vm, put_vmi
+from tests.kube.fake import FakeCluster
 from virtpod.apiserver import authorization, frontproxy
 from virtpod.apiserver.authorization import Verdict
-from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS, VMIS, VMS, Attributes, Route
+from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS, Attributes, Route
 from virtpod.apiserver.status import Refusal
-from virtpod.apiserver.subresources import later
+from virtpod.kube.errors import ApiError
+from virtpod.kube.resources import SUBJECT_ACCESS_REVIEWS
 from virtpod.render import rbac
 
 UNKNOWN = "request is not authenticated"
@@ -50,7 +53,7 @@ def _regex(route: Route) -> str:
 
 
 def test_the_rights_are_those_that_kubevirt_s_roles_grant() -> None:
-    assert {(route.attributes.verb, route.full) for route in ROUTES if not is_later(route)} == {
+    assert {(route.attributes.verb, route.full) for route in ROUTES if not route.is_later} == {
         ("update", "virtualmachines/start"),
         ("update", "virtualmachines/stop"),
         ("update", "virtualmachines/restart"),
@@ -74,15 +77,11 @@ def test_the_rights_are_those_that_kubevirt_s_roles_grant() -> None:
         ("get", "virtualmachineinstances/guestosinfo"),
         ("get", "virtualmachineinstances/userlist"),
         ("get", "virtualmachineinstances/filesystemlist"),
+        ("get", "virtualmachineinstances/usbredir"),
+        ("get", "virtualmachineinstances/vnc/screenshot"),
         ("get", "virtualmachines/expand-spec"),
         ("update", "expand-vm-spec"),
     }
-
-
-def is_later(route: Route) -> bool:
-    """Whether it is only known by name."""
-    table = {VMS: later.VM_LATER, VMIS: later.VMI_LATER}.get(route.resource, {})
-    return (route.method, route.path) in table
 
 
 def test_an_administrator_has_a_right_to_each_that_is_for_users() -> None:
@@ -339,3 +338,46 @@ def test_a_review_names_everything_that_the_cluster_s_rules_look_at() -> None:
             "name": "demo",
         },
     }
+
+
+async def test_a_yes_is_good_for_a_while_and_for_nothing_else() -> None:
+    user = frontproxy.User("alice", "7", ("g",), {})
+    look = Attributes("get", "virtualmachineinstances", "console")
+    question = authorization.Question(user, look, "v1", "default", "demo")
+    now = 0.0
+    async with FakeCluster() as fake, fake.client("virt-api") as client:
+        authorize = authorization.authorizer(client, lambda: now)
+        for _ in range(3):
+            assert (await authorize(question)).allowed
+        assert len(fake.requests) == 1
+        fake.allow = lambda review: False
+        others = (
+            replace(question, name="other"),
+            replace(question, namespace="other"),
+            replace(question, version="v1alpha3"),
+            replace(question, attributes=replace(look, verb="update")),
+            replace(question, attributes=replace(look, subresource="vnc")),
+            replace(question, user=frontproxy.User("alice", "8", ("g",), {})),
+            replace(question, user=frontproxy.User("alice", "7", ("g", "h"), {})),
+            replace(question, user=frontproxy.User("alice", "7", ("g",), {"scopes": ("none",)})),
+        )
+        for other in others:
+            assert not (await authorize(other)).allowed
+        assert (await authorize(question)).allowed
+        now = authorization.REMEMBERED + 1
+        assert not (await authorize(question)).allowed
+
+
+async def test_a_no_is_asked_again_and_an_error_is_no_answer() -> None:
+    look = Attributes("get", "virtualmachineinstances", "console")
+    question = authorization.Question(
+        frontproxy.User("alice", "7", (), {}), look, "v1", "default", "demo"
+    )
+    async with FakeCluster(allow=lambda review: False) as fake, fake.client("virt-api") as client:
+        authorize = authorization.authorizer(client)
+        assert not (await authorize(question)).allowed
+        fake.fail("create", SUBJECT_ACCESS_REVIEWS, 403)
+        with pytest.raises(ApiError):
+            await authorize(question)
+        fake.allow = lambda review: True
+        assert (await authorize(question)).allowed

@@ -127,7 +127,25 @@ ANSWERS: dict[str, type] = {
     "guestosinfo": options.VirtualMachineInstanceGuestAgentInfo,
     "userlist": options.VirtualMachineInstanceGuestOSUserList,
 }
-"""What a subresource answers, if not with an empty body or a stream."""
+"""What a subresource answers, if not with an empty body, a picture or a stream."""
+
+PICTURES = frozenset({"vnc/screenshot"})
+STREAMS = frozenset({"console", "vnc", "usbredir", "portforward"})
+ACCEPTED = frozenset({"start", "stop", "restart", "migrate", "addvolume", "removevolume"})
+"""What is done after the answer."""
+QUERIES = {"vnc": ("preserveSession", "shared"), "vnc/screenshot": ("moveCursor",)}
+"""What may be set to true in the request's query."""
+
+STATUS: Json = {
+    "type": "object",
+    "required": ["kind", "status", "message", "reason", "code"],
+    "properties": {
+        **{each: {"type": "string"} for each in ("kind", "status", "message", "reason")},
+        "code": {"type": "integer"},
+    },
+}
+"""Of Kubernetes' Status, what is always there."""
+WRONG = "A Status that says what is wrong."
 
 
 def _said() -> list[type]:
@@ -141,21 +159,47 @@ class _Operation:
     method: str
     id: str
     parameters: tuple[str, ...]
-    body: type | None
-    answer: type | None
+    name: str
+    later: bool
+
+    @property
+    def body(self) -> type | None:
+        return BODIES.get(self.name)
+
+    @property
+    def answer(self) -> type | None:
+        return ANSWERS.get(self.name)
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        return QUERIES.get(self.name, ())
+
+    @property
+    def success(self) -> dict[str, str]:
+        """The code, and what it means; none where all that is said is that it is not there."""
+        if self.later:
+            return {}
+        if self.name in STREAMS:
+            return {"101": "Switching Protocols"}
+        return {"202": "Accepted"} if self.name in ACCEPTED else {"200": "OK"}
 
     def v2(self) -> Json:
         parameters: list[Json] = [
             {"name": each, "in": "path", "required": True, "type": "string"}
             for each in self.parameters
         ]
+        parameters += [{"name": each, "in": "query", "type": "boolean"} for each in self.queries]
         if self.body:
             parameters.append({"name": "body", "in": "body", "schema": _to(self.body, openapi.V2)})
         answer = {"schema": _to(self.answer, openapi.V2)} if self.answer else {}
+        wrong = {"default": {"description": WRONG, "schema": STATUS}}
         return {
             "operationId": self.id,
             "parameters": parameters,
-            "responses": {"200": {"description": "OK", **answer}},
+            "responses": {
+                code: {"description": text, **answer} for code, text in self.success.items()
+            }
+            | wrong,
         }
 
     def v3(self) -> Json:
@@ -164,12 +208,20 @@ class _Operation:
             "parameters": [
                 {"name": each, "in": "path", "required": True, "schema": {"type": "string"}}
                 for each in self.parameters
+            ]
+            + [
+                {"name": each, "in": "query", "schema": {"type": "boolean"}}
+                for each in self.queries
             ],
         }
         if self.body:
             whole["requestBody"] = {"content": _json(self.body)}
-        answer = {"content": _json(self.answer)} if self.answer else {}
-        return {**whole, "responses": {"200": {"description": "OK", **answer}}}
+        answer: Json = {"content": _json(self.answer)} if self.answer else {}
+        if self.name in PICTURES:
+            answer = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+        wrong = {"description": WRONG, "content": {"application/json": {"schema": STATUS}}}
+        responses = {code: {"description": text, **answer} for code, text in self.success.items()}
+        return {**whole, "responses": {**responses, "4XX": wrong, "5XX": wrong}}
 
 
 def _json(cls: type) -> Json:
@@ -192,8 +244,8 @@ def _operations(version: str) -> dict[str, list[_Operation]]:
             method,
             "".join(map(str.title, words)),
             parameters,
-            BODIES.get(route.subresource or route.resource),
-            ANSWERS.get(route.subresource or route.resource),
+            route.subresource or route.resource,
+            route.is_later,
         )
         found.setdefault(path, []).append(operation)
     return found

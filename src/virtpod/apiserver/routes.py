@@ -33,6 +33,7 @@ from virtpod.apiserver.subresources import (
     stop,
     unfreeze,
     unpause,
+    usbredir,
     userlist,
     vnc,
 )
@@ -72,6 +73,12 @@ class Route:
     handle: Handle
 
     @property
+    def is_later(self) -> bool:
+        """Whether it is only known by name."""
+        tables = {VMS: later.VM_LATER, VMIS: later.VMI_LATER}
+        return (self.method, self.path) in tables.get(self.resource, {})
+
+    @property
     def attributes(self) -> Attributes:
         return Attributes(_VERBS[self.method], self.resource, self.subresource)
 
@@ -104,6 +111,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", VMS, _PORT_OF_PROTOCOL, "portforward", portforward.vm),
     Route("GET", VMIS, "console", "console", console.vmi),
     Route("GET", VMIS, "vnc", "vnc", vnc.vmi),
+    Route("GET", VMIS, "vnc/screenshot", "vnc/screenshot", vnc.screenshot),
+    Route("GET", VMIS, "usbredir", "usbredir", usbredir.vmi),
     Route("PUT", VMIS, "pause", "pause", pause.vmi),
     Route("PUT", VMIS, "unpause", "unpause", unpause.vmi),
     Route("PUT", VMIS, "reset", "reset", reset.vmi),

@@ -22,9 +22,7 @@ VM_LATER = {
 }
 VMI_LATER = {
     ("GET", "objectgraph"): GRAPH,
-    ("GET", "usbredir"): "USB devices of clients cannot be redirected by this version",
     ("GET", "vsock"): "VSOCK cannot be reached by this version",
-    ("GET", "vnc/screenshot"): "screenshots are not taken by this version; use virtctl vnc",
     ("PUT", "backup"): BACKUP,
     ("PUT", "redefine-checkpoint"): BACKUP,
     ("GET", "sev/fetchcertchain"): ATTESTATION,
