@@ -90,13 +90,35 @@ async def test_the_end_of_the_client_closes_the_node_s_stream(api: Running) -> N
         assert await api.handler.ended.get() == 1000
 
 
-async def test_vnc_hands_on_that_a_session_is_to_be_preserved(api: Running) -> None:
+@pytest.mark.parametrize("wish", ["preserveSession", "shared"])
+async def test_vnc_hands_on_what_is_wished(api: Running, wish: str) -> None:
     put_vmi(api)
     url = api.path("virtualmachineinstances", "demo", "vnc")
-    async with api.session() as session, session.ws_connect(f"{url}?preserveSession=true") as vnc:
+    async with api.session() as session, session.ws_connect(f"{url}?{wish}=true&x=y") as vnc:
         await vnc.send_bytes(b"RFB")
         assert await vnc.receive_bytes(timeout=10) == b"echo:RFB"
-    assert api.handler.streams[0][1] == {"preserveSession": "true"}
+    assert api.handler.streams[0][1] == {wish: "true"}
+
+
+async def test_a_screenshot_is_the_node_s_picture(api: Running) -> None:
+    put_vmi(api)
+    url = api.path("virtualmachineinstances", "demo", "vnc/screenshot")
+    async with api.session() as session, session.get(f"{url}?moveCursor=true") as reply:
+        assert (reply.status, reply.content_type) == (200, "image/png")
+        assert await reply.read() == b"a picture"
+    assert api.handler.streams[0][1] == {"moveCursor": "true"}
+
+
+async def test_a_usb_device_wants_a_slot(api: Running) -> None:
+    stored = put_vmi(api)
+    code, message = await _refusal(api, "virtualmachineinstances", "demo", "usbredir")
+    assert (code, "clientPassthrough is missing" in message) == (409, True)
+    stored["spec"]["domain"]["devices"] = {"clientPassthrough": {}}
+    api.fake.put(VMIS, stored)
+    url = api.path("virtualmachineinstances", "demo", "usbredir")
+    async with api.session() as session, session.ws_connect(url) as device:
+        await device.send_bytes(b"usb")
+        assert await device.receive_bytes(timeout=10) == b"echo:usb"
 
 
 async def _refusal(api: Running, kind: str, name: str, subresource: str) -> tuple[int, str]:
@@ -132,6 +154,10 @@ async def test_an_instance_without_the_device_says_so(api: Running) -> None:
         "No serial consoles are present.",
     )
     assert await _refusal(api, kind, "demo", "vnc") == (400, "No graphics devices are present.")
+    assert await _refusal(api, kind, "demo", "vnc/screenshot") == (
+        400,
+        "No graphics devices are present.",
+    )
 
 
 async def test_a_failed_instance_has_no_console(api: Running) -> None:

@@ -61,6 +61,10 @@ class Server:
         self.closed.put_nowait(socket.close_code)
         return socket
 
+    async def picture(self, request: web.Request) -> web.Response:
+        self.asked.append((request.method, request.path_qs, None))
+        return self._refusal() or web.Response(body=b"a picture", content_type="image/png")
+
     def _vmi(self, name: str, version: str) -> dict[str, Any]:
         return {
             "metadata": {"name": name, "resourceVersion": version},
@@ -98,8 +102,10 @@ class Server:
         return out.decode(), err.decode()
 
 
-async def spawn(server: Server, *words: str, **options: Any) -> asyncio.subprocess.Process:
-    """virtctl as a process, with pipes."""
+async def spawn(
+    server: Server, *words: str, path: str = "", **options: Any
+) -> asyncio.subprocess.Process:
+    """virtctl as a process, with pipes; `path`: where it finds programs."""
     pipes = {
         "stdin": asyncio.subprocess.PIPE,
         "stdout": asyncio.subprocess.PIPE,
@@ -112,6 +118,7 @@ async def spawn(server: Server, *words: str, **options: Any) -> asyncio.subproce
         *words,
         env={
             **os.environ,
+            "PATH": path or os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(sys.path),
             "KUBECONFIG": str(server.kubeconfig),
         },
@@ -124,6 +131,7 @@ async def running(folder: Path) -> AsyncIterator[Server]:
     server = Server(folder / "kubeconfig")
     app = web.Application()
     app.router.add_put(BASE + "/{sub:.*}", server.put)
+    app.router.add_get(BASE + "/vnc/screenshot", server.picture)
     app.router.add_get(BASE + "/{sub:.*}", server.stream)
     app.router.add_get("/apis/subresources.kubevirt.io/v1/version", server.version)
     app.router.add_get("/apis/kubevirt.io/v1/namespaces/{namespace}/{kind}/{name}", server.get)

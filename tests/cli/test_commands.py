@@ -246,6 +246,61 @@ async def test_vnc_without_a_viewer_says_what_to_do(server: Server, tmp_path: Pa
     assert b"--proxy-only" in err
 
 
+async def test_vnc_may_be_shared_and_takes_pictures(server: Server, tmp_path: Path) -> None:
+    process = await spawn(server, "vnc", "screenshot", "demo", "--move-cursor", "-f", "-")
+    out, _ = await process.communicate()
+    assert (process.returncode, out) == (0, b"a picture")
+    assert server.asked[0][1].endswith("/demo/vnc/screenshot?moveCursor=true")
+    file = tmp_path / "demo.png"
+    process = await spawn(server, "vnc", "screenshot", "demo", "--file", str(file))
+    assert await process.wait() == 0
+    assert file.read_bytes() == b"a picture"
+    process = await spawn(server, "vnc", "demo", "--proxy-only", "--shared")
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        port = int((await process.stdout.readline()).removeprefix(b'{"port":').rstrip(b"}\n"))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        assert await process.wait() == 0
+    assert server.asked[-1][1].endswith("/demo/vnc?shared=true")
+
+
+async def test_a_usb_device_is_carried_to_the_guest(server: Server, tmp_path: Path) -> None:
+    program = tmp_path / "usbredirect"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import socket, sys\n"
+        "assert sys.argv[1:4] == ['--device', '0951:1666', '--to'], sys.argv\n"
+        "host, port = sys.argv[4].split(':')\n"
+        "guest = socket.create_connection((host, int(port)))\n"
+        "guest.sendall(b'hello')\n"
+        "assert guest.recv(7) == b'<hello>'\n"
+    )
+    program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    process = await spawn(server, "usbredir", "0951:1666", "demo", path=path)
+    _, err = await process.communicate()
+    assert process.returncode == 0, err
+    assert server.received == b"hello"
+    assert server.asked[0][1].endswith("/virtualmachineinstances/demo/usbredir")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("stick", "demo"), b"stick is no device"),
+        (("demo",), b"give a device and a VMI"),
+        (("1-2", "demo"), b"--no-launch opens a port"),
+    ],
+)
+async def test_no_usb_device(server: Server, words: tuple[str, ...], said: bytes) -> None:
+    process = await spawn(server, "usbredir", *words, path="/nowhere")
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert said in err
+    assert server.asked == []
+
+
 def test_ssh_goes_through_a_tunnel() -> None:
     args = argparse.Namespace(
         target="root@vmi/demo",

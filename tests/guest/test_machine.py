@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import yaml
 from images import catalogue
 from images.guest import build
 from tests.guest.conftest import MACHINE, VMI, admitted
-from tests.guest.pod import QEMU, Container, Serial, connected
+from tests.guest.pod import QEMU, UID, Container, Serial, connected
 from virtpod.domain import paths
-from virtpod.wire.messages import Done
+from virtpod.wire.messages import Done, Failed, Kill, Measure, Measured, Pictured, Screenshot
 
 ARGUMENTS = "console=ttyS0 quiet net.ifnames=0 nokaslr seen=by-the-guest"
 STATE = f"{paths.PRIVATE}/libvirt/qemu"
@@ -105,3 +106,57 @@ async def test_queues_and_threads_are_as_many_as_asked_for(
         # A module that is not to remember leaves nothing.
         assert not list(box.inside(f"{STATE}/swtpm").glob("*/tpm2/*"))
         await handler.release()
+
+
+async def test_what_is_seen_of_a_guest_from_outside(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    vmi = machine(devices={"clientPassthrough": {}})
+    box.launch()
+    async with connected(box, cache) as handler:
+        assert isinstance(await handler.sync(vmi), Done)
+        serial = await Serial.of(box)
+        await serial.until("\n")  # it has begun to boot
+        for wake in (False, True):
+            seen = await handler.ask(lambda n, wake=wake: Screenshot(id=n, wake=wake))
+            assert isinstance(seen, Pictured), seen
+            assert seen.png.startswith(b"\x89PNG\r\n\x1a\n")
+            assert seen.png.endswith(b"IEND\xaeB`\x82")
+        counted = await handler.ask(lambda n: Measure(id=n))
+        assert isinstance(counted, Measured), counted
+        assert counted.drives == {"vda": "root", "vdb": "cloudinit", "vdc": "scratch"}
+        assert list(counted.interfaces.values()) == ["default"]
+        for number in ("cpu.time", "balloon.rss", "vcpu.0.time", "block.0.rd.bytes"):
+            assert isinstance(counted.counted[number], int), number
+            assert counted.counted[number] > 0, number
+        assert counted.counted["net.0.name"] in counted.interfaces
+        viewers = [await screen(box, "virt-vnc") for _ in range(2)]
+        for slot in range(4):
+            reader, writer = await screen(box, f"virt-usbredir-{slot}")
+            greeting = await asyncio.wait_for(reader.readexactly(76), 10)
+            assert b"qemu usb-redir guest" in greeting
+            writer.close()
+        for reader, writer in viewers:
+            # Each has the display: neither pushes the other out.
+            assert await asyncio.wait_for(reader.readexactly(12), 10) == b"RFB 003.008\n"
+            writer.write(b"RFB 003.008\n")
+            assert await asyncio.wait_for(reader.readexactly(2), 10) == b"\x01\x01"
+            writer.write(b"\x01")
+            assert await asyncio.wait_for(reader.readexactly(4), 10) == bytes(4)
+            writer.write(b"\x00")  # alone, if the server cared
+        for reader, _ in viewers:
+            size = await asyncio.wait_for(reader.readexactly(24), 10)
+            assert int.from_bytes(size[:2], "big") > 0
+        for reader, writer in viewers:
+            writer.write(b"\x03\x00" + bytes(4) + b"\x00\x10\x00\x10")
+            assert await asyncio.wait_for(reader.read(1), 10)
+            writer.close()
+        await handler.ask(lambda n: Kill(id=n))
+        await handler.domain("Shutoff", "Crashed")
+        refused = await handler.ask(lambda n: Screenshot(id=n))
+        assert isinstance(refused, Failed)
+        await handler.release()
+
+
+async def screen(box: Container, socket: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_unix_connection(box.inside(f"{paths.PRIVATE}/{UID}/{socket}"))

@@ -25,6 +25,8 @@ from virtpod.wire.messages import (
     Done,
     Failed,
     Hello,
+    Measure,
+    Measured,
     Message,
     Release,
     Sync,
@@ -128,6 +130,13 @@ class Fake:
 
     async def reboot(self) -> None:
         self.asked.append("reboot")
+
+    async def picture(self, *, wake: bool) -> bytes:
+        self.asked.append("picture")
+        return b"a picture"
+
+    async def measure(self, request: Measure) -> Measured:
+        return Measured(id=request.id, counted={"state.state": 1})
 
     async def ask_agent(self, request: AgentRequest) -> Answer:
         raise Refused("the guest agent is not connected")

@@ -27,7 +27,9 @@ from virtpod.wire.messages import (
     GuestFileSystem,
     GuestOS,
     GuestUser,
+    Pictured,
     Request,
+    Screenshot,
     Thaw,
 )
 
@@ -46,10 +48,12 @@ class Guest:
     warned: list[tuple[str, str]] = field(default_factory=list)
     ends: list[socket.socket] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    screens: list[str] = field(default_factory=list)
 
     def screen(self, file: str) -> socket.socket:
         if file == "virt-vnc" and self.error:
             raise self.error
+        self.screens.append(file)
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
@@ -184,6 +188,52 @@ async def test_a_polite_client_gets_a_free_screen(place: Place) -> None:
             pass
         async with place.stream("vnc?preserveSession=true"):
             pass
+
+
+async def test_those_who_share_a_display_see_it_together(place: Place) -> None:
+    async with (
+        asyncio.timeout(WITHIN),
+        place.stream("vnc?shared=true") as first,
+        place.stream("vnc?shared=true&preserveSession=true") as second,
+    ):
+        for number, client in enumerate((first, second)):
+            reader, _ = await end_of(place.guest, number)
+            await client.send_bytes(b"RFB")
+            assert await reader.read(3) == b"RFB"
+        ends = asyncio.gather(first.receive(), second.receive())
+        async with place.stream("vnc") as alone:
+            assert {end.type for end in await ends} == {aiohttp.WSMsgType.CLOSE}
+            end = asyncio.ensure_future(alone.receive())
+            async with place.stream("vnc?shared=true"):
+                assert (await end).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_each_usb_device_has_a_slot_of_its_own(place: Place) -> None:
+    async with asyncio.timeout(WITHIN), contextlib.AsyncExitStack() as attached:
+        for number in range(4):
+            client = await attached.enter_async_context(place.stream("usbredir"))
+            reader, _ = await end_of(place.guest, number)
+            await client.send_bytes(b"x")
+            assert await reader.read(1) == b"x"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with place.stream("usbredir"):
+                pass
+        assert refused.value.status == 503
+        await client.close()
+        assert await reader.read() == b""
+        async with place.stream("usbredir"):
+            pass
+    assert place.guest.screens == [f"virt-usbredir-{slot}" for slot in (0, 1, 2, 3, 3)]
+
+
+@pytest.mark.parametrize(("query", "wake"), [("", False), ("?moveCursor=true", True)])
+async def test_a_screenshot(place: Place, query: str, wake: bool) -> None:
+    place.guest.told = Pictured(id=1, png=b"a picture")
+    url = f"{place.url}{VMI}/vnc/screenshot{query}"
+    async with place.session.get(url, ssl=place.tls(CLIENT)) as response:
+        assert response.content_type == "image/png"
+        assert await response.read() == b"a picture"
+    assert place.guest.pressed == [Screenshot(id=1, wake=wake)]
 
 
 async def test_console_and_vnc_do_not_disturb_each_other(place: Place) -> None:

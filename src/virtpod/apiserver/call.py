@@ -24,6 +24,8 @@ VMI = "virtualmachineinstance"
 BODY_LIMIT = 64 * 1024
 """Bytes of options that a subresource takes."""
 
+NO_QUERY: Mapping[str, str] = {}
+
 T = TypeVar("T")
 
 
@@ -78,8 +80,10 @@ class Nodes(Protocol):
         """Has the VMI's node do something, within so many seconds where that is much. Raises
         Refusal with the node's own words."""
 
-    async def get(self, vmi: VirtualMachineInstance, subresource: str) -> bytes:
-        """Asks the VMI's node for JSON. Raises Refusal with the node's own words."""
+    async def get(
+        self, vmi: VirtualMachineInstance, subresource: str, query: Mapping[str, str] = NO_QUERY
+    ) -> bytes:
+        """Asks the VMI's node for JSON, or a picture. Raises Refusal with the node's own words."""
 
     async def stream(
         self, vmi: VirtualMachineInstance, subresource: str, query: Mapping[str, str]

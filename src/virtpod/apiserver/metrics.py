@@ -19,6 +19,7 @@ from prometheus_client import (
 _STREAMS = {
     "console": ("kubevirt_console_active_connections", "Open serial consoles."),
     "vnc": ("kubevirt_vnc_active_connections", "Open VNC connections."),
+    "usbredir": ("kubevirt_usbredir_active_connections", "Redirected USB devices."),
     "portforward": ("kubevirt_portforward_active_tunnels", "Open tunnels into guests."),
 }
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.apiserver.call import VMI, Stream
+from virtpod.apiserver.call import NO_QUERY, VMI, Stream
 from virtpod.apiserver.status import Refusal, bad_request, conflict
 from virtpod.apiserver.tls import pair
 from virtpod.kube.client import Client
@@ -104,8 +104,10 @@ class KubeNodes:
     ) -> None:
         await self._request(vmi, "PUT", subresource, body, within or TIMEOUT)
 
-    async def get(self, vmi: VirtualMachineInstance, subresource: str) -> bytes:
-        return await self._request(vmi, "GET", subresource, None, TIMEOUT)
+    async def get(
+        self, vmi: VirtualMachineInstance, subresource: str, query: Mapping[str, str] = NO_QUERY
+    ) -> bytes:
+        return await self._request(vmi, "GET", subresource + _encoded(query), None, TIMEOUT)
 
     async def _request(
         self,

@@ -31,6 +31,7 @@ COMMANDS = {
     "start": "Start a virtual machine.",
     "stop": "Stop a virtual machine.",
     "unpause": "Unpause a virtual machine or a virtual machine instance.",
+    "usbredir": "Give a USB device of this machine to a guest.",
     "userlist": "Show who is logged in to a guest, as its agent tells.",
     "version": "Print the version of client and server.",
     "vnc": "Open a VNC connection to a virtual machine instance.",

@@ -58,9 +58,15 @@ class Session:
         )
 
     async def get(self, resource: str, name: str, subresource: str) -> Any:
+        """What a subresource answers, as JSON. Raises ApiError."""
+        import msgspec
+
+        return msgspec.json.decode(await self.fetch(resource, name, subresource))
+
+    async def fetch(self, resource: str, name: str, subresource: str) -> bytes:
         """What a subresource answers. Raises ApiError."""
         reply = await self.client.request("GET", self.path(resource, name, subresource))
-        return reply.json()
+        return reply.body
 
     @asynccontextmanager
     async def stream(

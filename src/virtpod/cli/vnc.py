@@ -1,25 +1,22 @@
 """virtctl vnc VMI: a viewer for the guest's display, or a local port for one.
-
-The websocket is opened first, so that what is wrong is told before a viewer starts; then one
-local connection is carried over it.
+virtctl vnc screenshot VMI: what is on it, as PNG.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shutil
 import sys
+from pathlib import Path
 
 from virtpod.cli.session import VMIS, Failure, Refused, Session
 from virtpod.cli.session import run as run_session
-
-ACCEPT = 60.0
-"""Seconds that a viewer has to connect."""
+from virtpod.cli.tunnel import serve_one
 
 EXAMPLES = """examples:
   virtctl vnc demo
-  virtctl vnc demo --proxy-only --port 5901"""
+  virtctl vnc demo --proxy-only --port 5901
+  virtctl vnc screenshot demo --file demo.png"""
 
 _VIEWERS = {
     "remote-viewer": ("remote-viewer", "vnc://{host}:{port}"),
@@ -32,7 +29,7 @@ _VIEWERS = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="VMI")
+    parser.add_argument("target", nargs="+", metavar="[screenshot] VMI")
     parser.add_argument(
         "--proxy-only", action="store_true", help="print the port and start no viewer"
     )
@@ -43,19 +40,49 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preserve-session", action="store_true", help="do not end somebody else's connection"
     )
+    parser.add_argument(
+        "--shared", action="store_true", help="look together with others who say --shared"
+    )
+    parser.add_argument("-f", "--file", default="", help="for the screenshot; - is standard output")
+    parser.add_argument(
+        "--move-cursor", action="store_true", help="before the screenshot, to wake the screen"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    async def act(session: Session) -> int:
-        viewer = None if args.proxy_only else _viewer(args)
-        query = {"preserveSession": "true"} if args.preserve_session else None
-        try:
-            async with session.stream(session.path(VMIS, args.name, "vnc"), query) as socket:
-                return await _serve(args, socket, viewer)
-        except Refused as refused:
-            raise Failure(f"Can't access VMI {args.name}: {refused}") from refused
+    match args.target:
+        case ["screenshot", name]:
+            return run_session(args, lambda session: _screenshot(session, name, args))
+        case [name]:
+            return run_session(args, lambda session: _view(session, name, args))
+    print(f"error: one VMI, not {len(args.target)} words", file=sys.stderr)
+    return 1
 
-    return run_session(args, act)
+
+async def _screenshot(session: Session, name: str, args: argparse.Namespace) -> int:
+    query = "?moveCursor=true" if args.move_cursor else ""
+    picture = await session.fetch(VMIS, name, f"vnc/screenshot{query}")
+    if args.file in ("", "-"):
+        sys.stdout.buffer.write(picture)
+        return 0
+    try:
+        Path(args.file).write_bytes(picture)
+    except OSError as error:
+        raise Failure(f"cannot write {args.file}: {error.strerror}") from error
+    return 0
+
+
+async def _view(session: Session, name: str, args: argparse.Namespace) -> int:
+    viewer = None if args.proxy_only else _viewer(args)
+    chosen = {"preserveSession": args.preserve_session, "shared": args.shared}
+    query = {option: "true" for option, wanted in chosen.items() if wanted}
+    try:
+        async with session.stream(session.path(VMIS, name, "vnc"), query or None) as socket:
+            await serve_one(socket, args.address, args.port, viewer)
+    except Refused as refused:
+        raise Failure(f"Can't access VMI {name}: {refused}") from refused
+    print("VNC connection closed", file=sys.stderr)
+    return 0
 
 
 def _viewer(args: argparse.Namespace) -> tuple[str, ...]:
@@ -69,42 +96,3 @@ def _viewer(args: argparse.Namespace) -> tuple[str, ...]:
     raise Failure(
         f"no VNC viewer found (looked for {', '.join(wanted)}); --proxy-only opens a port for one"
     )
-
-
-async def _serve(args: argparse.Namespace, socket: object, viewer: tuple[str, ...] | None) -> int:
-    from aiohttp import ClientWebSocketResponse
-
-    from virtpod.cli.tunnel import carry
-
-    assert isinstance(socket, ClientWebSocketResponse)
-    loop = asyncio.get_running_loop()
-    first: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if first.done():
-            writer.close()
-        else:
-            first.set_result((reader, writer))
-
-    try:
-        server = await asyncio.start_server(accepted, args.address, args.port)
-    except OSError as error:
-        raise Failure(f"cannot listen on {args.address}:{args.port}: {error.strerror}") from error
-    async with server:
-        host, port = server.sockets[0].getsockname()[:2]
-        if viewer is None:
-            print(f'{{"port":{port}}}', flush=True)
-            reader, writer = await first
-        else:
-            program = [part.format(host=host, port=port) for part in viewer]
-            process = await asyncio.create_subprocess_exec(*program)
-            try:
-                async with asyncio.timeout(ACCEPT):
-                    reader, writer = await first
-            except TimeoutError as error:
-                process.terminate()
-                raise Failure(f"{program[0]} did not connect") from error
-        server.close()
-        await carry(socket, reader, writer)
-    print("VNC connection closed", file=sys.stderr)
-    return 0

@@ -45,6 +45,11 @@ def vnc_socket(uid: str) -> str:
     return f"{PRIVATE}/{uid}/virt-vnc"
 
 
+def usb_socket(uid: str, slot: int) -> str:
+    """QEMU's unix socket of a slot for a client's USB device."""
+    return f"{PRIVATE}/{uid}/virt-usbredir-{slot}"
+
+
 def image_volume(index: int) -> str:
     """Where the image volume of the index-th volume of the spec is mounted."""
     return f"{IMAGE_VOLUMES}/disk_{index}"

@@ -21,6 +21,7 @@ from virtpod.features.devices import (
     serial_console,
     sound,
     tpm,
+    usb_redirection,
     watchdog,
 )
 from virtpod.features.disks import (
@@ -89,6 +90,7 @@ ALL: tuple[Feature[Any], ...] = (
     inputs.FEATURE,
     rng.FEATURE,
     watchdog.FEATURE,
+    usb_redirection.FEATURE,
     sound.FEATURE,
     panic.FEATURE,
     host_devices.FEATURE,

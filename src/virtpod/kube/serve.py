@@ -13,7 +13,7 @@ import contextlib
 import ipaddress
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 import msgspec
@@ -83,7 +83,9 @@ class Server:
         leader: Callable[[], bool | None] = lambda: None,
         debug: Mapping[str, Callable[[], Any]] | None = None,
         registry: CollectorRegistry = REGISTRY,
+        refresh: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`refresh` is awaited before the metrics are told."""
         self.host = host
         self.port = port
         self.certificate = certificate
@@ -92,6 +94,7 @@ class Server:
         self.leader = leader
         self.debug = dict(debug or {})
         self.registry = registry
+        self.refresh = refresh
         self._runner: web.AppRunner | None = None
 
     def routes(self) -> list[web.RouteDef]:
@@ -135,6 +138,8 @@ class Server:
         return web.json_response({"apiserver": {"leader": str(bool(self.leader())).lower()}})
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        if self.refresh is not None:
+            await self.refresh()
         return web.Response(
             body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from virtpod.wire.messages import AgentRequest, Answer, DomainChanged
+from virtpod.wire.messages import AgentRequest, Answer, DomainChanged, Measure, Measured
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,12 @@ class Hypervisor(Protocol):
 
     async def reboot(self) -> None:
         """Asks the guest to reboot."""
+
+    async def picture(self, *, wake: bool) -> bytes:
+        """The first display as PNG; `wake`: after moving the pointer."""
+
+    async def measure(self, request: Measure) -> Measured:
+        """What it has counted of the guest."""
 
     async def ask_agent(self, request: AgentRequest) -> Answer:
         """What the guest's agent answers."""

@@ -36,12 +36,15 @@ from virtpod.wire.messages import (
     Freeze,
     Hello,
     Kill,
+    Measure,
     Message,
     Pause,
+    Pictured,
     Ping,
     Release,
     Request,
     Reset,
+    Screenshot,
     Shutdown,
     SoftReboot,
     Stopping,
@@ -320,6 +323,12 @@ class Launcher:
                 self._released.set()
                 if self._hypervisor.last is None:
                     self._stop.set()  # there never was a guest, and none is to come
+            case Screenshot():
+                return Pictured(
+                    id=request.id, png=await self._hypervisor.picture(wake=request.wake)
+                )
+            case Measure():
+                return await self._hypervisor.measure(request)
             case Freeze() | Thaw() | AskAgent() | Ping() | Execute():
                 return await self._hypervisor.ask_agent(request)
             case _:

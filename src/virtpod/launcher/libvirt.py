@@ -38,6 +38,8 @@ from virtpod.wire.messages import (
     Done,
     Execute,
     InterfaceSeen,
+    Measure,
+    Measured,
     Ping,
 )
 
@@ -425,11 +427,9 @@ class Libvirt:
         """The guest's disks, by volume. Raises Refused."""
 
         def look() -> dict[str, PluggedDisk]:
-            if self._domain is None:
-                raise Refused("the guest does not run")
-            root = ElementTree.fromstring(self._domain.XMLDesc())
+            root = ElementTree.fromstring(self._running().XMLDesc())
             found = root.iterfind("devices/disk")
-            return {name: _plugged(disk) for disk in found if (name := _alias(disk))}
+            return {name: _plugged(disk) for disk in found if (name := alias(disk))}
 
         return await self._asked(look)
 
@@ -511,12 +511,22 @@ class Libvirt:
                 return
         await self._on_domain(lambda: self._domain.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN))
 
+    async def picture(self, *, wake: bool) -> bytes:
+        """The first display as PNG. Raises Refused."""
+        from virtpod.launcher.picture import taken
+
+        return await self._asked(lambda: taken(self._connection, self._running(), wake=wake))
+
+    async def measure(self, request: Measure) -> Measured:
+        """What libvirt has counted. Raises Refused."""
+        from virtpod.launcher.measures import taken
+
+        return await self._asked(lambda: taken(request.id, self._connection, self._running()))
+
     async def _slowly(self, function: Callable[[Any], T]) -> T:
         """What waits for the guest's agent, which may take a minute to be given up: in a thread of
         its own, that nothing else waits for it."""
-        domain = self._domain
-        if domain is None:
-            raise Refused("the guest does not run")
+        domain = self._running()
         try:
             return await self._loop.run_in_executor(self._agent_thread, function, domain)
         except libvirt.libvirtError as error:
@@ -524,11 +534,16 @@ class Libvirt:
 
     async def _on_domain(self, function: Callable[[], object]) -> None:
         def ask() -> None:
-            if self._domain is None:
-                raise Refused("the guest does not run")
+            self._running()
             function()
 
         await self._asked(ask)
+
+    def _running(self) -> Any:
+        """The domain. Raises Refused."""
+        if self._domain is None:
+            raise Refused("the guest does not run")
+        return self._domain
 
     async def _asked(self, function: Callable[[], T]) -> T:
         """What libvirt answers; once more where the daemon died over the question."""
@@ -601,11 +616,11 @@ def _describe(xml: str) -> dict[str, Any]:
     root = ElementTree.fromstring(xml)
     targets, interfaces = {}, []
     for disk in root.iterfind("devices/disk"):
-        name, target = _alias(disk), disk.find("target")
+        name, target = alias(disk), disk.find("target")
         if name and target is not None:
             targets[name] = target.get("dev", "")
     for nic in root.iterfind("devices/interface"):
-        name, mac = _alias(nic), nic.find("mac")
+        name, mac = alias(nic), nic.find("mac")
         if name:
             address = mac.get("address", "") if mac is not None else ""
             interfaces.append(InterfaceSeen(name=name, mac=address))
@@ -629,9 +644,10 @@ def _plugged(disk: ElementTree.Element) -> PluggedDisk:
     )
 
 
-def _alias(element: ElementTree.Element) -> str:
-    alias = element.find("alias")
-    name = alias.get("name", "") if alias is not None else ""
+def alias(element: ElementTree.Element) -> str:
+    """The VMI's name of a device; "" where it has none there."""
+    found = element.find("alias")
+    name = found.get("name", "") if found is not None else ""
     return name.removeprefix("ua-") if name.startswith("ua-") else ""
 
 

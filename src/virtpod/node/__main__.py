@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from prometheus_client import REGISTRY
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.kube import errors
@@ -34,6 +35,7 @@ from virtpod.node.devices import DEVICES, Shared
 from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.hostdevices import HostDevices
 from virtpod.node.inotify import Inotify
+from virtpod.node.measures import Measures
 from virtpod.node.probe import Probe
 from virtpod.node.server import Console
 from virtpod.node.sync import NodeSync, Place
@@ -139,12 +141,15 @@ async def serve(args: argparse.Namespace) -> None:
             kubevirts.on_change(lambda _key, _old, new: given.configured(new))
             certificate = args.certs / "kubevirt-virt-handler-server-certs"
             files = (str(certificate / "tls.crt"), str(certificate / "tls.key"))
+            guests = Measures(node, lambda: [guest.measured() for guest in sync.guests()])
+            REGISTRY.register(guests)
             health = Server(
                 args.address,
                 args.port,
                 certificate=Certificate(*files),
                 ready=ready,
                 debug={"decisions": sync.loop.decisions},
+                refresh=guests.refresh,
             )
             console = Console(sync.guest).serving(
                 args.address,

@@ -25,6 +25,8 @@ from virtpod.wire.messages import (
     Executed,
     Failed,
     Hello,
+    Measured,
+    Pictured,
     Request,
     Stopping,
     Welcome,
@@ -104,7 +106,7 @@ class Launcher:
                     case Failed() as failed:
                         error = RequestFailed(failed.reason, failed.message, failed.final)
                         self._answer(failed, error)
-                    case Done() | AgentTold() | Executed():
+                    case Done() | AgentTold() | Executed() | Pictured() | Measured():
                         self._answer(message, None)
                     case DomainChanged() | Stopping():
                         self.on_event(message)

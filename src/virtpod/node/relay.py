@@ -2,8 +2,9 @@
 
 A console has one screen. Who comes later takes it over, so that a forgotten window somewhere keeps
 nobody out; a VNC client may ask for the opposite and is then turned away while another one is
-there. Data travels in binary messages, subprotocol `plain.kubevirt.io`; one message at a time is
-held per direction, so a side that does not read stops the other one's writing.
+there, and those who ask to share a display look at it together. Data travels in binary messages,
+subprotocol `plain.kubevirt.io`; one message at a time is held per direction, so a side that does
+not read stops the other one's writing.
 """
 
 from __future__ import annotations
@@ -29,30 +30,41 @@ class Busy(Exception):
 
 
 class Seats:
-    """One seat per screen: who holds it is cancelled when somebody else takes it."""
+    """One seat per screen: who holds it is cancelled when somebody else takes it. Those who said
+    that they share sit together."""
 
     def __init__(self) -> None:
-        self._taken: dict[Hashable, asyncio.Task[object]] = {}
+        self._taken: dict[Hashable, dict[asyncio.Task[object], bool]] = {}
 
     @contextlib.asynccontextmanager
-    async def taken(self, screen: Hashable, *, politely: bool = False) -> AsyncIterator[None]:
-        """Holds the seat. Raises Busy where it is taken and `politely` was asked for."""
+    async def taken(
+        self, screen: Hashable, *, politely: bool = False, shared: bool = False
+    ) -> AsyncIterator[None]:
+        """Holds the seat. Raises Busy where somebody is in the way and `politely` was asked for."""
         task = asyncio.current_task()
         assert task is not None
-        while (sitting := self._taken.get(screen)) is not None:
+        while in_the_way := [
+            each for each, shares in self._taken.get(screen, {}).items() if not (shared and shares)
+        ]:
             if politely:
                 raise Busy
-            sitting.cancel()
-            # QEMU serves one client at a time: the older one must have closed before we connect.
-            await asyncio.wait([sitting], timeout=GOODBYE)
-            if self._taken.get(screen) is sitting:
-                del self._taken[screen]
-        self._taken[screen] = task
+            for each in in_the_way:
+                each.cancel()
+            # The older ones must have closed before we connect: a console has one reader.
+            await asyncio.wait(in_the_way, timeout=GOODBYE)
+            for each in in_the_way:
+                self._leave(screen, each)
+        self._taken.setdefault(screen, {})[task] = shared
         try:
             yield
         finally:
-            if self._taken.get(screen) is task:
-                del self._taken[screen]
+            self._leave(screen, task)
+
+    def _leave(self, screen: Hashable, task: asyncio.Task[object]) -> None:
+        sitting = self._taken.get(screen, {})
+        sitting.pop(task, None)
+        if not sitting:
+            self._taken.pop(screen, None)
 
 
 async def relay(client: web.WebSocketResponse, guest: socket.socket) -> None:

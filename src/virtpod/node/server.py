@@ -27,8 +27,10 @@ from virtpod.wire.messages import (
     AskAgent,
     Freeze,
     Pause,
+    Pictured,
     Request,
     Reset,
+    Screenshot,
     SoftReboot,
     Thaw,
     Unpause,
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 CLIENT = "kubevirt.io:system:client:virt-handler"
 VMIS = "/v1/namespaces/{namespace}/virtualmachineinstances/{name}"
 SCREENS = {"console": "virt-serial0", "vnc": "virt-vnc"}
+USB_SLOTS = tuple(f"virt-usbredir-{slot}" for slot in range(4))
 BUTTONS: dict[str, Callable[[int], Request]] = {
     "pause": lambda number: Pause(id=number),
     "unpause": lambda number: Unpause(id=number),
@@ -101,6 +104,8 @@ class Console:
         app = web.Application(middlewares=[_only_virt_api])
         for name in SCREENS:
             app.router.add_get(f"{VMIS}/{name}", self._stream, name=name)
+        app.router.add_get(f"{VMIS}/usbredir", self._usb)
+        app.router.add_get(f"{VMIS}/vnc/screenshot", self._screenshot)
         for name in BUTTONS:
             app.router.add_put(f"{VMIS}/{name}", self._button, name=name)
         for name in LOOKS:
@@ -132,6 +137,13 @@ class Console:
         if not isinstance(told, AgentTold):
             return _status(500, "InternalError", "virt-launcher answered something else")
         return web.json_response(shown(told))
+
+    async def _screenshot(self, request: web.Request) -> web.Response:
+        wake = request.query.get("moveCursor") == "true"
+        told = await self._asked(request, lambda n: Screenshot(id=n, wake=wake), BUTTON_WITHIN)
+        if not isinstance(told, Pictured):
+            return _status(500, "InternalError", "virt-launcher answered something else")
+        return web.Response(body=told.png, content_type="image/png")
 
     async def _freeze(self, request: web.Request) -> web.Response:
         given = await request.content.read(BODY_LIMIT)
@@ -166,26 +178,41 @@ class Console:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         name = request.path.rpartition("/")[2]
+        politely = request.query.get("preserveSession") == "true"
+        shared = request.query.get("shared") == "true"
         guest = self._guest(request)
+        try:
+            async with self._seats.taken((guest.uid, name), politely=politely, shared=shared):
+                return await self._carried(request, guest, SCREENS[name])
+        except Busy:
+            message = "Active VNC connection. Request denied."
+            return _status(503, "ServiceUnavailable", message)
+
+    async def _usb(self, request: web.Request) -> web.StreamResponse:
+        guest = self._guest(request)
+        for slot in USB_SLOTS:
+            with contextlib.suppress(Busy):
+                async with self._seats.taken((guest.uid, slot), politely=True):
+                    return await self._carried(request, guest, slot)
+        message = "all slots for redirected USB devices are taken: detach one of the devices"
+        return _status(503, "ServiceUnavailable", message)
+
+    async def _carried(self, request: web.Request, guest: Guest, socket: str) -> web.StreamResponse:
+        """Splices the client with QEMU's socket until either side ends."""
         client = web.WebSocketResponse(
             protocols=(PROTOCOL,), compress=False, max_msg_size=MESSAGE_LIMIT, autoclose=False
         )
         if not client.can_prepare(request).ok:
             return _status(400, "BadRequest", "this is a stream: ask for a websocket upgrade")
-        politely = name == "vnc" and request.query.get("preserveSession") == "true"
-        about = {"stream": name, "vmi": guest.uid}
+        about = {"stream": socket, "vmi": guest.uid}
         try:
-            async with self._seats.taken((guest.uid, name), politely=politely):
-                peer = guest.screen(SCREENS[name])
-                try:
-                    await client.prepare(request)
-                    log.info("stream opened", extra=about)
-                    await relay(client, peer)
-                finally:
-                    peer.close()
-        except Busy:
-            message = "Active VNC connection. Request denied."
-            return _status(503, "ServiceUnavailable", message)
+            peer = guest.screen(socket)
+            try:
+                await client.prepare(request)
+                log.info("stream opened", extra=about)
+                await relay(client, peer)
+            finally:
+                peer.close()
         except asyncio.CancelledError:
             if not client.prepared or request.transport is None:
                 raise
@@ -193,6 +220,7 @@ class Console:
         except (OSError, Unsafe) as error:
             log.info("stream cannot be opened", extra={**about, "error": str(error)})
             if not client.prepared:
+                name = request.path.rpartition("/")[2]
                 return _status(500, "InternalError", f"the guest's {name} cannot be reached")
         log.info("stream closed", extra=about)
         return client

@@ -45,7 +45,7 @@ from virtpod.kube.loop import Acts, Loop
 from virtpod.kube.plan import Reference
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.kube.store import Informer
-from virtpod.node import hotplug, network, pods
+from virtpod.node import hotplug, measures, network, pods
 from virtpod.node.inotify import Inotify
 from virtpod.node.launcher import BROKEN, ConnectionLost, Launcher, RequestFailed
 from virtpod.node.peer import Peer, peer
@@ -54,10 +54,14 @@ from virtpod.node.safepath import Unsafe, connected, open_beneath
 from virtpod.node.server import Declined, NoGuest
 from virtpod.node.steps.devices import hand_over
 from virtpod.wire.messages import (
+    AgentTold,
     Answer,
+    AskAgent,
     DomainChanged,
     Hello,
     Link,
+    Measure,
+    Measured,
     Release,
     Request,
     Shutdown,
@@ -211,6 +215,14 @@ class NodeSync:
             key=lambda each: (each.pod.ended is None, each.launcher is not None),
             default=None,
         )
+
+    def guests(self) -> list[HostedGuest]:
+        """Those that run here now."""
+        return [
+            HostedGuest(self, each)
+            for each in self._attended.values()
+            if each.launcher is not None and each.guest.domain and each.guest.domain.started
+        ]
 
     def guest(self, namespace: str, name: str) -> HostedGuest:
         """For virt-api's server. Raises NoGuest."""
@@ -630,6 +642,24 @@ class HostedGuest:
             raise Declined(error.message) from error
         except TimeoutError as error:
             raise NoGuest(f"virt-launcher did not answer within {within:.0f} s") from error
+
+    async def measured(self) -> measures.Guest | None:
+        """Its numbers, as far as its launcher and its agent tell them in time."""
+        pod, domain = self.attended.pod, self.attended.guest.domain
+        try:
+            told = await self.ask(lambda n: Measure(id=n), measures.WITHIN)
+        except (NoGuest, Declined):
+            return None
+        if not isinstance(told, Measured):
+            return None
+        filesystems: Answer | None = None
+        if domain is not None and domain.agent_connected:
+            with contextlib.suppress(NoGuest, Declined):
+                filesystems = await self.ask(
+                    lambda n: AskAgent(id=n, what="filesystems"), measures.WITHIN
+                )
+        seen = filesystems.filesystems if isinstance(filesystems, AgentTold) else []
+        return measures.Guest(pod.namespace, pod.vmi_name, told, tuple(seen))
 
     def warn(self, reason: str, message: str) -> None:
         """An event of the VMI."""

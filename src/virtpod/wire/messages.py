@@ -153,6 +153,20 @@ class SoftReboot(Message, frozen=True, tag="softreboot"):
     id: int
 
 
+class Screenshot(Message, frozen=True, tag="screenshot"):
+    """Takes a picture of the first display; answered by `Pictured`. `wake`: the pointer is moved
+    first, for guests that blank their screen."""
+
+    id: int
+    wake: bool = False
+
+
+class Measure(Message, frozen=True, tag="measure"):
+    """Asks what libvirt has counted; answered by `Measured`."""
+
+    id: int
+
+
 class Release(Message, frozen=True, tag="release"):
     """virt-handler has seen the end: the launcher may exit."""
 
@@ -161,7 +175,18 @@ class Release(Message, frozen=True, tag="release"):
 
 AgentRequest = Freeze | Thaw | AskAgent | Ping | Execute
 Request = (
-    Hello | Sync | Shutdown | Kill | Pause | Unpause | Reset | SoftReboot | Release | AgentRequest
+    Hello
+    | Sync
+    | Shutdown
+    | Kill
+    | Pause
+    | Unpause
+    | Reset
+    | SoftReboot
+    | Screenshot
+    | Measure
+    | Release
+    | AgentRequest
 )
 
 # --- virt-launcher to virt-handler
@@ -272,6 +297,23 @@ class Executed(Message, frozen=True, tag="executed"):
     output: str = ""
 
 
+class Pictured(Message, frozen=True, tag="pictured"):
+    """Answers `Screenshot`."""
+
+    id: int
+    png: bytes
+
+
+class Measured(Message, frozen=True, tag="measured"):
+    """Answers `Measure`: numbers by libvirt's names, and the VMI's names of the devices in them:
+    interfaces by their device on the node, disks (volumes) by the guest's target."""
+
+    id: int
+    counted: dict[str, int | str | bool]
+    interfaces: dict[str, str] = {}
+    drives: dict[str, str] = {}
+
+
 class DomainChanged(Message, frozen=True, tag="domain"):
     """What the domain is now. `state`/`reason` are KubeVirt's names for libvirt's numbers.
 
@@ -302,5 +344,5 @@ class Stopping(Message, frozen=True, tag="stopping"):
 
 
 Event = DomainChanged | Stopping
-Answer = Done | Failed | AgentTold | Executed
+Answer = Done | Failed | AgentTold | Executed | Pictured | Measured
 Reply = Welcome | Answer | DomainChanged | Stopping

@@ -55,7 +55,9 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     if not attached(vmi):
         return
     socket = paths.vnc_socket(vmi.metadata.uid or "")
-    yield E("graphics", E("listen", type="socket", socket=socket), type="vnc")
+    listen = E("listen", type="socket", socket=socket)
+    # Who may look together is decided where they come in, not by what their viewers ask for.
+    yield E("graphics", listen, type="vnc", sharePolicy="ignore")
     given = vmi.spec.domain.devices.video
     model = (given and given.type) or _usual(vmi)
     yield E("video", E("model", type=model, heads=1, vram=16384 if model == "vga" else None))

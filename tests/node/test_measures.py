@@ -1,0 +1,93 @@
+"""Guests' metrics, out of what libvirt has counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry
+
+from virtpod.node.measures import Guest, Measures
+from virtpod.wire.messages import GuestFileSystem, Measured
+
+COUNTED: Mapping[str, int | str | bool] = {
+    "cpu.time": 2_500_000_000,
+    "balloon.current": 1024,
+    "balloon.available": 1000,
+    "balloon.usable": 600,
+    "balloon.major_fault": 7,
+    "vcpu.current": 2,
+    "vcpu.maximum": 2,
+    "vcpu.0.state": 1,
+    "vcpu.0.time": 1_000_000_000,
+    "vcpu.0.wait": 500_000_000,
+    "vcpu.0.halted": True,
+    "net.count": 1,
+    "net.0.name": "tap0",
+    "net.0.rx.bytes": 11,
+    "net.0.tx.bytes": 12,
+    "block.count": 2,
+    "block.0.name": "vda",
+    "block.0.path": "/disk.img",
+    "block.0.rd.reqs": 3,
+    "block.0.fl.times": 4_000_000_000,
+    "block.1.name": "vdb",
+    "block.1.rd.reqs": 5,
+}
+MEASURED = Measured(
+    id=1, counted=dict(COUNTED), interfaces={"tap0": "default"}, drives={"vda": "root"}
+)
+
+
+async def scraped(*guests: Guest | None) -> dict[str, float]:
+    """The samples of virt-handler's metrics, as Prometheus reads them."""
+
+    async def told(guest: Guest | None) -> Guest | None:
+        await asyncio.sleep(0)
+        return guest
+
+    measures = Measures("node-1", lambda: [told(guest) for guest in guests])
+    registry = CollectorRegistry()
+    registry.register(measures)
+    await measures.refresh()
+    found = {}
+    for sample in (sample for family in registry.collect() for sample in family.samples):
+        assert [sample.labels.pop(each) for each in ("node", "namespace", "name")] == WHOSE
+        labels = " ".join(f"{name}={value}" for name, value in sample.labels.items())
+        found[f"{sample.name} {labels}".removeprefix("kubevirt_vmi_").strip()] = sample.value
+    return found
+
+
+WHOSE = ["node-1", "default", "demo"]
+
+
+async def test_what_is_counted_is_told_in_base_units() -> None:
+    disk = GuestFileSystem(name="vda1", mount_point="/", type="ext4", used=1, total=2)
+    root = "drive=root file_interface=/disk.img"
+    other = "drive=vdb file_interface="
+    mounted = "disk_name=vda1 mount_point=/ file_system_type=ext4"
+    assert await scraped(Guest("default", "demo", MEASURED, (disk,))) == {
+        "cpu_usage_seconds_total": 2.5,
+        "memory_actual_balloon_bytes": 2**20,
+        "memory_available_bytes": 1000 * 1024,
+        "memory_usable_bytes": 600 * 1024,
+        "memory_used_bytes": 400 * 1024,
+        "memory_pgmajfault_total": 7,
+        "vcpu_seconds_total id=0 state=running": 1,
+        "vcpu_wait_seconds_total id=0": 0.5,
+        "network_receive_bytes_total interface=default": 11,
+        "network_transmit_bytes_total interface=default": 12,
+        "network_traffic_bytes_total interface=default type=rx": 11,
+        "network_traffic_bytes_total interface=default type=tx": 12,
+        f"storage_iops_read_total {root}": 3,
+        f"storage_flush_times_seconds_total {root}": 4,
+        f"storage_iops_read_total {other}": 5,
+        f"filesystem_capacity_bytes {mounted}": 2,
+        f"filesystem_used_bytes {mounted}": 1,
+    }
+
+
+async def test_who_does_not_answer_is_left_out() -> None:
+    assert await scraped(None) == {}
+    bare = Measured(id=1, counted={"cpu.time": "nonsense", "vcpu.x.time": 1})
+    assert await scraped(None, Guest("default", "demo", bare)) == {}
