@@ -132,7 +132,7 @@ BEYOND_FIELDS = (
         "Metrics",
         "each component exports its queues and requests, virt-controller what machines there are "
         "and how they are, virt-handler what libvirt and the guests' agents count; load, dirty "
-        "rate and CPU affinity of guests, migrations, snapshots, and the alert rules are not there.",
+        "rate and CPU affinity of guests, migrations, snapshots and alert rules are not there.",
     ),
     (
         "Nodes without /dev/vhost-net",

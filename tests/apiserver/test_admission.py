@@ -196,7 +196,7 @@ def test_a_migration_needs_a_name_and_gets_its_label() -> None:
     assert status["message"] == "vmiName is missing"
     named = {"metadata": {"name": "m"}, "spec": {"vmiName": "demo"}}
     patch = json.loads(ask("/migration-mutate-create", envelope(named, kind))["patch"])
-    assert patch[0]["value"] == {"kubevirt.io/vmi-name": "demo"}
+    assert [each["value"] for each in patch] == [{"kubevirt.io/vmi-name": "demo"}]
     moved = {"metadata": {"name": "m"}, "spec": {"vmiName": "other"}}
     review = envelope(moved, kind, operation="UPDATE", oldObject=named)
     assert ask("/migration-validate-update", review)["allowed"] is False

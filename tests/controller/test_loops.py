@@ -15,7 +15,7 @@ from virtpod.controllers import obstruction
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube.events import Recorder
-from virtpod.kube.resources import EVENTS, PODS, VMIS, VMS, Key, Obj
+from virtpod.kube.resources import EVENTS, PODS, SNAPSHOTS, VMIS, VMS, Key, Obj
 
 KEY = Key("default", "demo")
 WITHIN = 10.0
@@ -206,3 +206,17 @@ async def test_what_holds_a_start_up_is_told_and_taken_back_without_a_write_of_i
         await until(lambda: phase(fake) == "Scheduled")
         assert "Obstructed" not in str(vmi(fake)["status"]["conditions"])
     assert wrote(fake, "patch", "virtualmachineinstances") == before + 1
+
+
+async def test_what_nothing_acts_on_says_so_once(fake: FakeCluster) -> None:
+    snapshot = {"metadata": {"name": "s", "namespace": "default"}, "spec": {"source": {}}}
+    async with controller(fake):
+        fake.put(SNAPSHOTS, snapshot)
+        key = Key("default", "s")
+        await until(lambda: "status" in fake.objects(SNAPSHOTS)[key])
+        [condition] = fake.get(SNAPSHOTS, *key)["status"]["conditions"]
+        assert (condition["type"], condition["status"]) == ("Ready", "False")
+        assert condition["reason"] == "NotImplemented"
+        fake.put(SNAPSHOTS, {**fake.get(SNAPSHOTS, *key), "spec": {"source": {"kind": "a"}}})
+        await asyncio.sleep(0.2)
+        assert wrote(fake, "patch", f"{SNAPSHOTS.plural}/status") == 1

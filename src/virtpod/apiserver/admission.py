@@ -282,21 +282,13 @@ def _vmi_name(migration: Json) -> str:
 
 
 def _mutate_migration(asked: _Asked) -> _Answer:
-    """Label and finalizer by which virt-controller finds and keeps a migration."""
+    """The label that it is found by. A finalizer waits for somebody who would take it away."""
     name = _vmi_name(asked.new)
     if not asked.create or not name:
         return _Answer()
     metadata = asked.new.get("metadata", {})
     labels = {**(metadata.get("labels") or {}), "kubevirt.io/vmi-name": name}
-    finalizers = list(metadata.get("finalizers") or ())
-    if "kubevirt.io/migrationJobFinalize" not in finalizers:
-        finalizers.append("kubevirt.io/migrationJobFinalize")
-    return _Answer(
-        patch=[
-            {"op": "add", "path": "/metadata/labels", "value": labels},
-            {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
-        ]
-    )
+    return _Answer(patch=[{"op": "add", "path": "/metadata/labels", "value": labels}])
 
 
 def _validate_new_migration(asked: _Asked) -> _Answer:

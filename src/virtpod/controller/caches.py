@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtpod.api.base import decode
+from virtpod.api.crd import Kind
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.claims import Claims
@@ -39,7 +40,7 @@ from virtpod.kube.resources import (
     owner_of,
 )
 from virtpod.kube.store import Informer
-from virtpod.render import attachment
+from virtpod.render import attachment, unattended
 from virtpod.render.pod import pod_name
 
 REMEMBERED = 10_000
@@ -57,6 +58,12 @@ class Grave:
     uid: str
     node: str
     ended: bool
+
+
+def newest(kind: Kind) -> Resource:
+    """What is read and written of a kind."""
+    version = "v1" if "v1" in kind.versions else kind.versions[0]
+    return Resource(kind.group, version, kind.plural, kind.kind, kind.namespaced)
 
 
 class Caches:
@@ -85,6 +92,10 @@ class Caches:
         )
         self.sets: Informer[Held] = Informer(client, VMIRS, project=Held.project)
         self.nodes: Informer[HeldNode] = Informer(client, NODES, project=project_node)
+        self.unattended: dict[Resource, Informer[Held]] = {
+            resource: Informer(client, resource, project=Held.project)
+            for resource in map(newest, unattended.telling())
+        }
         self.claims = Claims(client, self.vmis, self.pods, self.nodes)
         self._buried: OrderedDict[str, Grave] = OrderedDict()
         self._ended: dict[str, float] = {}
@@ -104,6 +115,7 @@ class Caches:
             self.nodes,
             self.claims.known,
             self.claims.attachments,
+            *self.unattended.values(),
         )
 
     async def wait_synced(self) -> None:

@@ -10,12 +10,22 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from virtpod.controller.acts import Creates
 from virtpod.controller.caches import Caches
 from virtpod.controller.held import Held, HeldNode
-from virtpod.controllers import hotplug, instancetype, node, replicaset, revision, vm, vmi
+from virtpod.controllers import (
+    hotplug,
+    instancetype,
+    node,
+    replicaset,
+    revision,
+    unattended,
+    vm,
+    vmi,
+)
 from virtpod.controllers.lifecycle import MACHINE_FINALIZER, ON_NODE
 from virtpod.installation import Installation
 from virtpod.kube import errors
@@ -23,7 +33,7 @@ from virtpod.kube.client import Client
 from virtpod.kube.events import Recorder
 from virtpod.kube.loop import Loop
 from virtpod.kube.plan import Plan
-from virtpod.kube.resources import PODS, VMIRS, VMIS, Key
+from virtpod.kube.resources import PODS, VMIRS, VMIS, Key, Resource
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +88,18 @@ class Loops:
             "virt-controller-node", self._node, node.decide, act, stores=[caches.nodes], workers=1
         )
 
+        self.unattended: Loop[tuple[Resource, Key], unattended.Seen] = Loop(
+            "virt-controller-unattended",
+            self._nobody_s,
+            unattended.decide,
+            act,
+            stores=list(caches.unattended.values()),
+            workers=1,
+        )
+
     @property
     def all(self) -> tuple[Loop[Any, Any], ...]:
-        return (self.vmis, self.vms, self.sets, self.nodes)
+        return (self.vmis, self.vms, self.sets, self.nodes, self.unattended)
 
     def decisions(self) -> dict[str, Any]:
         """For /debug/decisions."""
@@ -95,6 +114,8 @@ class Loops:
         caches.vms.on_change(lambda key, _old, _new: self.vms.add(key))
         caches.sets.on_change(lambda key, _old, _new: self.sets.add(key))
         caches.nodes.on_change(self._node_changed)
+        for resource, store in caches.unattended.items():
+            store.on_change(partial(self._nobody_s_changed, resource))
         async with asyncio.TaskGroup() as tasks:
             for loop in self.all:
                 tasks.create_task(loop.run())
@@ -190,6 +211,18 @@ class Loops:
             return None
         instances = [each.object for each in self.caches.vmis.by("owner", held.uid)]
         return replicaset.Seen(held.object, instances, self.clock())
+
+    def _nobody_s_changed(
+        self, resource: Resource, key: Key, _old: Held | None, _new: Held | None
+    ) -> None:
+        self.unattended.add((resource, key))
+
+    def _nobody_s(self, key: tuple[Resource, Key]) -> unattended.Seen | None:
+        resource, name = key
+        held = self.caches.unattended[resource].get(name)
+        if held is None:
+            return None
+        return unattended.Seen(resource, held.object, self.clock())
 
     def _node(self, key: Key) -> node.Seen | None:
         held = self.caches.nodes.get(key)

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from virtpod.render import unattended
+
 Json = dict[str, Any]
 
 RBAC = "rbac.authorization.k8s.io"
@@ -120,6 +122,12 @@ CONTROLLER = Account(
         Rule("storage.k8s.io", ("volumeattachments",), WATCH),
         Rule("apps", ("controllerrevisions",), ("get", "list", "create", "delete")),
         Rule(INSTANCETYPES, CHOICES, ("get",)),
+        # To say of what nothing acts on that this is so.
+        *(Rule(kind.group, (kind.plural,), WATCH) for kind in unattended.telling()),
+        *(
+            Rule(kind.group, (f"{kind.plural}/status",), ("patch",))
+            for kind in unattended.telling()
+        ),
         # Why a VMI that stands still does so.
         Rule("", ("events",), ("list",)),
         EVENTS,

@@ -1,6 +1,7 @@
 """Kinds that are served and that nothing acts on yet: whoever makes such an object is warned.
 
 The API server warns by itself, by an admission policy that never refuses: no webhook is asked.
+virt-controller says the same in the object's status, where that has conditions.
 
 https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
 """
@@ -26,11 +27,26 @@ ATTENDED = {
 }
 """Kinds that something acts on, or by."""
 
+TELLING = {
+    "VirtualMachineInstanceMigration",
+    "VirtualMachinePool",
+    "VirtualMachineSnapshot",
+    "VirtualMachineRestore",
+    "VirtualMachineExport",
+    "VirtualMachineClone",
+    "VirtualMachineBackup",
+}
+"""Those of the others whose status has conditions."""
+
 NAME = "kubevirt-unattended-kinds"
 
 
 def kinds() -> list[Kind]:
     return [kind for kind in KINDS if kind.kind not in ATTENDED]
+
+
+def telling() -> list[Kind]:
+    return [kind for kind in kinds() if kind.kind in TELLING]
 
 
 def policy() -> list[Json]:
