@@ -8,17 +8,42 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from tests.kube.fake import FakeCluster
-from virtpod.controller.held import Held
+from virtpod.controller.held import Held, project_node
 from virtpod.controller.machines import Machines
-from virtpod.kube.resources import PODS, VMIS, VMS, Resource
+from virtpod.kube.resources import NODES, PODS, VMIS, VMS, Resource
 from virtpod.kube.store import Informer
+
+DOMAIN = {
+    "cpu": {"cores": 2},
+    "memory": {"guest": "128Mi"},
+    "resources": {"requests": {"memory": "64Mi", "cpu": "500m"}, "limits": {"memory": "1Gi"}},
+    "devices": {
+        "interfaces": [
+            {"name": "default", "masquerade": {}},
+            {"name": "second", "binding": {"name": "slip"}, "model": "e1000"},
+        ]
+    },
+}
+NETWORK = {
+    "networks": [
+        {"name": "default", "pod": {}},
+        {"name": "second", "multus": {"networkName": "blue"}},
+    ]
+}
+NODE = {
+    "metadata": {"name": "node1", "labels": {"kubevirt.io/schedulable": "true"}},
+    "status": {"allocatable": {"devices.kubevirt.io/kvm": "1k"}},
+}
 
 
 def vm(name: str, status: str) -> dict[str, Any]:
     changed = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}
     return {
         "metadata": {"name": name, "namespace": "default"},
-        "spec": {"instancetype": {"name": "small"}},
+        "spec": {
+            "instancetype": {"name": "small"},
+            "template": {"spec": {"domain": DOMAIN, **NETWORK}},
+        },
         "status": {"printableStatus": status, "conditions": [changed]},
     }
 
@@ -29,15 +54,19 @@ def vmi(name: str) -> dict[str, Any]:
             "name": name,
             "namespace": "default",
             "uid": f"uid-{name}",
+            "labels": {"kubevirt.io/outdatedLauncherImage": ""},
             "annotations": {
                 "vm.kubevirt.io/os": "debian",
                 "kubevirt.io/cluster-instancetype-name": "small",
             },
         },
-        "spec": {"evictionStrategy": "LiveMigrate"},
+        "spec": {"evictionStrategy": "LiveMigrate", "domain": DOMAIN, **NETWORK},
         "status": {
             "phase": "Running",
             "nodeName": "node1",
+            "interfaces": [
+                {"name": "default", "interfaceName": "eth0", "ipAddresses": ["10.0.0.9"]}
+            ],
             "guestOSInfo": {"name": "Debian", "versionId": "13", "kernelRelease": "6.12"},
         },
     }
@@ -56,6 +85,19 @@ def pod(name: str, of: str) -> dict[str, Any]:
     }
 
 
+def samples(registry: CollectorRegistry) -> dict[str, dict[tuple[str, ...], float]]:
+    """Of the machine `runs` and of all: by metric, then by the labels beyond its name."""
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for sample in (sample for family in registry.collect() for sample in family.samples):
+        labels = dict(sample.labels)
+        name = labels.pop("name", "runs")
+        whose = ("node", "namespace")
+        rest = tuple(value for label, value in labels.items() if label not in whose)
+        if name == "runs":
+            found.setdefault(sample.name.removeprefix("kubevirt_"), {})[rest] = sample.value
+    return found
+
+
 async def test_machines_are_counted_and_described_while_we_lead() -> None:
     async with FakeCluster() as cluster, cluster.client("virt-controller") as client:
         cluster.put(VMS, vm("runs", "Running"))
@@ -67,14 +109,16 @@ async def test_machines_are_counted_and_described_while_we_lead() -> None:
             index = {"owner": lambda _key, held: [held.owner_uid]}
             return Informer(client, resource, project=Held.project, indices=index)
 
+        cluster.put(NODES, NODE)
+        nodes = Informer(client, NODES, project=project_node)
         stores = [informer(each) for each in (VMS, VMIS, PODS)]
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(each.run()) for each in stores]
-            for each in stores:
+            running = [tasks.create_task(each.run()) for each in (*stores, nodes)]
+            for each in (*stores, nodes):
                 await each.wait_synced()
             leads = [False]
             registry = CollectorRegistry()
-            registry.register(Machines(*stores, lambda: leads[0]))
+            registry.register(Machines(*stores, nodes, lambda: leads[0]))
             assert not list(registry.collect())
             leads[0] = True
 
@@ -94,5 +138,24 @@ async def test_machines_are_counted_and_described_while_we_lead() -> None:
             assert sample.labels["instance_type"] == "small"
             where = {"node": "node1", "namespace": "default", "name": "runs"}
             assert value("kubevirt_vmi_non_evictable", **where) == 1
+
+            found = samples(registry)
+            assert found["vm_resource_requests"] == {
+                ("memory", "bytes", "domain"): 64 * 2**20,
+                ("memory", "bytes", "guest"): 128 * 2**20,
+                ("cpu", "cores", "requests"): 0.5,
+                ("cpu", "cores", "domain"): 2,
+            }
+            assert found["vm_resource_limits"] == {("memory", "bytes"): 2**30}
+            nics = {
+                ("default", "core", "pod networking", "masquerade", "<none>"): 1,
+                ("second", "plugin", "blue", "slip", "e1000"): 1,
+            }
+            assert found["vm_vnic_info"] == found["vmi_vnic_info"] == nics
+            address = ("default", "eth0", "10.0.0.9", "InternalIP")
+            assert found["vmi_status_addresses"] == {address: 1}
+            assert found["vmi_number_of_outdated"] == {(): 1}
+            assert found["allocatable_nodes"] == found["nodes_with_kvm"] == {(): 1}
+            assert found["vm_create_date_timestamp_seconds"][()] > 1.7e9
             for task in running:
                 task.cancel()

@@ -80,7 +80,8 @@ async def _serve(args: argparse.Namespace, stop: asyncio.Event) -> None:
         loops = Loops(caches, writer, recorder, installation)
         synced = asyncio.Event()
         _measure(lease, synced)
-        REGISTRY.register(Machines(caches.vms, caches.vmis, caches.pods, lambda: lease.leading))
+        stores = (caches.vms, caches.vmis, caches.pods, caches.nodes)
+        REGISTRY.register(Machines(*stores, lambda: lease.leading))
         server = Server(
             args.address,
             args.port,

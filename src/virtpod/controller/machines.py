@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from virtpod.controller.held import Held
+from virtpod.api.vm import VirtualMachine
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controller import outfit
+from virtpod.controller.held import Held, HeldNode
 from virtpod.kube.store import Informer
+
+T = TypeVar("T")
 
 NONE = "<none>"
 STATES = {
@@ -118,10 +124,12 @@ class Machines(Collector):
         vms: Informer[Held],
         vmis: Informer[Held],
         pods: Informer[Held],
+        nodes: Informer[HeldNode],
         leading: Callable[[], bool],
     ) -> None:
         """`pods` can be found by their `owner`'s uid."""
-        self._vms, self._vmis, self._pods, self._leading = vms, vmis, pods, leading
+        self._vms, self._vmis, self._pods, self._nodes = vms, vmis, pods, nodes
+        self._leading = leading
 
     def describe(self) -> Iterable[Any]:
         return ()
@@ -134,8 +142,20 @@ class Machines(Collector):
             [(_vmi.decode(held.raw), self._pod_of(held.uid)) for held in self._vmis.values()]
         )
 
+        yield from outfit.of_vms(_whole(self._vms, VirtualMachine))
+        yield from outfit.of_vmis(_whole(self._vmis, VirtualMachineInstance))
+        yield from outfit.of_nodes(self._nodes.values())
+
     def _pod_of(self, uid: str) -> str:
         return next((key.name for key in self._pods.keys_by("owner", uid)), "")
+
+
+def _whole(store: Informer[Held], kind: type[T]) -> Iterator[T]:
+    """One after the other: thousands of trees at once would be hundreds of MiB. What cannot be read
+    is from before our rules, and has no metrics."""
+    for held in store.values():
+        with suppress(msgspec.ValidationError):
+            yield msgspec.json.decode(held.raw, type=kind)
 
 
 def of_vms(vms: Iterable[_VM]) -> Iterator[GaugeMetricFamily]:
