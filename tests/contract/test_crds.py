@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from tests.contract.test_round_trip import FULL, normal
 from virtpod.api.crd import KINDS, Kind, crds, schema
+from virtpod.controllers import unattended as unattended_controller
 from virtpod.kube import resources
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -149,6 +150,14 @@ async def test_an_object_written_in_one_version_is_read_in_all(served: Client, k
             seen = await served.get(other, ("default", name))
             assert seen["spec"] == spec
             assert seen["apiVersion"] == f"{kind.group}/{reading}"
+
+
+def test_virt_controller_knows_whose_status_has_conditions() -> None:
+    told = {(each.group, each.plural) for each in unattended_controller.TOLD}
+    assert told == {(each.group, each.plural) for each in unattended.telling()}
+    for kind in unattended.kinds():
+        status = schema(kind.type).get("properties", {}).get("status", {}).get("properties", {})
+        assert ("conditions" in status) == ((kind.group, kind.plural) in told), kind
 
 
 @pytest.mark.apiserver

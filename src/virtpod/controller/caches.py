@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtpod.api.base import decode
-from virtpod.api.crd import Kind
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
-from virtpod.controllers import instancetype, node, obstruction, vmi
+from virtpod.controllers import instancetype, node, obstruction, unattended, vmi
 from virtpod.controllers.why import claims_of
 from virtpod.installation import Installation, project
 from virtpod.kube import errors
@@ -40,7 +39,7 @@ from virtpod.kube.resources import (
     owner_of,
 )
 from virtpod.kube.store import Informer
-from virtpod.render import attachment, unattended
+from virtpod.render import attachment
 from virtpod.render.pod import pod_name
 
 REMEMBERED = 10_000
@@ -58,12 +57,6 @@ class Grave:
     uid: str
     node: str
     ended: bool
-
-
-def newest(kind: Kind) -> Resource:
-    """What is read and written of a kind."""
-    version = "v1" if "v1" in kind.versions else kind.versions[0]
-    return Resource(kind.group, version, kind.plural, kind.kind, kind.namespaced)
 
 
 class Caches:
@@ -94,7 +87,7 @@ class Caches:
         self.nodes: Informer[HeldNode] = Informer(client, NODES, project=project_node)
         self.unattended: dict[Resource, Informer[Held]] = {
             resource: Informer(client, resource, project=Held.project)
-            for resource in map(newest, unattended.telling())
+            for resource in unattended.TOLD
         }
         self.claims = Claims(client, self.vmis, self.pods, self.nodes)
         self._buried: OrderedDict[str, Grave] = OrderedDict()

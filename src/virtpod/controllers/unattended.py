@@ -6,8 +6,21 @@ from dataclasses import dataclass
 
 from virtpod.controllers import conditions
 from virtpod.kube.plan import Patch, Plan
-from virtpod.kube.resources import Obj, Resource, key_of
+from virtpod.kube.resources import (
+    BACKUPS,
+    CLONES,
+    EXPORTS,
+    MIGRATIONS,
+    POOLS,
+    RESTORES,
+    SNAPSHOTS,
+    Obj,
+    Resource,
+    key_of,
+)
 
+TOLD = (MIGRATIONS, POOLS, SNAPSHOTS, RESTORES, EXPORTS, CLONES, BACKUPS)
+"""`render.unattended.telling`, without all of the API behind it."""
 REASON = "NotImplemented"
 
 
