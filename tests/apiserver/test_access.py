@@ -80,6 +80,8 @@ def test_the_rights_are_those_that_kubevirt_s_roles_grant() -> None:
         ("get", "virtualmachineinstances/usbredir"),
         ("get", "virtualmachineinstances/vnc/screenshot"),
         ("get", "virtualmachines/expand-spec"),
+        ("get", "virtualmachines/objectgraph"),
+        ("get", "virtualmachineinstances/objectgraph"),
         ("update", "expand-vm-spec"),
     }
 

@@ -65,6 +65,10 @@ class Server:
         self.asked.append((request.method, request.path_qs, None))
         return self._refusal() or web.Response(body=b"a picture", content_type="image/png")
 
+    async def graph(self, request: web.Request) -> web.Response:
+        self.asked.append((request.method, request.path, await request.json()))
+        return self._refusal() or web.json_response({"kind": "tree"})
+
     def _vmi(self, name: str, version: str) -> dict[str, Any]:
         return {
             "metadata": {"name": name, "resourceVersion": version},
@@ -132,6 +136,7 @@ async def running(folder: Path) -> AsyncIterator[Server]:
     app = web.Application()
     app.router.add_put(BASE + "/{sub:.*}", server.put)
     app.router.add_get(BASE + "/vnc/screenshot", server.picture)
+    app.router.add_get(BASE + "/objectgraph", server.graph)
     app.router.add_get(BASE + "/{sub:.*}", server.stream)
     app.router.add_get("/apis/subresources.kubevirt.io/v1/version", server.version)
     app.router.add_get("/apis/kubevirt.io/v1/namespaces/{namespace}/{kind}/{name}", server.get)

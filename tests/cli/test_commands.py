@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -263,6 +264,23 @@ async def test_vnc_may_be_shared_and_takes_pictures(server: Server, tmp_path: Pa
         writer.close()
         assert await process.wait() == 0
     assert server.asked[-1][1].endswith("/demo/vnc?shared=true")
+
+
+async def test_the_graph_of_a_machine(server: Server) -> None:
+    words = ("--vmi", "--exclude-optional", "--selector", "a=b,c=d")
+    process = await spawn(server, "objectgraph", "demo", *words)
+    out, err = await process.communicate()
+    assert process.returncode == 0, err
+    assert json.loads(out) == {"kind": "tree"}
+    (_, path, options) = server.asked[0]
+    assert path.endswith("/virtualmachineinstances/demo/objectgraph")
+    assert options == {
+        "includeOptionalNodes": False,
+        "labelSelector": {"matchLabels": {"a": "b", "c": "d"}},
+    }
+    process = await spawn(server, "objectgraph", "demo", "--selector", "a")
+    _, err = await process.communicate()
+    assert (process.returncode, b"is not NAME=VALUE" in err) == (1, True)
 
 
 async def test_a_usb_device_is_carried_to_the_guest(server: Server, tmp_path: Path) -> None:

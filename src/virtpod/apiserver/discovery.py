@@ -15,6 +15,7 @@ from typing import Any
 
 from virtpod.api import openapi, options
 from virtpod.api.catalog import name
+from virtpod.api.graph import ObjectGraphNode
 from virtpod.api.vm import VirtualMachine
 from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS
 from virtpod.build import info
@@ -125,6 +126,7 @@ ANSWERS: dict[str, type] = {
     "expand-vm-spec": VirtualMachine,
     "filesystemlist": options.VirtualMachineInstanceFileSystemList,
     "guestosinfo": options.VirtualMachineInstanceGuestAgentInfo,
+    "objectgraph": ObjectGraphNode,
     "userlist": options.VirtualMachineInstanceGuestOSUserList,
 }
 """What a subresource answers, if not with an empty body, a picture or a stream."""

@@ -23,6 +23,7 @@ from virtpod.apiserver.subresources import (
     guestosinfo,
     later,
     migrate,
+    objectgraph,
     pause,
     portforward,
     removevolume,
@@ -125,6 +126,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", VMIS, _PORT, "portforward", portforward.vmi),
     Route("GET", VMIS, _PORT_OF_PROTOCOL, "portforward", portforward.vmi),
     Route("GET", VMS, "expand-spec", "expand-spec", expand_spec.vm),
+    Route("GET", VMS, "objectgraph", "objectgraph", objectgraph.vm),
+    Route("GET", VMIS, "objectgraph", "objectgraph", objectgraph.vmi),
     Route("PUT", "expand-vm-spec", "", "", expand_spec.given),
     *(
         Route(method, VMS, path, path, later.vm(text))

@@ -20,6 +20,7 @@ COMMANDS = {
     "explain": "Show what a manifest becomes: admitted spec, pod, steps, domain XML. Offline.",
     "fslist": "Show the file systems that are mounted in a guest, as its agent tells.",
     "guestosinfo": "Show what the agent of a guest tells of its operating system.",
+    "objectgraph": "Show the objects that a virtual machine stands on.",
     "pause": "Pause a virtual machine or a virtual machine instance.",
     "port-forward": "Forward local ports to a virtual machine or a virtual machine instance.",
     "removevolume": "Take a volume from a virtual machine, also while it runs.",

@@ -13,15 +13,12 @@ NOT_IMPLEMENTED = 501
 MEMORY_DUMP = "memory dumps cannot be taken by this version"
 BACKUP = "backups cannot be taken by this version"
 ATTESTATION = "guests with encrypted memory cannot be attested by this version"
-GRAPH = "the objects around a machine are not told by this version; see virtctl why"
 
 VM_LATER = {
     ("PUT", "memorydump"): MEMORY_DUMP,
     ("PUT", "removememorydump"): MEMORY_DUMP,
-    ("GET", "objectgraph"): GRAPH,
 }
 VMI_LATER = {
-    ("GET", "objectgraph"): GRAPH,
     ("GET", "vsock"): "VSOCK cannot be reached by this version",
     ("PUT", "backup"): BACKUP,
     ("PUT", "redefine-checkpoint"): BACKUP,
