@@ -95,10 +95,6 @@ BEYOND_FIELDS = (
         + ".",
     ),
     (
-        "Beside objects",
-        "guestfs and the profilers of the components answer 404.",
-    ),
-    (
         "Interfaces",
         "masquerade gives the guest IPv4 only, and bridge by DHCP IPv4 only; the pod network is "
         "the only one; a link's state changes with the next start.",
@@ -166,6 +162,7 @@ def gaps() -> str:
             )
             for (method, path), text in table.items()
         ),
+        *(f"- `GET {name}`: {text}" for name, text in later.CLUSTER_LATER.items()),
         "",
         "## Beside the fields",
         "",

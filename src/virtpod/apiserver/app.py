@@ -25,7 +25,7 @@ from virtpod.apiserver.metrics import Metrics
 from virtpod.apiserver.relay import STREAMS
 from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS, VMIS, VMS, Route
 from virtpod.apiserver.status import Refusal, answer, json, unauthorized
-from virtpod.apiserver.subresources import version
+from virtpod.apiserver.subresources import later, version
 from virtpod.domain.facts import Cluster
 from virtpod.kube.errors import ApiError
 
@@ -62,6 +62,8 @@ def application(backend: Backend) -> web.Application:
             app.router.add_route(
                 route.method, route.pattern(api_version), _subresource(route, api_version, backend)
             )
+        for name, text in later.CLUSTER_LATER.items():
+            app.router.add_get(f"/apis/{GROUP}/{api_version}/{name}", _later(text, backend))
     app.router.add_route("*", f"/apis/{GROUP}/{{rest:.*}}", _unknown(backend))
     app[STREAMS] = set()
     app.on_shutdown.append(_end_streams)
@@ -172,6 +174,16 @@ def _subresource(route: Route, api_version: str, backend: Backend) -> Handler:
 def _user(request: web.Request, backend: Backend) -> frontproxy.User:
     peer = request.transport.get_extra_info("peercert") if request.transport else None
     return frontproxy.user(backend.front_proxy(), peer, request.headers.items())
+
+
+def _later(text: str, backend: Backend) -> Handler:
+    """Authenticated like any other request, then told what is not there."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        _user(request, backend)
+        raise Refusal(later.NOT_IMPLEMENTED, text)
+
+    return handle
 
 
 def _unknown(backend: Backend) -> Handler:

@@ -18,6 +18,7 @@ from virtpod.api.catalog import name
 from virtpod.api.graph import ObjectGraphNode
 from virtpod.api.vm import VirtualMachine
 from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS
+from virtpod.apiserver.subresources import later
 from virtpod.build import info
 
 Json = dict[str, Any]
@@ -50,7 +51,7 @@ def groups() -> Json:
 def resources(version: str) -> Json:
     """GET /apis/GROUP/VERSION"""
     names = {route.full: True for route in ROUTES}
-    names |= {"version": False, "healthz": False}
+    names |= dict.fromkeys(("version", "healthz", *later.CLUSTER_LATER), False)
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
