@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
 
-from virtpod.node.measures import Guest, Measures
+from virtpod.node.measures import MEMBERS, Guest, Measures
 from virtpod.wire.messages import GuestFileSystem, Measured
 
 COUNTED: Mapping[str, int | str | bool] = {
@@ -91,3 +91,26 @@ async def test_who_does_not_answer_is_left_out() -> None:
     assert await scraped(None) == {}
     bare = Measured(id=1, counted={"cpu.time": "nonsense", "vcpu.x.time": 1})
     assert await scraped(None, Guest("default", "demo", bare)) == {}
+
+
+async def test_a_launcher_that_lies_spoils_nothing() -> None:
+    many = {f"vcpu.{number}.time": 1 for number in range(2000)}
+    mad = {"cpu.time": 10**400, "net.0.name": "x" * 10_000, "net.0.rx.bytes": 1}
+    measured = Measured(id=1, counted={**many, **mad, "vcpu.\u0663.time": 1})
+    found = await scraped(Guest("default", "demo", measured))
+    assert "cpu_usage_seconds_total" not in found
+    assert sum(name.startswith("vcpu_seconds_total") for name in found) == MEMBERS
+    assert max(map(len, found)) < 400
+
+
+async def test_who_asks_all_the_time_is_told_what_is_known() -> None:
+    asked = 0
+
+    async def told() -> Guest | None:
+        nonlocal asked
+        asked += 1
+        return None
+
+    measures = Measures("node-1", lambda: [told()])
+    await asyncio.gather(*(measures.refresh() for _ in range(5)))
+    assert asked == 1

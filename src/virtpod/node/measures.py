@@ -20,6 +20,10 @@ from virtpod.wire.messages import GuestFileSystem, Measured
 
 WITHIN = 5.0
 """Seconds for a launcher to tell."""
+FRESH = 1.0
+"""Seconds for which what was told is good enough: who asks all the time costs no more."""
+MEMBERS, LETTERS, LARGEST = 512, 256, 2**64
+"""The most that is believed of a launcher: members of a list, letters of a label, and a number."""
 LABELS = ("node", "namespace", "name")
 KIBI, NANO = 1024.0, 1e-9
 Counted: TypeAlias = Mapping[str, int | str | bool]
@@ -101,11 +105,18 @@ class Measures(Collector):
         self._node = node
         self._ask = ask
         self._guests: list[Guest] = []
+        self._asking = asyncio.Lock()
+        self._asked = float("-inf")
 
     async def refresh(self) -> None:
         """Asks all launchers at once."""
-        answers = await asyncio.gather(*self._ask())
-        self._guests = [guest for guest in answers if guest is not None]
+        async with self._asking:
+            now = asyncio.get_running_loop().time()
+            if now < self._asked + FRESH:
+                return
+            self._asked = now
+            answers = await asyncio.gather(*self._ask())
+            self._guests = [guest for guest in answers if guest is not None]
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -123,7 +134,8 @@ def families(node: str, guests: Iterable[Guest]) -> Iterator[Metric]:
             if metric not in made:
                 kind = CounterMetricFamily if metric.endswith("_total") else GaugeMetricFamily
                 made[metric] = kind(f"kubevirt_vmi_{metric}", text, labels=(*LABELS, *labels))
-            made[metric].add_metric((*whose, *labels.values()), value)
+            named = (label[:LETTERS] for label in labels.values())
+            made[metric].add_metric((*whose, *named), value)
     yield from made.values()
 
 
@@ -171,10 +183,11 @@ def _of(counted: Counted, place: str, table: Table, labels: Mapping[str, str]) -
 
 def _number(counted: Counted, key: str) -> float | None:
     value = counted.get(key)
-    return float(value) if isinstance(value, int) else None
+    return float(value) if isinstance(value, int) and abs(value) < LARGEST else None
 
 
 def _numbers(counted: Counted, what: str) -> list[str]:
     """The members of a list, by their numbers: `vcpu.2.time` is of "2"."""
     found = {key.split(".")[1] for key in counted if key.startswith(f"{what}.")}
-    return sorted((each for each in found if each.isdigit()), key=int)
+    numbers = (each for each in found if each.isdecimal() and len(each) <= len(str(MEMBERS)))
+    return sorted(numbers, key=int)[:MEMBERS]
