@@ -90,7 +90,7 @@ class Loops:
 
         self.unattended: Loop[tuple[Resource, Key], unattended.Seen] = Loop(
             "virt-controller-unattended",
-            self._nobody_s,
+            self._unattended,
             unattended.decide,
             act,
             stores=list(caches.unattended.values()),
@@ -115,7 +115,7 @@ class Loops:
         caches.sets.on_change(lambda key, _old, _new: self.sets.add(key))
         caches.nodes.on_change(self._node_changed)
         for resource, store in caches.unattended.items():
-            store.on_change(partial(self._nobody_s_changed, resource))
+            store.on_change(partial(self._unattended_changed, resource))
         async with asyncio.TaskGroup() as tasks:
             for loop in self.all:
                 tasks.create_task(loop.run())
@@ -212,12 +212,12 @@ class Loops:
         instances = [each.object for each in self.caches.vmis.by("owner", held.uid)]
         return replicaset.Seen(held.object, instances, self.clock())
 
-    def _nobody_s_changed(
+    def _unattended_changed(
         self, resource: Resource, key: Key, _old: Held | None, _new: Held | None
     ) -> None:
         self.unattended.add((resource, key))
 
-    def _nobody_s(self, key: tuple[Resource, Key]) -> unattended.Seen | None:
+    def _unattended(self, key: tuple[Resource, Key]) -> unattended.Seen | None:
         resource, name = key
         held = self.caches.unattended[resource].get(name)
         if held is None:
