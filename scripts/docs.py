@@ -138,6 +138,29 @@ BEYOND_FIELDS = (
 )
 
 
+EXTENSIONS = (
+    (
+        "Condition Obstructed",
+        "on VMs and VMIs: what keeps them from running, and what to do; `virtctl why` tells more "
+        "([why.md](why.md)).",
+    ),
+    (
+        "Shared displays",
+        "`virtualmachineinstances/NAME/vnc?shared=true` (`virtctl vnc --shared`): viewers who ask "
+        "for it look together, where KubeVirt lets the newest push out the others.",
+    ),
+    (
+        "Roles",
+        "kubevirt.io:admin, :edit and :view also grant the first word of `evacuate/cancel` and "
+        "`sev/...`, which is all that Kubernetes' API server looks at.",
+    ),
+    (
+        "Condition Ready of kinds without a controller",
+        "False, with reason NotImplemented.",
+    ),
+)
+
+
 def gaps() -> str:
     """What is not there yet: fields first, then what is no field."""
     lines = [
@@ -167,6 +190,10 @@ def gaps() -> str:
         "## Beside the fields",
         "",
         *(f"- **{name}**: {text}" for name, text in BEYOND_FIELDS),
+        "",
+        "## What there is beyond KubeVirt's API",
+        "",
+        *(f"- **{name}**: {text}" for name, text in EXTENSIONS),
         "",
     ]
     return "\n".join(lines)
