@@ -84,6 +84,7 @@ class Pod:
         """All that steps can change."""
         links = self.json("ip", "-d", "-j", "link")
         for link in links:
+            del link["operstate"]  # it settles by itself
             for part in ("info_data", "info_slave_data"):
                 data = link.get("linkinfo", {}).get(part, {})
                 for name in [name for name in data if "timer" in name]:
@@ -201,6 +202,10 @@ BRIDGED = msgspec.convert(
 )
 
 
+NAD = {"networkName": "blue"}
+BLUE = "pod16477688c0e"
+
+
 def bridged() -> Any:
     """What virt-handler does, and what it tells the launcher."""
     found = facts.probe("node1", BRIDGED)
@@ -228,6 +233,37 @@ def test_a_guest_gets_what_the_pod_had(pod: Pod) -> None:
     after = arranged(pod)
     assert pod.inside(bridged) == link, "a virt-handler that begins anew finds it"
     assert arranged(pod) == after
+
+
+def test_each_network_has_links_of_its_own(pod: Pod) -> None:
+    """A secondary network's link has the name that follows from the network's."""
+    spec = {
+        "domain": {
+            "devices": {
+                "interfaces": [
+                    {"name": "blue", "bridge": {}},
+                    {"name": "default", "masquerade": {}},
+                ]
+            }
+        },
+        "networks": [{"name": "default", "pod": {}}, {"name": "blue", "multus": NAD}],
+    }
+    vmi = msgspec.convert({"metadata": {"uid": "u-1"}, "spec": spec}, VirtualMachineInstance)
+    pod.run("ip", "link", "add", BLUE, "mtu", "1300", "type", "veth", "peer", "name", "blue0")
+    pod.run("sh", "-c", f"ip link set {BLUE} up; ip link set blue0 up")
+
+    def made() -> Any:
+        found = facts.probe("node1", vmi)
+        carry_out(host.host(vmi, found))
+        return host.links(vmi, found)
+
+    blue, default = pod.inside(made)
+    assert (default.tap, default.bridge, default.mtu) == ("tap0", "k6t-eth0", 1400)
+    assert (blue.tap, blue.bridge, blue.mtu) == ("tap16477688c0e", "k6t-16477688c0e", 1300)
+    links = {each["ifname"]: each for each in pod.json("ip", "-j", "link")}
+    assert links[BLUE]["master"] == links[blue.tap]["master"] == blue.bridge
+    assert "master" not in links["eth0"]
+    assert pod.inside(made) == [blue, default], "a virt-handler that begins anew finds it"
 
 
 def arranged(pod: Pod) -> list[tuple[Any, ...]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain.facts import Host
-from virtpod.features.network import KEPT, POD_LINK
+from virtpod.features.network import joined, names
 from virtpod.node.steps.links import pod_link
 
 
 def probe(node: str, vmi: VirtualMachineInstance) -> Host:
     """Blocks; the calling thread must be in the pod's network namespace."""
-    link = pod_link(POD_LINK, KEPT)
-    wanted = [network.name for network in vmi.spec.networks or () if network.pod]
-    return Host(node=node, links=dict.fromkeys(wanted, link) if link else {})
+    found = {}
+    for _, _, network in joined(vmi):
+        own = names(network)
+        link = pod_link(own.pod, own.kept)
+        if link is not None:
+            found[network.name] = link
+    return Host(node=node, links=found)

@@ -10,6 +10,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Guest
 from virtpod.domain.xml import E, Element, text
 from virtpod.features import ALL
+from virtpod.features.network import joined
 
 TOP = (
     "name",
@@ -51,9 +52,25 @@ def draw(vmi: VMI, facts: Guest) -> Element:
     tops = sorted((e for e in drawn if e.tag in TOP), key=lambda e: TOP.index(e.tag))
     system = next(e for e in tops if e.tag == "os")
     system.extend(e for e in drawn if e.tag in IN_OS)
-    devices = E("devices", *(e for e in drawn if e.tag not in TOP + IN_OS))
+    devices = E("devices", *_cards_in_order(vmi, [e for e in drawn if e.tag not in TOP + IN_OS]))
     whole = E("domain", *tops, devices, type="kvm")
     for feature in ALL:
         if feature.tune and (part := feature.asked(vmi)):
             feature.tune(part, vmi, facts, whole)
     return whole
+
+
+def _cards_in_order(vmi: VMI, devices: list[Element]) -> list[Element]:
+    """Network cards as the spec lists them, whichever binding drew them: guests number them so."""
+    places = {f"ua-{nic.name}": place for place, nic, _ in joined(vmi)}
+    cards = sorted(
+        (each for each in devices if each.tag == "interface"),
+        key=lambda card: places.get(_alias(card), len(places)),
+    )
+    following = iter(cards)
+    return [next(following) if each.tag == "interface" else each for each in devices]
+
+
+def _alias(element: Element) -> str:
+    found = element.find("alias")
+    return "" if found is None else found.get("name", "")

@@ -9,7 +9,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Host
 from virtpod.domain.steps import HostStep, Tap
 from virtpod.features import ALL
-from virtpod.features.network import joined, mac
+from virtpod.features.network import joined, mac, names
 from virtpod.wire.messages import Link
 
 
@@ -24,10 +24,13 @@ def host(vmi: VMI, facts: Host) -> tuple[HostStep, ...]:
 
 
 def links(vmi: VMI, facts: Host) -> list[Link]:
-    """What the launcher is told about each guest interface's host side."""
-    taps = [step for step in host(vmi, facts) if isinstance(step, Tap)]
-    pairs = [interface for _, interface, _ in joined(vmi)]
-    return [_link(vmi, facts, nic, tap) for nic, tap in zip(pairs, taps, strict=True)]
+    """What the launcher is told about the host side of each guest interface that has a tap."""
+    taps = {step.name: step for step in host(vmi, facts) if isinstance(step, Tap)}
+    return [
+        _link(vmi, facts, nic, taps[names(network).tap])
+        for _, nic, network in joined(vmi)
+        if names(network).tap in taps
+    ]
 
 
 def _link(vmi: VMI, facts: Host, nic: Interface, tap: Tap) -> Link:

@@ -7,23 +7,32 @@ from typing import Any
 
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.features import ALL
+from virtpod.features.network import PRIMARY, joined, names
 from virtpod.wire.messages import DomainChanged, InterfaceSeen
 
 
 def observe(vmi: VMI, domain: DomainChanged, pod_ips: Sequence[str]) -> dict[str, Any]:
     """The fields to set below `status`, in JSON's names and values.
 
-    The first interface shows the pod's addresses: they are what reaches the guest.
+    The primary interface shows the pod's addresses: they are what reaches the guest.
     """
     status: dict[str, Any] = {}
+    interfaces: list[dict[str, Any]] = []
     for feature in ALL:
         if feature.observe and (part := feature.asked(vmi)):
-            status.update(feature.observe(part, vmi, domain))
-    interfaces = status.get("interfaces")
-    if interfaces and pod_ips:
-        interfaces[0] |= {"ipAddress": pod_ips[0], "ipAddresses": list(pod_ips)}
+            told = feature.observe(part, vmi, domain)
+            interfaces += told.pop("interfaces", ())
+            status.update(told)
+    places = {nic.name: place for place, nic, _ in joined(vmi)}
+    interfaces.sort(key=lambda each: places[each["name"]])
+    primary = {network.name for _, _, network in joined(vmi) if names(network) == PRIMARY}
+    for each in interfaces:
+        if each["name"] in primary and pod_ips:
+            each |= {"ipAddress": pod_ips[0], "ipAddresses": list(pod_ips)}
+    if interfaces:
+        status["interfaces"] = interfaces
     if others := [_only_agents(each) for each in domain.interfaces if not each.name]:
-        status["interfaces"] = [*(interfaces or ()), *others]
+        status["interfaces"] = [*interfaces, *others]
     return status
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from virtpod.api.network import Interface, Network
 from virtpod.api.traits import vcpus, virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
-from virtpod.domain.facts import GuestLink
+from virtpod.domain.facts import Guest, GuestLink
 from virtpod.domain.xml import E, Element, pci_address
 from virtpod.wire.messages import DomainChanged
 
@@ -24,12 +25,32 @@ BINDINGS = (
     "passt",
 )
 WORKING = ("bridge", "masquerade")
-BRIDGE, TAP = "k6t-eth0", "tap0"
-"""In the pod's network namespace: what the guest's interface is joined to, and how."""
-POD_LINK = "eth0"
-KEPT = "k6t-kept"
-"""A bridge without ports that has the pod's addresses and routes, where the guest has them."""
+SOURCES = ("pod",)
+"""The kinds of networks that can be attached."""
 MOST_QUEUES = 256
+
+
+@dataclass(frozen=True)
+class Names:
+    """What one guest interface has in the pod's network namespace: the link that the CNI made, what
+    it and the guest's tap device are joined by, and a bridge without ports that has the pod's
+    addresses and routes, where the guest has them."""
+
+    pod: str = "eth0"
+    bridge: str = "k6t-eth0"
+    tap: str = "tap0"
+    kept: str = "k6t-kept"
+
+
+PRIMARY = Names()
+
+
+def names(network: Network) -> Names:
+    """A secondary network's follow from its name, as the reference's do."""
+    if network.pod or (network.multus and network.multus.default):
+        return PRIMARY
+    digest = sha256(network.name.encode()).hexdigest()[:11]
+    return Names(f"pod{digest}", f"k6t-{digest}", f"tap{digest}", f"kpt-{digest}")
 
 
 def joined(vmi: VMI) -> Iterator[tuple[int, Interface, Network]]:
@@ -43,6 +64,12 @@ def joined(vmi: VMI) -> Iterator[tuple[int, Interface, Network]]:
 def bindings(interface: Interface) -> list[str]:
     """The attribute names of the bindings that are set; a valid interface has one."""
     return [name for name in BINDINGS if getattr(interface, name) is not None]
+
+
+def at(facts: Guest, network: Network) -> GuestLink:
+    """The host side of the network's guest interface."""
+    usual = names(network)
+    return facts.links.get(network.name, GuestLink(usual.tap, usual.bridge))
 
 
 def queues(vmi: VMI) -> int:
@@ -81,7 +108,7 @@ def seen_as(nic: Interface, vmi: VMI, domain: DomainChanged, pod_link: str) -> d
     }
     if seen and seen.interface_name:
         said["interfaceName"] = seen.interface_name
-    return {"interfaces": [said]}
+    return said
 
 
 def mac(vmi: VMI, interface: Interface) -> str:

@@ -8,86 +8,87 @@ by a bridge of its own beside it, so that a virt-handler that begins anew finds 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 from virtpod.api.network import Interface, Network
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain import paths
-from virtpod.domain.facts import Cluster, Guest, GuestLink, Host, PodLink
+from virtpod.domain.facts import Cluster, Guest, Host, PodLink
 from virtpod.domain.steps import BootStep, Bridge, HostStep, Sysctl, TakeOver, Tap
 from virtpod.domain.xml import Element
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json
 from virtpod.features.network import (
-    BRIDGE,
-    KEPT,
-    POD_LINK,
-    TAP,
+    at,
     ethernet,
     joined,
     mac,
+    names,
     queues,
     seen_as,
 )
 from virtpod.features.network._dhcp import ROUTER, ROUTES, serve
 from virtpod.wire.messages import DomainChanged, Route
 
-OWN_ADDRESS = "169.254.75.10/32"
-"""Of the bridge: whom the guest's DHCP client talks to."""
+FIRST_ADDRESS = ip_address("169.254.75.10")
+"""Of the first interface's bridge: whom the guest's DHCP client talks to."""
 
-Part = tuple[int, Interface, Network]
+Part = list[tuple[int, Interface, Network]]
 
 
-def asked(vmi: VMI) -> Part | None:
-    return next(((i, nic, net) for i, nic, net in joined(vmi) if nic.bridge and net.pod), None)
+def asked(vmi: VMI) -> Part:
+    return [(index, nic, network) for index, nic, network in joined(vmi) if nic.bridge]
 
 
 def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
-    index, _, _ = part
-    network = cluster.config.network
-    if network and network.permit_bridge_interface_on_pod_network is False:
-        yield Cause(
-            f"spec.domain.devices.interfaces[{index}].name",
-            "Bridge on pod network configuration is not enabled under kubevirt-config",
-            UNSUPPORTED,
-        )
+    config = cluster.config.network
+    if config is None or config.permit_bridge_interface_on_pod_network is not False:
+        return
+    for index, _, network in part:
+        if network.pod:
+            yield Cause(
+                f"spec.domain.devices.interfaces[{index}].name",
+                "Bridge on pod network configuration is not enabled under kubevirt-config",
+                UNSUPPORTED,
+            )
 
 
 def warn(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[str]:
-    index, nic, _ = part
-    if nic.ports:
-        yield (
-            f".domain.devices.interfaces[{index}].ports: all ports of a bridged guest are reached; "
-            "masquerade would let these alone through"
-        )
+    for index, nic, _ in part:
+        if nic.ports:
+            yield (
+                f".domain.devices.interfaces[{index}].ports: all ports of a bridged guest are "
+                "reached; masquerade would let these alone through"
+            )
 
 
 def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
-    _, nic, _ = part
-    link = facts.links.get(nic.name, PodLink())
-    # Before the bridge is up: it does not answer for the guest's address, which the keeper has.
+    # Before the bridges are up: they do not answer for the guest's addresses, which keepers have.
     yield Sysctl("net.ipv4.conf.all.arp_ignore", "1")
-    yield Bridge(BRIDGE, "", link.mtu, (OWN_ADDRESS,))
-    yield TakeOver(link, KEPT, BRIDGE)
-    yield Tap(TAP, BRIDGE, link.mtu, paths.QEMU_UID, queues(vmi))
+    for index, _, network in part:
+        own = names(network)
+        link = facts.links.get(network.name, PodLink(own.pod))
+        yield Bridge(own.bridge, "", link.mtu, (f"{FIRST_ADDRESS + index}/32",))
+        yield TakeOver(link, own.kept, own.bridge)
+        yield Tap(own.tap, own.bridge, link.mtu, paths.QEMU_UID, queues(vmi))
     yield Sysctl("net.ipv4.ip_unprivileged_port_start", "0")  # the launcher's DHCP server
 
 
 def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
-    _, nic, _ = part
-    link = facts.links.get(nic.name, GuestLink(TAP, BRIDGE))
-    address = next((each for each in link.addresses if ":" not in each), None)
-    if address is None:
-        return  # IPv6 is announced by the network's own router
-    lease = ip_interface(address)
-    yield serve(
-        vmi,
-        nic,
-        link,
-        (str(lease.ip), str(lease.netmask)),
-        _routes(address, link.routes),
-        facts,
-        only=link.mac or mac(vmi, nic),
-    )
+    for _, nic, network in part:
+        link = at(facts, network)
+        address = next((each for each in link.addresses if ":" not in each), None)
+        if address is None:
+            continue  # IPv6 is announced by the network's own router
+        lease = ip_interface(address)
+        yield serve(
+            vmi,
+            nic,
+            link,
+            (str(lease.ip), str(lease.netmask)),
+            _routes(address, link.routes),
+            facts,
+            only=link.mac or mac(vmi, nic),
+        )
 
 
 def _routes(address: str, routes: tuple[Route, ...]) -> dict[str, str]:
@@ -101,15 +102,17 @@ def _routes(address: str, routes: tuple[Route, ...]) -> dict[str, str]:
 
 
 def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    _, nic, _ = part
-    yield ethernet(vmi, nic, facts.links.get(nic.name, GuestLink(TAP, BRIDGE)))
+    for _, nic, network in part:
+        yield ethernet(vmi, nic, at(facts, network))
 
 
 def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
-    return seen_as(part[1], vmi, domain, POD_LINK)
+    return {"interfaces": [seen_as(nic, vmi, domain, names(net).pod) for _, nic, net in part]}
 
 
 def blocks_migration(part: Part, vmi: VMI) -> str | None:
+    if not any(network.pod for _, _, network in part):
+        return None
     return (
         "InterfaceNotLiveMigratable: it has the pod's address by bridge, and another pod has "
         "another; masquerade would do"

@@ -27,7 +27,7 @@ from virtpod.features.contract import (
     PodPart,
     always,
 )
-from virtpod.features.network import WORKING, bindings, joined
+from virtpod.features.network import SOURCES, WORKING, bindings, joined
 
 MODELS = ("e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "virtio")
 DISCONTINUED = ("slirp", "macvtap", "passt")
@@ -86,10 +86,10 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             yield Cause(where, f"{where} should have only one network type")
         elif not given:
             yield Cause(where, f"{where} should have a network type, such as pod: {{}}")
-        elif given != ["pod"]:
+        elif given[0] not in SOURCES:
             yield Cause(
                 where,
-                f"{where}: only the pod network can be attached by this version",
+                f"{where}: a network of kind {given[0]} cannot be attached by this version",
                 UNSUPPORTED,
             )
     if sum(1 for network in networks if network.pod) > 1:

@@ -13,11 +13,11 @@ from ipaddress import IPv4Network, ip_network
 from virtpod.api.network import Interface, Network
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain import paths
-from virtpod.domain.facts import Cluster, Guest, GuestLink, Host
+from virtpod.domain.facts import Cluster, Guest, Host
 from virtpod.domain.steps import BootStep, Bridge, HostStep, Nft, Sysctl, Tap
 from virtpod.domain.xml import Element
 from virtpod.features.contract import Cause, Feature, Json
-from virtpod.features.network import BRIDGE, POD_LINK, TAP, ethernet, joined, queues, seen_as
+from virtpod.features.network import PRIMARY, at, ethernet, joined, queues, seen_as
 from virtpod.features.network._dhcp import ROUTER, serve
 from virtpod.wire.messages import DomainChanged
 
@@ -63,11 +63,11 @@ def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
     gateway, guest = net[1], net[2]
     link = facts.links.get(nic.name)
     mtu = link.mtu if link else 1500
-    pod_link = link.name if link else POD_LINK
-    yield Bridge(BRIDGE, BRIDGE_MAC, mtu, (f"{gateway}/{net.prefixlen}",))
-    yield Tap(TAP, BRIDGE, mtu, paths.QEMU_UID, queues(vmi))
+    pod_link = link.name if link else PRIMARY.pod
+    yield Bridge(PRIMARY.bridge, BRIDGE_MAC, mtu, (f"{gateway}/{net.prefixlen}",))
+    yield Tap(PRIMARY.tap, PRIMARY.bridge, mtu, paths.QEMU_UID, queues(vmi))
     yield Sysctl("net.ipv4.ip_forward", "1")
-    yield Sysctl(f"net.ipv4.conf.{BRIDGE}.route_localnet", "1")
+    yield Sysctl(f"net.ipv4.conf.{PRIMARY.bridge}.route_localnet", "1")
     yield Sysctl("net.ipv4.ip_unprivileged_port_start", "0")  # the launcher's DHCP server
     yield Nft("ip", TABLE, _rules(nic, pod_link, str(gateway), str(guest)))
 
@@ -101,7 +101,7 @@ def _rules(nic: Interface, link: str, gateway: str, guest: str) -> str:
         "postrouting": (
             "type nat hook postrouting priority srcnat; policy accept;",
             f'ip saddr {guest} oifname "{link}" masquerade',
-            f'oifname "{BRIDGE}" jump outbound',
+            f'oifname "{PRIMARY.bridge}" jump outbound',
         ),
         "inbound": tuple(inbound),
         "outbound": tuple(back),
@@ -118,19 +118,18 @@ def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
     _, nic, network = part
     net = subnet(network)
     gateway, guest = net[1], net[2]
-    link = facts.links.get(nic.name, GuestLink(TAP, BRIDGE))
+    link = at(facts, network)
     lease = (str(guest), str(net.netmask))
     yield serve(vmi, nic, link, lease, {ROUTER: str(gateway)}, facts)
 
 
 def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    _, nic, _ = part
-    link = facts.links.get(nic.name, GuestLink(TAP, BRIDGE))
-    yield ethernet(vmi, nic, link)
+    _, nic, network = part
+    yield ethernet(vmi, nic, at(facts, network))
 
 
 def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
-    return seen_as(part[1], vmi, domain, POD_LINK)
+    return {"interfaces": [seen_as(part[1], vmi, domain, PRIMARY.pod)]}
 
 
 FEATURE = Feature(
