@@ -11,7 +11,7 @@ import inspect
 import sys
 from pathlib import Path
 
-from scripts import lifecycle, reference
+from scripts import lifecycle, matrix, reference
 from virtpod.apiserver.subresources import later
 from virtpod.controllers.why import OBSTRUCTED, RULES
 from virtpod.features import ALL
@@ -23,12 +23,22 @@ HOOKS = ("defaults", "validate", "pod", "host", "boot", "devices", "tune", "obse
 
 
 def features() -> str:
-    """Every feature: what it is, which fields it owns, which hooks it has."""
+    """Every feature: what it is, which hooks it has, and of each field what shows it."""
+    shown = sum(path in matrix.tests() for path in matrix.fields())
+    missing = [path for path in matrix.fields() if matrix.owner(path) is None]
     lines = [
         "# Features",
         "",
-        "Made by `make docs` from `src/virtpod/features`. Fields are below `spec` of a",
-        "VirtualMachineInstance.",
+        "Made by `make docs` from `src/virtpod/features`, the golden cases and the tests. Fields",
+        "are below `spec` of a VirtualMachineInstance; what is Kubernetes' own goes to the pod as",
+        "it is, and is one field here.",
+        "",
+        f"{len(matrix.fields())} fields: {len(matrix.fields()) - len(missing)} work, of which",
+        f"{shown} are shown by a guest; {len(missing)} have no effect yet.",
+        "",
+        "*Golden*: a case in `tests/golden` that has the field, and how many more there are.",
+        "*Seen*: the test in `tests/guest` or `tests/e2e` in which a guest, or its pod, shows what",
+        "the field does; or why the machines that run the tests cannot.",
         "",
     ]
     for feature in ALL:
@@ -37,19 +47,39 @@ def features() -> str:
             hooks = [getattr(feature, hook) for hook in HOOKS if getattr(feature, hook)]
             module = sys.modules[hooks[0].__module__]
         about = (inspect.getdoc(module) or "").splitlines()[0]
+        file = (module.__file__ or "").partition("/src/")[2]
         used = [hook for hook in HOOKS if getattr(feature, hook)]
-        fields = ", ".join(f"`{path}`" for path in feature.owns) or "none of its own"
         lines += [
             f"## {feature.name}",
             "",
             about,
             "",
-            f"Fields: {fields}.",
-            "",
-            f"Takes part in: {', '.join(used)}.",
+            f"[{Path(file).name}](../src/{file}) takes part in: {', '.join(used)}.",
             "",
         ]
+        owned = [path for path in matrix.fields() if matrix.owner(path) == feature.name]
+        if owned:
+            lines += [*FIELDS_HEAD, *(_field(path) for path in owned), ""]
+        else:
+            lines += ["No fields of its own.", ""]
+    lines += ["## Not yet", "", "Accepted, answered with a warning ([gaps.md](gaps.md)).", ""]
+    lines += [*(f"- `{path}`" for path in missing), ""]
     return "\n".join(lines)
+
+
+FIELDS_HEAD = ("| Field | State | Golden | Seen |", "|---|---|---|---|")
+
+
+def _field(path: str) -> str:
+    own = f"{matrix.owner(path)}/"
+    cases = sorted(matrix.goldens().get(path, ()), key=lambda case: not case.startswith(own))
+    tests = matrix.tests().get(path, ())
+    reason = matrix.reason(path)
+    state = "works" if tests else "golden only"
+    golden = f"[{cases[0]}](../tests/golden/{cases[0]})" if cases else ""
+    golden += f" +{len(cases) - 1}" if len(cases) > 1 else ""
+    seen = "<br>".join(f"`{test}`" for test in tests) or reason or ""
+    return f"| `{path}` | {state} | {golden} | {seen} |"
 
 
 BEYOND_FIELDS = (

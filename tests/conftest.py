@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import shown
 
 # How long an example takes says nothing on a machine that does other things too.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,3 +44,18 @@ class Golden:
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(bool(request.config.getoption("--regenerate-golden")))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _machines_of_this_module() -> None:
+    shown.begin()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Keeps `shows` true: a field that is claimed was in a spec that this module's guests had."""
+    result = yield
+    claims = [path for mark in item.iter_markers("shows") for path in mark.args]
+    absent = shown.missing(claims)
+    assert not absent, f"marked as showing {absent}, which no machine of this module has had"
+    return result

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from localcluster import cluster, images, layout
+from tests import shown
 
 ROOT = Path(__file__).resolve().parents[2]
 GUEST = "virtpod.local/virtpod-demo-guest:v0.1.0"
@@ -87,10 +88,12 @@ class Namespace:
 
     def apply(self, *objects: Object) -> str:
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        shown.given_object(document)
         return self.kubectl("apply", "--filename", "-", stdin=json.dumps(document))
 
     def get(self, kind: str, name: str) -> Object:
         found: Object = json.loads(self.kubectl("get", kind, name, "--output", "json"))
+        shown.given_object(found)
         return found
 
     def items(self, kind: str, selector: str = "") -> list[Object]:
@@ -126,7 +129,9 @@ class Namespace:
     ) -> Object:
         """The object, at the first moment when it is there and the claim holds."""
         with self.watch(kind, name) as watch:
-            return watch.until(lambda _, found: claim(found), what, seconds)
+            found = watch.until(lambda _, found: claim(found), what, seconds)
+        shown.given_object(found)
+        return found
 
     def gone(self, kind: str, name: str, seconds: float = 90) -> None:
         self.kubectl(

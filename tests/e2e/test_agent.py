@@ -85,6 +85,12 @@ def test_what_the_agent_tells_is_seen(namespace: Namespace, guests: None) -> Non
     assert "guest-fsfreeze-freeze" in [each["name"] for each in info["supportedCommands"]]
 
 
+@pytest.mark.shows(
+    "readinessProbe.exec",
+    "readinessProbe.periodSeconds",
+    "readinessProbe.failureThreshold",
+    "readinessProbe.timeoutSeconds",
+)
 def test_a_program_in_the_guest_says_whether_it_is_ready(
     namespace: Namespace, guests: None
 ) -> None:
@@ -107,6 +113,7 @@ def items(namespace: Namespace, command: str) -> list[Object]:
     return found
 
 
+@pytest.mark.shows("readinessProbe.httpGet")
 def test_a_page_of_the_guest_says_whether_it_is_ready(namespace: Namespace, guests: None) -> None:
     ready(namespace, WEB, "True")
     with pytest.raises(Refused, match="non-GuestAgentPing LivenessProbe is not supported"):
@@ -139,6 +146,13 @@ def test_a_paused_guest_is_not_taken_for_dead(namespace: Namespace, guests: None
     ready(namespace, AGENT, "True")
 
 
+@pytest.mark.shows(
+    "livenessProbe.guestAgentPing",
+    "livenessProbe.initialDelaySeconds",
+    "livenessProbe.periodSeconds",
+    "livenessProbe.failureThreshold",
+    "livenessProbe.timeoutSeconds",
+)
 def test_a_guest_whose_agent_is_gone_is_ended(namespace: Namespace, guests: None) -> None:
     with Console(namespace.name, AGENT) as console:
         console.type("\n")

@@ -28,6 +28,7 @@ from tests.e2e.support import (
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
+@pytest.mark.shows("volumes.persistentVolumeClaim.claimName", "domain.devices.disks.serial")
 def test_a_claim_is_awaited_kept_over_a_restart_and_had_by_one_guest(namespace: Namespace) -> None:
     namespace.apply(diary.writer("first", of="data"))
     waits = namespace.wait(
@@ -75,6 +76,7 @@ def test_a_claim_is_awaited_kept_over_a_restart_and_had_by_one_guest(namespace: 
     diary.read(namespace, "data").check(acknowledged=number)
 
 
+@pytest.mark.shows("volumes.ephemeral.persistentVolumeClaim")
 def test_block_claims_and_layers_over_a_claim(namespace: Namespace) -> None:
     """Three guests at once: one on a block device, two that begin with what `data` holds."""
     namespace.virtctl("stop", "first")

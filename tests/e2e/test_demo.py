@@ -71,6 +71,7 @@ def test_cloud_init_was_read(console: Console) -> None:
     assert console.run("cat /root/runcmd") == "hello from runcmd"
 
 
+@pytest.mark.shows("domain.memory.guest")
 def test_the_guest_has_the_memory_it_was_given(console: Console) -> None:
     kilobytes = int(console.run("awk '/^MemTotal/ {print $2}' /proc/meminfo"))
     assert 64 << 10 < kilobytes <= 128 << 10

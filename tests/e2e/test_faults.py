@@ -268,6 +268,7 @@ def apiserver(signal: str) -> None:
     kill(layout.CONTROL_PLANE, "kube-apiserver", signal)
 
 
+@pytest.mark.shows("terminationGracePeriodSeconds")
 def test_a_guest_that_heeds_nothing_is_ended_in_time(place: Namespace) -> None:
     grace = 4
     place.apply(vmi("deaf", terminationGracePeriodSeconds=grace))

@@ -103,6 +103,7 @@ def environment(namespace: Namespace, name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in said if "=" in line)
 
 
+@pytest.mark.shows("domain.devices.hostDevices.name", "domain.devices.hostDevices.deviceName")
 def test_the_kubelet_counts_and_gives_devices_by_service(
     namespace: Namespace, hardware: Hardware
 ) -> None:

@@ -36,6 +36,7 @@ def attachments(namespace: Namespace) -> list[Object]:
     return namespace.items("pod", "kubevirt.io=hotplug-disk")
 
 
+@pytest.mark.shows("volumes.persistentVolumeClaim.hotpluggable")
 def test_disks_come_and_are_written_to(place: Namespace) -> None:
     uid = place.get("vmi", NAME)["metadata"]["uid"]
     for claim in DISKS:

@@ -148,6 +148,7 @@ def has_a_cpu_of_its_own(namespace: Namespace) -> None:
     namespace.delete("vm", "owner")
 
 
+@pytest.mark.shows("affinity")
 def test_a_guest_of_a_dead_node_waits_for_a_proof_and_then_runs_elsewhere(
     namespace: Namespace, node2: str
 ) -> None:

@@ -97,6 +97,7 @@ def terminated(pod: Object) -> Object:
     return over
 
 
+@pytest.mark.shows("evictionStrategy")
 def test_a_node_is_drained(place: Namespace) -> None:
     place.apply(vm(GUARDED, **HERE, evictionStrategy="LiveMigrate"), vm(MOBILE, **HERE))
     guarded, mobile = place.running(GUARDED), place.running(MOBILE)

@@ -28,6 +28,7 @@ def guests(namespace: Namespace) -> dict[str, Object]:
     return {node: namespace.running(f"on-{node}") for node in NODES}
 
 
+@pytest.mark.shows("nodeSelector")
 def test_each_is_where_it_is_wanted(guests: dict[str, Object]) -> None:
     assert {node: vmi["status"]["nodeName"] for node, vmi in guests.items()} == {
         node: node for node in NODES
@@ -46,6 +47,7 @@ def test_guests_reach_each_other(
     assert said == f"hello from on-{there}"
 
 
+@pytest.mark.shows("domain.devices.interfaces.bridge")
 def test_a_bridged_guest_is_in_its_pod_s_place(
     namespace: Namespace, guests: dict[str, Object]
 ) -> None:
@@ -63,6 +65,10 @@ def test_a_bridged_guest_is_in_its_pod_s_place(
         assert "10.96.0.1" in console.run("nslookup kubernetes.default.svc.cluster.local")
 
 
+@pytest.mark.shows(
+    "domain.devices.interfaces.dhcpOptions.ntpServers",
+    "domain.devices.interfaces.dhcpOptions.privateOptions.*",
+)
 @pytest.mark.parametrize("node", NODES)
 def test_dhcp_tells_what_the_user_wants_told(
     namespace: Namespace, guests: dict[str, Object], node: str

@@ -49,6 +49,14 @@ def place(namespace: Namespace) -> Namespace:
     return namespace
 
 
+@pytest.mark.shows(
+    "volumes.configMap.name",
+    "volumes.configMap.optional",
+    "volumes.configMap.volumeLabel",
+    "volumes.secret.secretName",
+    "volumes.downwardAPI.fields",
+    "volumes.serviceAccount.serviceAccountName",
+)
 def test_the_guest_reads_them_from_disks(place: Namespace) -> None:
     status = place.get("vmi", NAME)["status"]["volumeStatus"]
     target = {each["name"]: each["target"] for each in status}

@@ -14,10 +14,12 @@ fi
 mount -t tmpfs -o mode=755 dev "$root/dev"
 mkdir -p "$root/dev/net" "$root/dev/shm" "$root/dev/pts"
 chmod 1777 "$root/dev/shm"
-for node in null zero full random urandom net/tun; do
+for node in null zero full random urandom; do
     touch "$root/dev/$node"
     mount --bind "/dev/$node" "$root/dev/$node"
 done
+mknod "$root/dev/net/tun" c 10 200 # the host's own may be for root alone
+chmod 666 "$root/dev/net/tun"
 if [ "$kvm" = yes ]; then
     mknod "$root/dev/kvm" c 10 232
     chmod 666 "$root/dev/kvm"

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from images import catalogue, code, debian, layers, layout
+from tests import shown
 from virtpod.domain import paths
 from virtpod.launcher.inotify import appears
 from virtpod.wire import codec
@@ -301,6 +302,7 @@ class Handler:
         return found
 
     async def sync(self, vmi: dict[str, Any], within: float = 60) -> Answer:
+        shown.given(vmi["spec"])
         raw = msgspec.Raw(msgspec.json.encode(vmi))
         return await self.ask(lambda n: Sync(id=n, vmi=raw, emulation=True), within)
 

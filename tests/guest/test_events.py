@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.guest.pod import QEMU, Container, Serial, connected
 from virtpod.domain import paths
 from virtpod.launcher.launcher import FIRST_RETRY
 from virtpod.wire.messages import Done, Pause, Shutdown, Unpause
 
 
+@pytest.mark.shows("startStrategy", "domain.devices.panicDevices.model")
 async def test_a_guest_starts_paused_reboots_by_itself_and_panics(
     box: Container, vmi: dict[str, Any], cache: dict[str, bytes]
 ) -> None:
@@ -46,6 +49,7 @@ async def test_a_guest_starts_paused_reboots_by_itself_and_panics(
         assert box.last_words() == f"the guest ended: Panicked: {end.message}"
 
 
+@pytest.mark.shows("domain.rebootPolicy")
 async def test_a_guest_may_have_its_reboot_be_its_end(
     box: Container, vmi: dict[str, Any], cache: dict[str, bytes]
 ) -> None:
@@ -63,6 +67,7 @@ async def test_a_guest_may_have_its_reboot_be_its_end(
         assert await box.exit_code(within=5) == 0
 
 
+@pytest.mark.shows("domain.devices.watchdog.name", "domain.devices.watchdog.i6300esb.action")
 async def test_a_watchdog_that_is_not_fed_ends_the_guest_and_says_so(
     box: Container, vmi: dict[str, Any], cache: dict[str, bytes]
 ) -> None:
@@ -112,6 +117,7 @@ async def test_a_guest_waits_for_room_on_its_storage_and_goes_on(
             await serial.until("written")
 
 
+@pytest.mark.shows("domain.features.acpi.enabled")
 async def test_a_guest_that_does_not_heed_is_ended_at_its_time(
     box: Container, empty: dict[str, Any], cache: dict[str, bytes]
 ) -> None:

@@ -6,11 +6,23 @@ import os
 import signal
 from typing import Any
 
+import pytest
+
 from tests.guest.pod import QEMU, UID, Container, Serial, connected
 from virtpod.domain import paths
 from virtpod.wire.messages import DomainChanged, Done, Failed, Kill, Pause, Shutdown, Unpause
 
 
+@pytest.mark.shows(
+    "domain.devices.disks.name",
+    "domain.devices.disks.disk.bus",
+    "volumes.name",
+    "volumes.containerDisk.image",
+    "volumes.cloudInitNoCloud.userData",
+    "domain.devices.interfaces.name",
+    "domain.devices.interfaces.masquerade",
+    "networks.name",
+)
 async def test_a_guest_boots_to_its_login_and_is_powered_off_with_the_pod(
     box: Container, vmi: dict[str, Any], cache: dict[str, bytes]
 ) -> None:

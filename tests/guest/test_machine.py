@@ -48,6 +48,15 @@ def boots_from(kernel: Path, box: Container) -> dict[str, Any]:
     return {"kernelArgs": ARGUMENTS, "container": image}
 
 
+@pytest.mark.shows(
+    "domain.firmware.kernelBoot.container.image",
+    "domain.firmware.kernelBoot.container.kernelPath",
+    "domain.firmware.kernelBoot.container.initrdPath",
+    "domain.firmware.kernelBoot.kernelArgs",
+    "domain.firmware.bootloader.efi.secureBoot",
+    "domain.firmware.bootloader.efi.persistent",
+    "domain.devices.tpm.persistent",
+)
 async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers(
     box: Container, kernel: Path, cache: dict[str, bytes]
 ) -> None:
@@ -76,6 +85,15 @@ async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers(
         await handler.release()
 
 
+@pytest.mark.shows(
+    "domain.cpu.cores",
+    "domain.devices.blockMultiQueue",
+    "domain.devices.networkInterfaceMultiqueue",
+    "domain.devices.tpm.enabled",
+    "domain.ioThreadsPolicy",
+    "domain.ioThreads.supplementalPoolThreadCount",
+    "domain.devices.disks.blockSize.custom.logical",
+)
 async def test_queues_and_threads_are_as_many_as_asked_for(
     box: Container, cache: dict[str, bytes]
 ) -> None:
@@ -108,6 +126,7 @@ async def test_queues_and_threads_are_as_many_as_asked_for(
         await handler.release()
 
 
+@pytest.mark.shows("domain.devices.clientPassthrough")
 async def test_what_is_seen_of_a_guest_from_outside(
     box: Container, cache: dict[str, bytes]
 ) -> None:

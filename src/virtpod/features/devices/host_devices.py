@@ -241,8 +241,11 @@ def blocks_migration(part: Asked, vmi: VMI) -> str | None:
 FEATURE = Feature(
     name="host_devices",
     owns=(
-        "domain.devices.hostDevices",
-        "domain.devices.gpus",
+        "domain.devices.hostDevices.name",
+        "domain.devices.hostDevices.deviceName",
+        "domain.devices.gpus.name",
+        "domain.devices.gpus.deviceName",
+        "domain.devices.gpus.virtualGPUOptions",
     ),
     asked=asked,
     validate=validate,
