@@ -23,6 +23,8 @@ kill $!
 """
 NO_ENCRYPTION = "not supported with this QEMU binary"
 
+NO_OTHERS = "No emulator found for arch"
+
 
 def pci_function(folder: Path, address: ElementTree.Element) -> None:
     """As much of it in sysfs as libvirt wants to see before it takes a domain that has it."""
@@ -37,7 +39,7 @@ def pci_function(folder: Path, address: ElementTree.Element) -> None:
 def test_libvirt_takes_every_golden_domain(folders: tuple[Path, ...]) -> None:
     drawn = sorted(GOLDENS.glob("*/*/domain.xml"))
     assert len(drawn) > 40
-    encrypted = 0
+    encrypted = others = 0
     with container(folders) as made:
         place = made.run / "domains"
         place.mkdir()
@@ -47,13 +49,18 @@ def test_libvirt_takes_every_golden_domain(folders: tuple[Path, ...]) -> None:
             for address in domain.iterfind("devices/hostdev[@type='pci']/source/address"):
                 pci_function(made.run / "pci", address)
             encrypted += domain.find("launchSecurity") is not None
+            others += domain.find("os/type[@arch='x86_64']") is None
             domain.getroot().set("type", "qemu")  # this host need not have KVM
             domain.write(place / f"{path.parent.parent.name}-{path.parent.name}.xml")
         made.start("sh", "-c", DEFINE)
         made.wait(120)
         said = (place / "said").read_text()
     refusals = [each for each in said.split("virsh # define") if "error:" in each]
+    # Other architectures' QEMU is in images of theirs; the schema has been looked at by then.
+    foreign = [each for each in refusals if NO_OTHERS in each]
+    assert len(foreign) == others, said
+    refusals = [each for each in refusals if each not in foreign]
     # What the host's processor has not, libvirt says after it found the rest in order.
     assert all(NO_ENCRYPTION in each for each in refusals), said
     assert len(refusals) <= encrypted, said
-    assert said.count("' defined from ") == len(drawn) - len(refusals), said
+    assert said.count("' defined from ") == len(drawn) - len(refusals) - others, said

@@ -53,6 +53,8 @@ class Pod:
     ended: int | None = None
     deleting: bool = False
     kvm: bool = False
+    locks: bool = False
+    """QEMU may lock all of its memory."""
     grace: int = 30
     """Seconds that the guest has to power off, where no VMI tells."""
     end: str = ""

@@ -112,5 +112,9 @@ class Guest:
     """Devices of the node, by resource name, in the order in which they were given."""
     cpus: tuple[int, ...] = ()
     """CPUs of the node that the container may run on."""
+    nodes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """NUMA nodes of the machine that the container is on, each with its CPUs."""
+    smbios: Mapping[str, str] = field(default_factory=dict)
+    """What guests of this cluster read of their machine's maker."""
     resolved: Mapping[str, str] = field(default_factory=dict)
     """Firmware and other files of this image, by purpose."""

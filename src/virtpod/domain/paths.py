@@ -28,9 +28,16 @@ LIBVIRT_RUNTIME = "/var/run/libvirt"
 LIBVIRT_SOCKET = f"{LIBVIRT_RUNTIME}/libvirt-sock"
 LIBVIRT_URI = f"qemu:///session?socket={LIBVIRT_SOCKET}"
 OVMF = "/usr/share/OVMF"
+AAVMF = "/usr/share/AAVMF"
 
 PROBE = "/usr/bin/virt-probe"
 """In the launcher's image: what the kubelet runs for a probe that the guest's agent answers."""
+
+SMBIOS_ENV = "VIRTPOD_SMBIOS"
+"""What the cluster says of its machines' maker, as JSON in the launcher's environment."""
+
+LOCKS_MEMORY = "virtpod.io/locks-memory"
+"""Annotation of a launcher's pod whose QEMU may lock all of its memory."""
 
 QEMU_UID = 107
 
@@ -93,6 +100,11 @@ def attachment(volume: str) -> str:
 def config_folder(volume: str) -> str:
     """Where the kubelet puts the files of a ConfigMap and its like."""
     return f"{CONFIGS}/{volume}"
+
+
+def ignition(namespace: str, name: str) -> str:
+    """What the guest's first boot is configured by."""
+    return f"{EPHEMERAL}/ignition-data/{namespace}/{name}/data.ign"
 
 
 def config_iso(volume: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
 from virtpod.features.disks import access, claim, hotplugged
+from virtpod.features.machine import numa
 from virtpod.launcher import claims, hotplug, images
 from virtpod.launcher.given import given
 from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
@@ -89,6 +91,8 @@ class Boot:
             given=given(_resources(vmi), os.environ),
             resolved=self._kernel(vmi),
             cpus=tuple(sorted(os.sched_getaffinity(0))),
+            nodes=numa_nodes() if numa.asked(vmi) else {},
+            smbios=json.loads(os.environ.get(paths.SMBIOS_ENV) or "{}"),
         )
 
     def _kernel(self, vmi: VirtualMachineInstance) -> dict[str, str]:
@@ -126,6 +130,26 @@ def _resources(vmi: VirtualMachineInstance) -> list[str]:
     """The resources of the node's devices that the guest is to have."""
     devices = [*(vmi.spec.domain.devices.gpus or ()), *(vmi.spec.domain.devices.host_devices or ())]
     return [device.device_name for device in devices if device.device_name]
+
+
+def numa_nodes(folder: Path = Path("/sys/devices/system/node")) -> dict[int, tuple[int, ...]]:
+    """The machine's NUMA nodes and their CPUs, as the kernel lists them; empty where it has none.
+
+    https://docs.kernel.org/admin-guide/mm/numaperf.html
+    """
+    return {
+        int(node.name.removeprefix("node")): cpu_list((node / "cpulist").read_text())
+        for node in folder.glob("node[0-9]*")
+    }
+
+
+def cpu_list(text: str) -> tuple[int, ...]:
+    """The CPUs of "0-3,8"."""
+    found: list[int] = []
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(found)
 
 
 def resolver(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

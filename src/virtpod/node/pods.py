@@ -9,6 +9,7 @@ import msgspec
 
 from virtpod.controllers.lifecycle import FINAL
 from virtpod.controllers.node_vmi import Pod
+from virtpod.domain.paths import LOCKS_MEMORY
 from virtpod.features.guest.stopping import RESERVE
 
 KIND = "VirtualMachineInstance"
@@ -40,6 +41,7 @@ class _Metadata(_Wire):
     uid: str = ""
     deletion_timestamp: str | None = None
     owner_references: list[_Owner] = []
+    annotations: dict[str, str] = {}
 
 
 class _Resources(_Wire):
@@ -127,6 +129,7 @@ def project(raw: bytes) -> Pod:
         running=state.running is not None,
         ended=_ended(pod.status.phase, state),
         deleting=pod.metadata.deletion_timestamp is not None,
+        locks=pod.metadata.annotations.get(LOCKS_MEMORY) == "true",
         kvm=compute is not None and KVM in compute.resources.limits,
         grace=max((pod.spec.termination_grace_period_seconds or 0) - 2 * RESERVE, 0),
         end=_end(pod.status, state),

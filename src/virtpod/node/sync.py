@@ -98,7 +98,7 @@ class Ways:
     """How a listener is identified, given its devices, and its network made; tests have others."""
 
     identify: Callable[[socket.socket, str, int], Peer] = peer
-    hand_over: Callable[[Peer, int], None] = hand_over
+    hand_over: Callable[[Peer, int, bool], None] = hand_over
     prepare: Callable[[str, Peer, VirtualMachineInstance], Awaitable[list[Link]]] = network.prepare
 
 
@@ -429,7 +429,7 @@ class NodeSync:
         process.when_gone(lambda: self._process_ended(attended, launcher))
         try:
             # Before Hello: libvirt starts at Hello, and looks whether it may use /dev/kvm.
-            self.ways.hand_over(process, self.place.owner)
+            self.ways.hand_over(process, self.place.owner, pod.locks)
             capabilities = self.place.probe.capabilities(emulation=not pod.kvm)
             await launcher.hello(Hello(node=self.place.node, capabilities=capabilities))
             attended.launcher = launcher

@@ -38,7 +38,9 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     model = "qemu-xhci" if usb(vmi) or given else "none"
     yield E("controller", type="usb", index=0, model=model)
     if scsi(vmi):
-        yield E("controller", type="scsi", index=0, model=virtio_model(vmi))
+        plain = vmi.spec.architecture == "s390x"  # libvirt's schema has another word here
+        model = "virtio-scsi" if plain else virtio_model(vmi)
+        yield E("controller", type="scsi", index=0, model=model)
     yield E("controller", type="virtio-serial", index=0, model=virtio_model(vmi))
 
 

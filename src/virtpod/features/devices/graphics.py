@@ -21,6 +21,9 @@ MODELS = {
     "s390x": ("virtio",),
 }
 
+HANDS = {"arm64": (("tablet", "usb"), ("keyboard", "usb")), "s390x": (("keyboard", "virtio"),)}
+"""What a display needs beside it where the machine has no PS/2."""
+
 
 def attached(vmi: VMI) -> bool:
     """A display is there unless it was asked away."""
@@ -59,8 +62,10 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     # Who may look together is decided where they come in, not by what their viewers ask for.
     yield E("graphics", listen, type="vnc", sharePolicy="ignore")
     given = vmi.spec.domain.devices.video
+    architecture = vmi.spec.architecture or ""
     model = (given and given.type) or _usual(vmi)
     yield E("video", E("model", type=model, heads=1, vram=16384 if model == "vga" else None))
+    yield from (E("input", type=kind, bus=bus) for kind, bus in HANDS.get(architecture, ()))
 
 
 def _usual(vmi: VMI) -> str:

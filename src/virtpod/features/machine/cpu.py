@@ -17,6 +17,7 @@ from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json, PodPart
 from virtpod.wire.messages import DomainChanged
 
 MODES = ("host-model", "host-passthrough", "maximum")
+MPX = "mpx"
 POLICIES = ("force", "require", "optional", "disable", "forbid")
 MOST = 512
 """More vCPUs than this no machine type of QEMU takes."""
@@ -57,6 +58,11 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
         )
     if vmi.spec.architecture == "arm64" and (cpu.threads or 1) > 1:
         yield Cause("spec.domain.cpu.threads", "spec.domain.cpu.threads must be 1 on arm64")
+    if (cpu.max_sockets or 0) * (cpu.cores or 1) * (cpu.threads or 1) > MOST:
+        yield Cause(
+            "spec.domain.cpu.maxSockets",
+            f"spec.domain.cpu.maxSockets lets the guest have more than {MOST} vCPUs",
+        )
     if cpu.max_sockets and (cpu.sockets or 1) > cpu.max_sockets:
         yield Cause(
             "spec.domain.cpu.sockets",
@@ -107,20 +113,28 @@ def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
 def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     cpu = vmi.spec.domain.cpu or CPU()
     sockets, cores, threads = topology(vmi)
-    yield E("vcpu", str(vcpus(vmi)), placement="static")
+    most = max(sockets, (cpu.max_sockets or 0) if vmi.spec.architecture != "arm64" else 0)
+    current = vcpus(vmi) if most > sockets else None
+    yield E("vcpu", str(most * cores * threads), placement="static", current=current)
     if dedicated(vmi):
         yield _pinned(vmi, facts)
     named = [E("feature", name=f.name, policy=f.policy or "require") for f in cpu.features or ()]
-    shape = E("topology", sockets=sockets, cores=cores, threads=threads)
+    shape = E("topology", sockets=most, cores=cores, threads=threads)
     model = cpu.model or "host-model"
     if facts.emulation and model in ("host-model", "host-passthrough"):
         # QEMU's own processor knows more than the host here; five-level page tables are what
         # makes it slow in software.
-        slow = E("feature", name="la57", policy="disable")
+        x86 = vmi.spec.architecture in (None, "amd64")
+        slow = E("feature", name="la57", policy="disable") if x86 else None
         yield E("cpu", shape, slow, *named, mode="maximum")
     elif model in MODES:
         yield E("cpu", shape, *named, mode=model)
     else:
+        if vmi.spec.architecture in (None, "amd64") and all(
+            f.name != MPX for f in cpu.features or ()
+        ):
+            # Models that have it are on nodes that do not: Linux and Intel have given it up.
+            named.append(E("feature", name=MPX, policy="disable"))
         yield E("cpu", E("model", model), shape, *named, mode="custom", match="exact")
 
 

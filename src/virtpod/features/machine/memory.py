@@ -12,14 +12,30 @@ from virtpod.api.base import Quantity
 from virtpod.api.machine import Memory
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
+from virtpod.domain.paths import LOCKS_MEMORY
 from virtpod.domain.quantity import binary, bytes_of
 from virtpod.domain.xml import E, Element
-from virtpod.features.contract import REQUIRED, Cause, Feature, Json, PodPart, always
+from virtpod.features.contract import (
+    REQUIRED,
+    UNSUPPORTED,
+    Cause,
+    Feature,
+    Json,
+    PodPart,
+    always,
+)
 from virtpod.wire.messages import DomainChanged
 
 SMALLEST = 10**6
 MOST = 2**43
 """8 TiB: what a guest of QEMU can address without further settings."""
+
+
+LOCK_GATE = "ReservedOverheadMemlock"
+LOCKS = ("Required", "NotRequired")
+MEMFD = "kubevirt.io/memfd"
+"""Annotation that, "false", keeps huge pages from being opened by a memory file: the kernel's
+accounts of those pages are then the mount's."""
 
 
 def guest(vmi: VMI) -> int:
@@ -92,6 +108,7 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             f"spec.domain.resources.limits.memory '{given['spec.domain.resources.limits.memory']}'",
         )
     yield from _validate_hugepages(vmi, sizes)
+    yield from _validate_lock(vmi, cluster)
     wanted = sizes.get("spec.domain.memory.guest")
     if wanted is not None and limit is not None and wanted > limit:
         yield Cause(
@@ -128,6 +145,19 @@ def _validate_hugepages(vmi: VMI, sizes: Mapping[str, int]) -> Iterable[Cause]:
         )
 
 
+def _validate_lock(vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    memory = vmi.spec.domain.memory
+    given = memory.reserved_overhead.mem_lock if memory and memory.reserved_overhead else None
+    where = "spec.domain.memory.reservedOverhead.memLock"
+    if given is None:
+        return
+    if LOCK_GATE not in cluster.gates:
+        yield Cause(where, f"{LOCK_GATE} feature gate is not enabled", UNSUPPORTED)
+    if given not in LOCKS:
+        message = f"{where} {given!r} is not known; one of {', '.join(LOCKS)}"
+        yield Cause(where, message, UNSUPPORTED)
+
+
 def requested(vmi: VMI, cluster: Cluster) -> int:
     """Bytes that the pod asks for on behalf of the guest, without overhead."""
     resources = vmi.spec.domain.resources
@@ -151,11 +181,13 @@ def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
             requests={"memory": "0", name: size},
             limits={"memory": "0", name: size} if traits.dedicated(vmi) else {name: size},
             overhead=asked // 512 + added,
+            annotations=_locks(vmi),
         )
     return PodPart(
         requests={"memory": str(asked)},
         limits=_limits(vmi, limits, asked),
         overhead=asked // 512 + added,  # page tables
+        annotations=_locks(vmi),
     )
 
 
@@ -165,6 +197,14 @@ def _limits(vmi: VMI, given: Mapping[str, Quantity], asked: int) -> dict[str, st
     if traits.dedicated(vmi):
         return {"memory": str(asked)}
     return {"memory": str(bytes_of(given["memory"]))} if "memory" in given else {}
+
+
+def _locks(vmi: VMI) -> dict[str, str]:
+    """Tells virt-handler that QEMU may lock memory, before libvirt starts in the pod."""
+    cpu, memory = vmi.spec.domain.cpu, vmi.spec.domain.memory
+    reserved = memory and memory.reserved_overhead
+    locked = bool(cpu and cpu.realtime) or bool(reserved and reserved.mem_lock == LOCKS[0])
+    return {LOCKS_MEMORY: "true"} if locked else {}
 
 
 def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
@@ -190,7 +230,8 @@ def _backing(vmi: VMI) -> Iterable[Element]:
     cpu = vmi.spec.domain.cpu
     if page := hugepage(vmi):
         yield E("hugepages", E("page", size=bytes_of(page), unit="b"))
-        yield E("source", type="memfd")
+        if (vmi.metadata.annotations or {}).get(MEMFD) != "false":
+            yield E("source", type="memfd")
     if cpu and cpu.realtime:
         yield E("nosharepages")
         yield E("locked")
@@ -206,7 +247,7 @@ FEATURE = Feature(
     owns=(
         "domain.memory.guest",
         "domain.memory.hugepages",
-        "domain.memory.reservedOverhead.addedOverhead",
+        "domain.memory.reservedOverhead",
         "domain.resources",
     ),
     asked=always,

@@ -26,7 +26,7 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     apic = features.apic
     yield E(
         "features",
-        E("acpi") if acpi(vmi) else None,
+        E("acpi") if acpi(vmi) and vmi.spec.architecture != "s390x" else None,
         E("apic", eoi=_switch(apic.end_of_interrupt))
         if apic and apic.enabled is not False
         else None,

@@ -35,11 +35,11 @@ MOST = 1024
 """More devices than these no container has."""
 
 
-def hand_over(process: Peer, owner: int) -> None:
+def hand_over(process: Peer, owner: int, locks: bool = False) -> None:
     """Gives the devices that the process's container has to `owner`.
 
-    Who has a PCI function locks all of its guest's memory: the process may, and so may those that
-    it starts.
+    Who has a PCI function locks all of its guest's memory, and so does who is said to (`locks`):
+    the process may, and so may those that it starts.
     """
     root = os.open(f"/proc/{process.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -54,7 +54,7 @@ def hand_over(process: Peer, owner: int) -> None:
         for path, numbers in given:
             with beneath(root, path) as handle:
                 _give(handle, numbers, owner)
-        if any(path.startswith("dev/vfio/") for path, _ in given):
+        if locks or any(path.startswith("dev/vfio/") for path, _ in given):
             _unlock(process)
     finally:
         os.close(root)
@@ -93,9 +93,7 @@ def _unlock(process: Peer) -> None:
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(process.pid, resource.RLIMIT_MEMLOCK, unlimited)
     except PermissionError as error:
-        log.warning(
-            "a guest with a PCI device may not lock its memory", extra={"error": str(error)}
-        )
+        log.warning("a guest may not lock its memory", extra={"error": str(error)})
 
 
 def _give(handle: int, numbers: tuple[int, int], owner: int) -> None:
