@@ -29,7 +29,8 @@ def asked(vmi: VMI) -> bool:
 def sizes(vmi: VMI) -> tuple[int, int]:
     """Bytes at the start, and at most. Raises ValueError."""
     memory = vmi.spec.domain.memory
-    assert memory is not None and memory.max_guest is not None
+    assert memory is not None
+    assert memory.max_guest is not None
     return bytes_of(memory.guest or "0"), bytes_of(memory.max_guest)
 
 

@@ -36,7 +36,8 @@ def cells(vmi: VMI, facts: Guest) -> Iterator[tuple[int, list[int], int]]:
         if here := [index for index, cpu in enumerate(own) if cpu in cpus]:
             found.append((node, here))
     memory = vmi.spec.domain.memory
-    assert memory is not None and memory.guest is not None
+    assert memory is not None
+    assert memory.guest is not None
     page = bytes_of(memory.hugepages.page_size or "") if memory.hugepages else MIB
     pages, rest = divmod(bytes_of(memory.guest), page)
     each, over = divmod(pages, len(found))
