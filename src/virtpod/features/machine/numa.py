@@ -25,7 +25,7 @@ def asked(vmi: VMI) -> bool:
 def cells(vmi: VMI, facts: Guest) -> Iterator[tuple[int, list[int], int]]:
     """The node of the machine, virtual CPUs and bytes of each cell of the guest's. Raises
     DeviceMissing where there are fewer CPUs than virtual ones."""
-    own = facts.cpus[: vcpus(vmi)]
+    own = facts.cpus[: vcpus(vmi)] or tuple(range(vcpus(vmi)))
     if len(own) < vcpus(vmi):
         raise DeviceMissing(
             f"the pod has {len(own)} CPUs of its own, its guest wants {vcpus(vmi)}: does the "
