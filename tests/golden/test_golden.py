@@ -70,6 +70,10 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
             path = (paths.claim_device if block else paths.claim_disk)(volume.name)
             size = 0 if info.claim_name.startswith("new") else 2**30
             images[volume.name] = DiskImage(path, "raw", size, block, direct=True)
+        if disk := volume.host_disk:
+            place = f"{paths.claim_folder(volume.name)}/{disk.path.rpartition('/')[2]}"
+            size = 2**30 if disk.type == "Disk" else 0
+            images[volume.name] = DiskImage(place, "raw", size, direct=True)
     usual = Guest(
         emulation=True,
         images=images,

@@ -76,3 +76,26 @@ def test_nothing_is_made_in_a_claim_that_is_only_read(tmp_path: Path) -> None:
 def test_too_little_room_is_said_with_figures(tmp_path: Path) -> None:
     with pytest.raises(claims.ClaimInvalid, match="no room for its disk of 1073741824 MiB"):
         claims.make(str(tmp_path), paths.DISK_FILE, 1 << 50, 1 << 49)
+
+
+def test_a_disk_of_the_node_is_looked_at_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "claim_folder", lambda volume: str(tmp_path))
+    with pytest.raises(claims.ClaimInvalid, match=r"no disk root.raw .* type DiskOrCreate"):
+        claims.look_at_host("data", "root.raw", made=False, read_only=False)
+    assert claims.look_at_host("data", "root.raw", made=True, read_only=False).size == 0
+    (tmp_path / "root.raw").write_bytes(bytes(4096))
+    found = claims.look_at_host("data", "root.raw", made=False, read_only=True)
+    assert (found.path, found.size) == (f"{tmp_path}/root.raw", 4096)
+    (tmp_path / "link.raw").symlink_to("/etc/passwd")
+    with pytest.raises(claims.ClaimInvalid, match="cannot be used"):
+        claims.look_at_host("data", "link.raw", made=False, read_only=False)
+
+
+@pytest.mark.parametrize(("told", "percent"), [("", 10), ("25", 25), ("-1", 10), ("101", 10)])
+def test_what_a_disk_may_lack_is_told_by_the_controller(
+    told: str, percent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(paths.TOLERANCE, told)
+    assert claims.tolerance() == percent

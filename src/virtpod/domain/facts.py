@@ -108,6 +108,8 @@ class Guest:
     """The same of what is to be a disk of files; a file's name may have folders."""
     direct_io: bool = False
     """The file system of the ephemeral disks can O_DIRECT."""
+    tolerance: int = 10
+    """Percent that a disk may be smaller than was asked for: file systems keep records too."""
     given: Mapping[str, tuple[GivenDevice, ...]] = field(default_factory=dict)
     """Devices of the node, by resource name, in the order in which they were given."""
     cpus: tuple[int, ...] = ()

@@ -66,6 +66,19 @@ class Nft:
     body: str
 
 
+# --- in the launcher's container, by virt-handler
+
+
+@dataclass(frozen=True)
+class MakeOwn:
+    """An empty file `name` in `folder` that belongs to `owner` (a uid); one that is there stays as
+    it is. No link is followed."""
+
+    folder: str
+    name: str
+    owner: int
+
+
 # --- in the launcher's container, by virt-launcher
 
 
@@ -129,5 +142,5 @@ class Run:
     env: tuple[tuple[str, str], ...] = field(default=())
 
 
-HostStep = Bridge | Tap | TakeOver | Sysctl | Nft
+HostStep = Bridge | Tap | TakeOver | Sysctl | Nft | MakeOwn
 BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run

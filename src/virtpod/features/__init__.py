@@ -32,7 +32,9 @@ from virtpod.features.disks import (
     disk,
     empty_disk,
     ephemeral,
+    host_disk,
     hotplug,
+    lun,
     persistent_volume_claim,
 )
 from virtpod.features.guest import agent, probes, service_account, start_strategy, stopping
@@ -90,6 +92,8 @@ ALL: tuple[Feature[Any], ...] = (
     persistent_volume_claim.FEATURE,
     data_volume.FEATURE,
     ephemeral.FEATURE,
+    host_disk.FEATURE,
+    lun.FEATURE,
     interface.FEATURE,
     masquerade.FEATURE,
     bridge.FEATURE,

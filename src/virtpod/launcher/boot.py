@@ -13,7 +13,7 @@ import msgspec
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
-from virtpod.features.disks import access, claim, hotplugged
+from virtpod.features.disks import access, claim, host_disk, hotplugged
 from virtpod.features.machine import numa
 from virtpod.launcher import claims, hotplug, images
 from virtpod.launcher.given import given
@@ -88,6 +88,7 @@ class Boot:
             secrets=_mounted(Path(paths.SECRETS)),
             files=_mounted(Path(paths.CONFIGS)),
             direct_io=_direct_io(Path(paths.EPHEMERAL)),
+            tolerance=claims.tolerance(),
             given=given(_resources(vmi), os.environ),
             resolved=self._kernel(vmi),
             cpus=tuple(sorted(os.sched_getaffinity(0))),
@@ -118,6 +119,13 @@ class Boot:
                         index, volume.name, volume.container_disk.path
                     )
                 found[volume.name] = self._opened[volume.name]
+            elif disk := volume.host_disk:
+                found[volume.name] = claims.look_at_host(
+                    volume.name,
+                    os.path.basename(disk.path),
+                    made=disk.type == host_disk.MADE,
+                    read_only=access(vmi, volume) == "reads",
+                )
             elif hotplugged(volume):
                 continue  # plugged in when the guest runs
             elif claim(volume):
@@ -168,6 +176,8 @@ def resolver(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _in_use(vmi: VirtualMachineInstance, path: str) -> str:
     """Which volume a locked image is of."""
     for volume in vmi.spec.volumes or ():
+        if volume.host_disk and os.path.dirname(path) == paths.claim_folder(volume.name):
+            return f"another process has {volume.host_disk.path} of volume {volume.name} open"
         if path in (paths.claim_disk(volume.name), paths.claim_device(volume.name)):
             return (
                 f"PVC {vmi.metadata.namespace}/{claim(volume)} is in use: "

@@ -13,13 +13,19 @@ import os
 import stat
 
 from virtpod.domain import paths
-from virtpod.domain.facts import DiskImage
+from virtpod.domain.facts import DiskImage, Guest
 from virtpod.launcher.images import ImageInvalid, open_beneath
 
 MODE = 0o660
 PROBE = ".direct"
 RESERVE = 128 * 1024
 """Bytes of the file system that are left to it."""
+
+
+def tolerance() -> int:
+    """Percent that a disk may be smaller than was asked for, as virt-controller has it."""
+    told = os.environ.get(paths.TOLERANCE, "")
+    return int(told) if told.isdecimal() and int(told) <= 100 else Guest.tolerance
 
 
 class ClaimInvalid(ImageInvalid):
@@ -36,6 +42,19 @@ def look(volume: str, *, read_only: bool) -> DiskImage:
     return _mounted(paths.claim_folder(volume), volume, read_only=read_only)
 
 
+def look_at_host(volume: str, name: str, *, made: bool, read_only: bool) -> DiskImage:
+    """The same of a file on the node; `made`: virt-handler has made an empty one where there was
+    none. Raises ClaimInvalid, OSError."""
+    place = paths.claim_folder(volume)
+    found = _mounted(place, volume, name, read_only=read_only)
+    if found.size or made:
+        return found
+    raise ClaimInvalid(
+        f"hostDisk of volume {volume}: there is no disk {name} in its folder on this node, or it "
+        "is empty; put it there, or have it made by type DiskOrCreate"
+    )
+
+
 def look_hotplugged(volume: str, *, read_only: bool) -> DiskImage:
     """The same of a claim that virt-handler has brought into the container."""
     place = paths.hotplug(volume)
@@ -44,10 +63,10 @@ def look_hotplugged(volume: str, *, read_only: bool) -> DiskImage:
     return _device(place, volume)
 
 
-def _mounted(place: str, volume: str, *, read_only: bool) -> DiskImage:
+def _mounted(place: str, volume: str, name: str = paths.DISK_FILE, *, read_only: bool) -> DiskImage:
     folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        return in_folder(folder, f"{place}/{paths.DISK_FILE}", volume, read_only=read_only)
+        return in_folder(folder, f"{place}/{name}", volume, read_only=read_only)
     finally:
         os.close(folder)
 
@@ -65,31 +84,29 @@ def _device(path: str, volume: str) -> DiskImage:
 def in_folder(folder: int, path: str, volume: str, *, read_only: bool) -> DiskImage:
     """The disk of a claim that is mounted; `folder` is an open handle of it, `path` what QEMU
     will know the disk by."""
+    name = os.path.basename(path)
     flags = os.O_NONBLOCK | (os.O_RDONLY if read_only else os.O_RDWR)
     try:
-        opened = open_beneath(folder, paths.DISK_FILE, flags)
+        opened = open_beneath(folder, name, flags)
     except FileNotFoundError:
         if read_only:
             raise ClaimInvalid(
-                f"the claim of volume {volume} holds no {paths.DISK_FILE}, "
-                "and none can be made in it for it is read-only"
+                f"volume {volume} holds no {name}, and none can be made in it for it is read-only"
             ) from None
         return DiskImage(path, direct=_direct_made(folder))
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.EXDEV, errno.EACCES, errno.EISDIR):
             raise
         raise ClaimInvalid(
-            f"{paths.DISK_FILE} in the claim of volume {volume} cannot be used: {error.strerror}; "
+            f"{name} in volume {volume} cannot be used: {error.strerror}; "
             f"it must be a regular file that user {paths.QEMU_UID} may read and write"
         ) from None
     try:
         found = os.fstat(opened)
         if not stat.S_ISREG(found.st_mode):
-            raise ClaimInvalid(
-                f"{paths.DISK_FILE} in the claim of volume {volume} is no regular file"
-            )
+            raise ClaimInvalid(f"{name} in volume {volume} is no regular file")
         if read_only and not found.st_size:
-            raise ClaimInvalid(f"the disk in the claim of volume {volume} is empty")
+            raise ClaimInvalid(f"the disk {name} in volume {volume} is empty")
         return DiskImage(path, size=found.st_size, direct=_direct(opened))
     finally:
         os.close(opened)
@@ -131,7 +148,7 @@ def make(folder: str, name: str, most: int, least: int) -> None:
         free = room.f_bavail * room.f_frsize - RESERVE
         if free < least:
             raise ClaimInvalid(
-                f"the claim has no room for its disk of {most >> 20} MiB: its file system has "
+                f"the volume has no room for its disk of {most >> 20} MiB: its file system has "
                 f"{max(free, 0) >> 20} MiB free, and {least >> 20} MiB are needed at least"
             )
         os.fchmod(opened, MODE)

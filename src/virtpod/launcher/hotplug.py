@@ -57,7 +57,7 @@ async def _plug_in(
     part = hotplug.asked(only)
     [(_, volume)] = part
     image = claims.look_hotplugged(name, read_only=access(only, volume) == "reads")
-    facts = Guest(images={name: image})
+    facts = Guest(images={name: image}, tolerance=claims.tolerance())
     await steps.perform(list(hotplug.boot(part, only, facts)))
     taken = {plugged.target for plugged in (await hypervisor.disks()).values()}
     for drawn in disk.devices(only, only, facts):

@@ -1,12 +1,15 @@
-"""A launcher pod's network, made ready in the pod's own namespace before the guest starts."""
+"""What a launcher pod needs of its node before the guest starts: its network, made ready in the
+pod's own namespace, and files."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.domain.facts import Host
 from virtpod.node import facts
 from virtpod.node.peer import Peer
 from virtpod.node.steps import carry_out, netns
@@ -22,16 +25,17 @@ async def prepare(node: str, process: Peer, vmi: VirtualMachineInstance) -> list
     Raises OSError (nft's words, a refused namespace), NetlinkError, ValueError.
     """
     if not vmi.spec.domain.devices.interfaces:
+        await asyncio.to_thread(carry_out, host.host(vmi, Host(node)), process)
         return []
     namespace = netns.of(process.pid)
     try:
         process.check_alive()  # so that the namespace is its own, and not a successor's
-        return await netns.inside(namespace, lambda: _make(node, vmi))
+        return await netns.inside(namespace, lambda: _make(node, process, vmi))
     finally:
         os.close(namespace)
 
 
-def _make(node: str, vmi: VirtualMachineInstance) -> list[Link]:
+def _make(node: str, process: Peer, vmi: VirtualMachineInstance) -> list[Link]:
     found = facts.probe(node, vmi)
-    carry_out(host.host(vmi, found))
+    carry_out(host.host(vmi, found), process)
     return host.links(vmi, found)

@@ -146,7 +146,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             {"name": "XDG_RUNTIME_DIR", "value": "/var/run"},
             {"name": "LIBVIRT_DEFAULT_URI", "value": paths.LIBVIRT_URI},
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            *_joined(parts, "env"),
+            *_unique(_joined(parts, "env")),
         ],
         "resources": {"requests": requests | devices, "limits": limits},
         "securityContext": {

@@ -9,7 +9,7 @@ from virtpod.api.vmi import PersistentVolumeClaimInfo
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import Volume
 from virtpod.domain import paths
-from virtpod.domain.facts import DiskImage, Guest
+from virtpod.domain.facts import Cluster, DiskImage, Guest
 from virtpod.domain.quantity import bytes_of
 from virtpod.domain.steps import BootStep, MakeRaw
 from virtpod.features.contract import Json, PodPart
@@ -17,8 +17,19 @@ from virtpod.features.contract import Json, PodPart
 Access = Literal["writes", "reads", "shares"]
 """How a guest uses a claim. Only guests that all read it, or all share it, may have it at once."""
 
-TOLERANCE = 10
-"""Percent that a claim's file system may lack of what was asked for, for its own records."""
+
+def tolerated(cluster: Cluster) -> tuple[Json, ...]:
+    """What the launcher is told of it, if it is not the usual."""
+    developer = cluster.config.developer_configuration
+    percent = developer and developer.pvc_tolerate_less_space_up_to_percent
+    if percent is None or percent == Guest.tolerance:
+        return ()
+    return ({"name": paths.TOLERANCE, "value": str(percent)},)
+
+
+def least(size: int, facts: Guest) -> int:
+    """Bytes that a disk may have at least where `size` are asked for."""
+    return size * (100 - facts.tolerance) // 100
 
 
 def source(volume: Volume) -> str:
@@ -52,7 +63,7 @@ def backing(vmi: VMI, volume: Volume, facts: Guest) -> DiskImage | None:
         return DiskImage(f"{paths.EMPTY_DISKS}/{volume.name}.qcow2", "qcow2")
     if configured(volume):
         return DiskImage(paths.config_iso(volume.name))
-    if claim(volume):
+    if claim(volume) or volume.host_disk:
         return facts.images.get(volume.name)
     return None
 
@@ -75,6 +86,7 @@ WORKING = (
     "dataVolume",
     "emptyDisk",
     "ephemeral",
+    "hostDisk",
     "persistentVolumeClaim",
 )
 """The sources that `backing` knows."""
@@ -136,7 +148,7 @@ def claim_info(vmi: VMI, volume: Volume) -> PersistentVolumeClaimInfo | None:
     return None
 
 
-def claim_pod(vmi: VMI, volumes: Iterable[Volume]) -> PodPart:
+def claim_pod(vmi: VMI, volumes: Iterable[Volume], cluster: Cluster) -> PodPart:
     """The claims as volumes of the pod; compute gets each as a folder or as a device."""
     given, mounts, devices = [], [], []
     for volume in volumes:
@@ -152,7 +164,12 @@ def claim_pod(vmi: VMI, volumes: Iterable[Volume]) -> PodPart:
         else:
             folder = paths.claim_folder(volume.name)
             mounts.append({"name": volume.name, "mountPath": folder})
-    return PodPart(volumes=tuple(given), mounts=tuple(mounts), devices=tuple(devices))
+    return PodPart(
+        volumes=tuple(given),
+        mounts=tuple(mounts),
+        devices=tuple(devices),
+        env=tolerated(cluster),
+    )
 
 
 def claim_boot(vmi: VMI, volumes: Iterable[Volume], facts: Guest) -> Iterable[BootStep]:
@@ -165,6 +182,5 @@ def claim_boot(vmi: VMI, volumes: Iterable[Volume], facts: Guest) -> Iterable[Bo
         size = bytes_of(
             (info.capacity or {}).get("storage") or (info.requests or {}).get("storage") or 0
         )
-        least = size * (100 - TOLERANCE) // 100
         place = paths.hotplug if hotplugged(volume) else paths.claim_folder
-        yield MakeRaw(place(volume.name), paths.DISK_FILE, size, least)
+        yield MakeRaw(place(volume.name), paths.DISK_FILE, size, least(size, facts))

@@ -31,7 +31,7 @@ def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
 
 
 def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
-    return claim_pod(vmi, (volume for _, volume in part))
+    return claim_pod(vmi, (volume for _, volume in part), cluster)
 
 
 def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:

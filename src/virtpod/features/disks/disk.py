@@ -14,6 +14,7 @@ from virtpod.api.disks import CDRomTarget, CustomBlockSize, Disk, DiskTarget
 from virtpod.api.traits import virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import Volume
+from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, DiskImage, Guest
 from virtpod.domain.xml import PCI_ADDRESS, E, Element, pci_address
 from virtpod.features.contract import (
@@ -303,7 +304,7 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
                 error_policy=disk.error_policy or "stop",
                 discard="unmap",
             ),
-            E("source", **{"dev" if image.block else "file": image.path}),
+            E("source", _reservations(disk), **{"dev" if image.block else "file": image.path}),
             E("target", dev=names[disk.name], bus=used, tray=tray),
             E("readonly")
             if kind == "cdrom"
@@ -320,6 +321,14 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
             device=kind,
             model=virtio_model(vmi) if used == "virtio" else None,
         )
+
+
+def _reservations(disk: Disk) -> Element | None:
+    """Whom QEMU asks to make a LUN's persistent reservations."""
+    if not (disk.lun and disk.lun.reservation):
+        return None
+    helper = E("source", type="unix", path=paths.PR_HELPER_SOCKET, mode="client")
+    return E("reservations", helper, managed="no")
 
 
 def _block_sizes(disk: Disk) -> Element | None:

@@ -61,7 +61,7 @@ async def bring(volume: str, source: Peer, target: Peer, owner: int) -> None:
 
     # What is read of /proc is read before a namespace is entered: it has another one.
     def work() -> None:
-        with _seen_from_outside(source) as root, beneath(root, path) as found:
+        with seen_from_outside(source) as root, beneath(root, path) as found:
             kind = os.fstat(found)
         block = stat.S_ISBLK(kind.st_mode)
         there = _mounted(target.pid)
@@ -92,7 +92,7 @@ async def take_away(volume: str, target: Peer) -> None:
 
     def work() -> None:
         mounted = volume in _mounted(target.pid)
-        with _seen_from_outside(target) as root, _places(root) as places:
+        with seen_from_outside(target) as root, _places(root) as places:
             if device := _device(places, volume):
                 os.unlink(volume, dir_fd=places)
                 cgroup.deny(target.pid, device)
@@ -112,7 +112,7 @@ def there(process: Peer) -> frozenset[str]:
     """The volumes that have been brought into the container of a process. Raises OSError."""
     found = _mounted(process.pid)
     with (
-        _seen_from_outside(process) as root,
+        seen_from_outside(process) as root,
         contextlib.suppress(FileNotFoundError),
         _places(root) as places,
     ):
@@ -121,7 +121,7 @@ def there(process: Peer) -> frozenset[str]:
 
 
 @contextmanager
-def _seen_from_outside(process: Peer) -> Iterator[int]:
+def seen_from_outside(process: Peer) -> Iterator[int]:
     """A handle of the root folder of the process's container."""
     root = os.open(f"/proc/{process.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
