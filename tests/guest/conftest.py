@@ -103,10 +103,12 @@ def empty(vmi: dict[str, Any]) -> dict[str, Any]:
     return vmi
 
 
-def admitted(raw: dict[str, Any]) -> dict[str, Any]:
+def admitted(raw: dict[str, Any], *gates: str) -> dict[str, Any]:
     """As admission lets it in, where guests are emulated and images are mounted as volumes."""
     config = KubeVirtConfiguration(
-        developer_configuration=DeveloperConfiguration(use_emulation=True)
+        developer_configuration=DeveloperConfiguration(
+            use_emulation=True, feature_gates=list(gates)
+        )
     )
     cluster = Cluster(config=config, gates=resolve(config), image_volumes=True)
     answer = admit.vmi(raw, cluster, now="2026-01-01T00:00:00Z", uuid=MACHINE)
