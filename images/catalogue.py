@@ -33,7 +33,7 @@ CODE = {
         code.Code(
             "virt-launcher",
             layout.ROOT / "requirements-launcher.lock",
-            scripts=("virt-launcher", "virt-probe"),
+            scripts=("virt-launcher", "virt-probe", "sidecar-shim"),
             without=frozenset(
                 {"apiserver", "cli", "controller", "controllers", "kube", "node", "operator"}
             ),

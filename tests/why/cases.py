@@ -698,6 +698,10 @@ CASES: dict[str, tuple[str, Observed]] = {
     ),
     "no overlay": ("PreparationFailed", scheduled("PreparationFailed", "No space left on device")),
     "no tap": ("NetworkFailed", scheduled("NetworkFailed", "cannot prepare the pod's network: x")),
+    "a hook that refuses": (
+        "HookFailed",
+        scheduled("HookFailed", "OnDefineDomain of side-car a (hook-sidecar-0): no (status 2)"),
+    ),
     "too slow": ("StartTimeout", scheduled("StartTimeout", "the guest did not start within 60 s")),
     "a bug": ("StartFailed", scheduled("InternalError", "virt-handler cannot start the guest: x")),
     "a panic at boot": (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from virtpod.api.kubevirt import KubeVirtConfiguration
 from virtpod.wire.messages import Route
@@ -110,6 +111,8 @@ class Guest:
     """The file system of the ephemeral disks can O_DIRECT."""
     tolerance: int = 10
     """Percent that a disk may be smaller than was asked for: file systems keep records too."""
+    cloud_init: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What hook side-cars made of what cloud-init reads, by volume (`cloud_init.described`)."""
     given: Mapping[str, tuple[GivenDevice, ...]] = field(default_factory=dict)
     """Devices of the node, by resource name, in the order in which they were given."""
     cpus: tuple[int, ...] = ()

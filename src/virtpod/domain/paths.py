@@ -35,6 +35,11 @@ LIBVIRT_URI = f"qemu:///session?socket={LIBVIRT_SOCKET}"
 OVMF = "/usr/share/OVMF"
 AAVMF = "/usr/share/AAVMF"
 
+HOOKS = "/var/run/kubevirt-hooks"
+"""Sockets of hook side-cars: each has a folder of its own in it, that it sees under this path."""
+SHIM = "/usr/bin/sidecar-shim"
+"""In the launcher's image: the side-car that runs a user's scripts."""
+
 PROBE = "/usr/bin/virt-probe"
 """In the launcher's image: what the kubelet runs for a probe that the guest's agent answers."""
 
@@ -45,6 +50,11 @@ LOCKS_MEMORY = "virtpod.io/locks-memory"
 """Annotation of a launcher's pod whose QEMU may lock all of its memory."""
 
 QEMU_UID = 107
+
+
+def hook_folder(index: int, folder: str = HOOKS) -> str:
+    """Where the launcher finds the index-th side-car's socket; the last part is its name."""
+    return f"{folder}/hook-sidecar-{index}"
 
 
 def serial_socket(uid: str) -> str:

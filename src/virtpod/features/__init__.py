@@ -37,7 +37,14 @@ from virtpod.features.disks import (
     lun,
     persistent_volume_claim,
 )
-from virtpod.features.guest import agent, probes, service_account, start_strategy, stopping
+from virtpod.features.guest import (
+    agent,
+    hooks,
+    probes,
+    service_account,
+    start_strategy,
+    stopping,
+)
 from virtpod.features.machine import (
     accelerator,
     acpi_tables,
@@ -115,6 +122,7 @@ ALL: tuple[Feature[Any], ...] = (
     agent.FEATURE,
     start_strategy.FEATURE,
     # its pod
+    hooks.FEATURE,
     stopping.FEATURE,
     probes.FEATURE,
     scheduling.FEATURE,

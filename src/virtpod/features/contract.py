@@ -41,8 +41,9 @@ NOT_FOUND = "FieldValueNotFound"
 
 @dataclass(frozen=True)
 class PodPart:
-    """What a feature adds to the launcher pod. Kubernetes' JSON shapes; `mounts`, `env` and
-    `limits` are the compute container's; `overhead` is bytes of memory beside the guest's."""
+    """What a feature adds to the launcher pod. Kubernetes' JSON shapes; `mounts`, `env`,
+    `args` and `limits` are the compute container's; `overhead` is bytes of memory beside the
+    guest's."""
 
     volumes: tuple[Json, ...] = ()
     mounts: tuple[Json, ...] = ()
@@ -51,6 +52,7 @@ class PodPart:
     init_containers: tuple[Json, ...] = ()
     containers: tuple[Json, ...] = ()
     env: tuple[Json, ...] = ()
+    args: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
     requests: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)

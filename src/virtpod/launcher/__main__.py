@@ -26,6 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--uid", default="")
     parser.add_argument("--grace-period-seconds", type=int, default=45)
     parser.add_argument("--qemu-timeout", type=int, default=240, metavar="SECONDS")
+    parser.add_argument("--hook-sidecars", type=int, default=0, metavar="NUMBER")
     parser.add_argument("--probe", metavar="FOLDER", help="describe this node's QEMU, then end")
     return parser.parse_args()
 
@@ -41,7 +42,14 @@ def main() -> int:
     from virtpod.launcher.launcher import Identity, run
 
     identity = Identity(given.namespace, given.name, given.uid)
-    code: int = asyncio.run(run(identity, given.grace_period_seconds, given.qemu_timeout))
+    code: int = asyncio.run(
+        run(
+            identity,
+            given.grace_period_seconds,
+            given.qemu_timeout,
+            side_cars=given.hook_sidecars,
+        )
+    )
     return code
 
 

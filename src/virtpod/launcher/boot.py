@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,9 +15,11 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
 from virtpod.features.disks import access, claim, host_disk, hotplugged
+from virtpod.features.disks.cloud_init import described
 from virtpod.features.machine import numa
 from virtpod.launcher import claims, hotplug, images
 from virtpod.launcher.given import given
+from virtpod.launcher.hooks import HookFailed, Hooks
 from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import ToolFailed
@@ -35,9 +38,10 @@ LOCKED = re.compile(r'Failed to get "[a-z ]+" lock.*?\[(/[^]]*)\]', re.DOTALL)
 class Boot:
     """Starts the guest, once."""
 
-    def __init__(self, hypervisor: Hypervisor, steps: Steps) -> None:
+    def __init__(self, hypervisor: Hypervisor, steps: Steps, side_cars: int = 0) -> None:
         self._hypervisor = hypervisor
         self._steps = steps
+        self._hooks = Hooks(side_cars) if side_cars else None
         self._opened: dict[str, DiskImage] = {}
         self._resolved: dict[str, str] = {}
         self._lock = asyncio.Lock()
@@ -52,24 +56,35 @@ class Boot:
                 return
             try:
                 facts = await self._probe(vmi, request)
+                if self._hooks:
+                    await self._hooks.collect()
+                    facts = await _read_by_side_cars(vmi, facts, request, self._hooks)
                 steps = boot(vmi, facts)
                 await self._steps.perform(steps)
                 log("guest prepared", steps=len(steps))
                 if not await self._hypervisor.exists():
                     Path(paths.PRIVATE, vmi.metadata.uid or "").mkdir(exist_ok=True)
-                    await self._hypervisor.create(
-                        domain(vmi, facts), paused=vmi.spec.start_strategy == "Paused"
-                    )
+                    xml = domain(vmi, facts)
+                    if self._hooks:
+                        xml = await self._hooks.define_domain(xml, bytes(request.vmi))
+                    await self._hypervisor.create(xml, paused=vmi.spec.start_strategy == "Paused")
             except images.ImageInvalid as error:
                 raise StartFailed(error.reason, str(error), final=True) from None
             except Refused as error:
                 if locked := LOCKED.search(str(error)):
                     raise StartFailed("VolumeInUse", _in_use(vmi, locked[1]), final=False) from None
                 raise StartFailed("DomainRefused", str(error), final=False) from None
+            except HookFailed as error:
+                raise StartFailed("HookFailed", str(error), final=False) from None
             except DeviceMissing as error:
                 raise StartFailed("HostDeviceMissing", str(error), final=False) from None
             except (OSError, ToolFailed) as error:
                 raise StartFailed("PreparationFailed", str(error), final=False) from None
+
+    async def farewell(self) -> None:
+        """The guest is gone, and the launcher is about to go."""
+        if self._hooks:
+            await self._hooks.shutdown()
 
     async def _probe(self, vmi: VirtualMachineInstance, request: Sync) -> Guest:
         """What the renderers must know and only this container can tell."""
@@ -132,6 +147,17 @@ class Boot:
                 read_only = access(vmi, volume) == "reads"
                 found[volume.name] = claims.look(volume.name, read_only=read_only)
         return found
+
+
+async def _read_by_side_cars(
+    vmi: VirtualMachineInstance, facts: Guest, request: Sync, hooks: Hooks
+) -> Guest:
+    """What cloud-init is to read, by volume, as the hook side-cars want it."""
+    told = {
+        volume: await hooks.cloud_init(told, bytes(request.vmi))
+        for volume, told in described(vmi, facts)
+    }
+    return replace(facts, cloud_init=told)
 
 
 def _resources(vmi: VirtualMachineInstance) -> list[str]:

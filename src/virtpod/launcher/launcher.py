@@ -100,15 +100,24 @@ def _libvirt(
     return Libvirt(name, processes, changed)
 
 
-async def run(identity: Identity, grace: int, start_timeout: int, make: Make = _libvirt) -> int:
-    """Returns the exit code."""
+async def run(
+    identity: Identity,
+    grace: int,
+    start_timeout: int,
+    make: Make = _libvirt,
+    *,
+    side_cars: int = 0,
+) -> int:
+    """Returns the exit code. `side_cars`: so many are to be asked about the machine."""
     launcher = Launcher(identity, grace, start_timeout, make)
+    launcher.side_cars = side_cars
     return await launcher.run()
 
 
 class Launcher:
     _hypervisor: Hypervisor
     _helpers: asyncio.TaskGroup
+    side_cars = 0
 
     def __init__(self, identity: Identity, grace: int, start_timeout: int, make: Make) -> None:
         self._identity = identity
@@ -176,6 +185,8 @@ class Launcher:
             self._begin_shutdown(self._grace)
             await ended
         await self._wait_until_seen()
+        if self._boot is not None:
+            await self._boot.farewell()
         last = self._hypervisor.last
         if last is None or last.state != "Crashed":
             return 0
@@ -280,7 +291,9 @@ class Launcher:
         from virtpod.launcher.steps import Steps
 
         if self._boot is None:
-            self._boot = Boot(self._hypervisor, Steps(self._processes, self._helpers))
+            self._boot = Boot(
+                self._hypervisor, Steps(self._processes, self._helpers), self.side_cars
+            )
         return self._boot
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:

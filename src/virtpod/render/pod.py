@@ -139,6 +139,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             str(grace(vmi) + stopping.RESERVE),
             "--qemu-timeout",
             str(START_TIMEOUT),
+            *_joined(parts, "args"),
         ],
         "env": [
             {"name": "XDG_CACHE_HOME", "value": paths.PRIVATE},
@@ -194,7 +195,7 @@ def _merged(mappings: Any) -> dict[str, str]:
     return whole
 
 
-def _joined(parts: list[PodPart], attribute: str) -> list[Json]:
+def _joined(parts: list[PodPart], attribute: str) -> list[Any]:
     return [item for part in parts for item in getattr(part, attribute)]
 
 

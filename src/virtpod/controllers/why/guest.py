@@ -79,6 +79,18 @@ def network_failed(case: Case) -> Found | None:
 
 
 @rule(
+    "HookFailed",
+    "broken",
+    "Mend the side-car, or take it out of the annotation hooks.kubevirt.io/hookSidecars; it is asked "
+    "again by itself. Its log: kubectl logs POD -c hook-sidecar-0.",
+)
+def hook_failed(case: Case) -> Found | None:
+    """A hook side-car does not answer, or refuses."""
+    text = _start_failure("HookFailed")(case)
+    return _told(case, f"A hook side-car holds the guest up: {text}") if text else None
+
+
+@rule(
     "StartTimeout",
     "broken",
     "Look at the node's load and at the launcher's log; it is tried again by itself.",
@@ -325,6 +337,7 @@ START: tuple[Rule, ...] = (
     domain_refused,
     preparation_failed,
     network_failed,
+    hook_failed,
     start_timeout,
     start_failed,
 )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
@@ -122,21 +123,20 @@ def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
 def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
     meta = vmi.metadata
     for _, name, source in part:
-        user = _data(source.user_data, source.user_data_base64) or _secret(
-            facts, f"{name}-udata", "userdata", "userData"
-        )
-        network = _data(source.network_data, source.network_data_base64) or _secret(
-            facts, f"{name}-ndata", "networkdata", "networkData"
-        )
+        user, network = _content(name, source, facts)
+        about = _about(source, vmi)
+        if changed := facts.cloud_init.get(name):
+            user, network = (_bytes(changed, key) for key in ("UserData", "NetworkData"))
+            about = changed.get(_about_key(source)) or about
         if isinstance(source, CloudInitNoCloudSource):
-            files = [("meta-data", msgspec.json.encode(_meta_data(vmi))), ("user-data", user)]
+            files = [("meta-data", msgspec.json.encode(about)), ("user-data", user)]
             if network:
                 files.append(("network-config", network))
             label, flavour = "cidata", "noCloud"
         else:
             base = "openstack/latest"
             files = [
-                (f"{base}/meta_data.json", msgspec.json.encode(_config_drive_meta_data(vmi))),
+                (f"{base}/meta_data.json", msgspec.json.encode(about)),
                 (f"{base}/user_data", user),
             ]
             if network:
@@ -144,6 +144,52 @@ def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
             label, flavour = "config-2", "configdrive"
         path = paths.cloud_init_iso(meta.namespace or "", meta.name or "", flavour)
         yield MakeIso(path, label, tuple(files))
+
+
+def described(vmi: VMI, facts: Guest) -> Iterable[tuple[str, Json]]:
+    """Each volume and what cloud-init is to read of it, by the names that hook side-cars know."""
+    for _, name, source in asked(vmi):
+        user, network = _content(name, source, facts)
+        no_cloud = isinstance(source, CloudInitNoCloudSource)
+        yield (
+            name,
+            {
+                "DataSource": "noCloud" if no_cloud else "configDrive",
+                "NoCloudMetaData": None,
+                "ConfigDriveMetaData": None,
+                _about_key(source): _about(source, vmi),
+                "UserData": user.decode(errors="replace"),
+                "NetworkData": network.decode(errors="replace"),
+                "DevicesData": None,
+                "VolumeName": name,
+            },
+        )
+
+
+def _content(name: str, source: Source, facts: Guest) -> tuple[bytes, bytes]:
+    """User data and network data."""
+    user = _data(source.user_data, source.user_data_base64) or _secret(
+        facts, f"{name}-udata", "userdata", "userData"
+    )
+    network = _data(source.network_data, source.network_data_base64) or _secret(
+        facts, f"{name}-ndata", "networkdata", "networkData"
+    )
+    return user, network
+
+
+def _about(source: Source, vmi: VMI) -> Json:
+    if isinstance(source, CloudInitNoCloudSource):
+        return _meta_data(vmi)
+    return _config_drive_meta_data(vmi)
+
+
+def _about_key(source: Source) -> str:
+    no_cloud = isinstance(source, CloudInitNoCloudSource)
+    return "NoCloudMetaData" if no_cloud else "ConfigDriveMetaData"
+
+
+def _bytes(changed: Mapping[str, Any], key: str) -> bytes:
+    return str(changed.get(key) or "").encode()
 
 
 def _meta_data(vmi: VMI) -> Json:
