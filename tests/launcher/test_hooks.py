@@ -185,14 +185,14 @@ async def test_who_does_not_listen_is_named(
 ) -> None:
     monkeypatch.setattr(hooks, "COLLECT_WITHIN", 0.5)
     async with listening(place, SideCar(messages, "a", appends(""))):
-        with pytest.raises(HookFailed, match="^hook-sidecar-1 did not listen"):
+        with pytest.raises(HookFailed, match=r"^hook-sidecar-1 did not listen"):
             await Hooks(2, str(place)).collect()
 
 
 async def test_an_unknown_version_is_refused(messages: dict[str, Any], place: Path) -> None:
     side_car = SideCar(messages, "a", appends(""), version="v2")
     async with listening(place, side_car) as found:
-        with pytest.raises(HookFailed, match="speaks .'v2'., none of v1alpha3"):
+        with pytest.raises(HookFailed, match=r"speaks .'v2'., none of v1alpha3"):
             await found.collect()
 
 

@@ -81,8 +81,8 @@ def network_failed(case: Case) -> Found | None:
 @rule(
     "HookFailed",
     "broken",
-    "Mend the side-car, or take it out of the annotation hooks.kubevirt.io/hookSidecars; it is asked "
-    "again by itself. Its log: kubectl logs POD -c hook-sidecar-0.",
+    "Mend the side-car (its log: kubectl logs POD -c hook-sidecar-0), or take it out of the "
+    "annotation hooks.kubevirt.io/hookSidecars; it is asked again by itself.",
 )
 def hook_failed(case: Case) -> Found | None:
     """A hook side-car does not answer, or refuses."""
