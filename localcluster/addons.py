@@ -99,7 +99,14 @@ def _service() -> Object:
         {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
         {"name": "metrics", "port": 9153, "protocol": "TCP"},
     ]
-    spec = {"clusterIP": layout.DNS_SERVICE_IP, "selector": LABELS, "ports": ports}
+    spec = {
+        "clusterIP": layout.DNS_SERVICE_IP,
+        "clusterIPs": [layout.DNS_SERVICE_IP, layout.DNS_SERVICE_IP6],
+        "ipFamilies": ["IPv4", "IPv6"],
+        "ipFamilyPolicy": "PreferDualStack",
+        "selector": LABELS,
+        "ports": ports,
+    }
     return service | {"spec": spec}
 
 

@@ -239,7 +239,8 @@ def _wait_for_node(each: layout.Node, api: Api, booted: str) -> None:
     def registered() -> bool:
         try:
             if not api.get(path)["spec"].get("podCIDR"):
-                cidrs = {"podCIDR": each.pod_cidr, "podCIDRs": [each.pod_cidr]}
+                both = [each.pod_cidr, each.pod_cidr6]
+                cidrs = {"podCIDR": each.pod_cidr, "podCIDRs": both}
                 api.patch(path, {"spec": cidrs})
         except Refused:
             return False

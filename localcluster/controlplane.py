@@ -33,7 +33,8 @@ def machine() -> Machine:
         Service("kube-scheduler", _scheduler(), LOGS["kube-scheduler"]),
         provisioner.service(),
     )
-    return Machine(layout.CONTROL_PLANE, layout.CONTROL_PLANE_IP, services, own_files=False)
+    addresses = (layout.CONTROL_PLANE_IP, layout.CONTROL_PLANE_IP6)
+    return Machine(layout.CONTROL_PLANE, *addresses, services, own_files=False)
 
 
 def _etcd() -> list[str]:
@@ -57,7 +58,7 @@ def _apiserver(policy: Path) -> list[str]:
         "bind-address": "0.0.0.0",
         "secure-port": layout.API_PORT,
         "advertise-address": layout.CONTROL_PLANE_IP,
-        "service-cluster-ip-range": layout.SERVICE_CIDR,
+        "service-cluster-ip-range": f"{layout.SERVICE_CIDR},{layout.SERVICE_CIDR6}",
         "allow-privileged": "true",
         "authorization-mode": "Node,RBAC",
         "enable-admission-plugins": "NodeRestriction",
@@ -99,7 +100,7 @@ def _controllers() -> list[str]:
         "cluster-signing-cert-file": _pki("ca.crt"),
         "cluster-signing-key-file": _pki("ca.key"),
         "allocate-node-cidrs": "false",
-        "service-cluster-ip-range": layout.SERVICE_CIDR,
+        "service-cluster-ip-range": f"{layout.SERVICE_CIDR},{layout.SERVICE_CIDR6}",
     }
     return _kube("kube-controller-manager", flags)
 

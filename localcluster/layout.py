@@ -1,7 +1,7 @@
 """Where things are: folders, names and addresses, all derived from the repository's own path.
 
-Two checkouts on one host must not meet, so every name that the kernel keeps globally (network
-namespaces, cgroups) carries a short hash of the checkout's path.
+Every address has a twin of IPv6. Two checkouts on one host must not meet, so every name that the
+kernel keeps globally (network namespaces, cgroups) carries a short hash of the checkout's path.
 """
 
 import hashlib
@@ -28,12 +28,18 @@ SWITCH = "switch"
 SUBNET = "172.30.0"
 SUBNET_BITS = 24
 CONTROL_PLANE_IP = f"{SUBNET}.2"
+SUBNET6 = "fd00:172:30:"
+SUBNET6_BITS = 64
+CONTROL_PLANE_IP6 = f"{SUBNET6}:2"
 API_PORT = 6443
 API_SERVER = f"https://{CONTROL_PLANE_IP}:{API_PORT}"
 POD_CIDR = "10.244.0.0/16"
 SERVICE_CIDR = "10.96.0.0/16"
+POD_CIDR6 = "fd00:10:244::/48"
+SERVICE_CIDR6 = "fd00:10:96::/112"
 API_SERVICE_IP = "10.96.0.1"
 DNS_SERVICE_IP = "10.96.0.10"
+DNS_SERVICE_IP6 = "fd00:10:96::a"
 DOMAIN = "cluster.local"
 MOST_NODES = 9
 
@@ -55,6 +61,14 @@ class Node:
     @property
     def pod_cidr(self) -> str:
         return f"10.244.{self.number}.0/24"
+
+    @property
+    def address6(self) -> str:
+        return f"{SUBNET6}:{10 + self.number}"
+
+    @property
+    def pod_cidr6(self) -> str:
+        return f"fd00:10:244:{self.number}::/64"
 
     @property
     def folder(self) -> Path:

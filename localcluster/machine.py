@@ -28,6 +28,7 @@ class Machine:
 
     name: str
     address: str
+    address6: str
     services: tuple[Service, ...]
     own_files: bool
 
@@ -43,7 +44,7 @@ class Machine:
 def start(machine: Machine, state: State) -> None:
     """Boot a machine that is not running; what a crashed one left is taken away first."""
     clear(machine.name)
-    netns.plug(machine.name, machine.address)
+    netns.plug(machine.name, machine.address, machine.address6)
     own_cgroups = cgroups.make(machine.name)
     machine.folder.mkdir(parents=True, exist_ok=True)
     plan = machine.folder / "init.json"

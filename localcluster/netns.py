@@ -25,6 +25,7 @@ def build_switch() -> None:
         _ip(layout.SWITCH, "link", "set", BRIDGE, "up")
         # Frames between machines are no business of the firewall hooks.
         _sysctl(layout.SWITCH, "net.bridge.bridge-nf-call-iptables", "0")
+        _sysctl(layout.SWITCH, "net.bridge.bridge-nf-call-ip6tables", "0")
 
 
 def folder_is_mounted() -> bool:
@@ -39,7 +40,7 @@ def unmount_folder() -> None:
         FOLDER.rmdir()
 
 
-def plug(machine: str, address: str) -> None:
+def plug(machine: str, address: str, address6: str) -> None:
     """A fresh network namespace for `machine`, plugged into the switch."""
     unplug(machine)
     _make(machine)
@@ -51,19 +52,26 @@ def plug(machine: str, address: str) -> None:
     _ip(layout.SWITCH, "link", "set", far_end, "master", BRIDGE, "up")
     _ip(machine, "address", "add", f"{address}/{layout.SUBNET_BITS}", "dev", CABLE)
     _ip(machine, "link", "set", CABLE, "up")
+    twin = f"{address6}/{layout.SUBNET6_BITS}"
+    _ip(machine, "address", "add", twin, "dev", CABLE, "nodad")  # there at once
     for node in layout.ALL_NODES:
         if node.name != machine:
             _ip(machine, "route", "add", node.pod_cidr, "via", node.address)
+            _ip(machine, "route", "add", node.pod_cidr6, "via", node.address6)
     if machine == layout.CONTROL_PLANE:
         # Some node's kube-proxy translates what the API server sends to a Service.
         first = layout.ALL_NODES[0]
         _ip(machine, "route", "add", layout.SERVICE_CIDR, "via", first.address)
+        _ip(machine, "route", "add", layout.SERVICE_CIDR6, "via", first.address6)
     else:
         # A Service's address must be routable for a packet to reach kube-proxy's output hook.
         _ip(machine, "route", "add", "default", "via", layout.CONTROL_PLANE_IP)
+        _ip(machine, "route", "add", "default", "via", layout.CONTROL_PLANE_IP6)
         _sysctl(machine, "net.ipv4.ip_forward", "1")
+        _sysctl(machine, "net.ipv6.conf.all.forwarding", "1")
         # A pod that calls a Service and is answered by a neighbour on its own bridge needs this.
         _sysctl(machine, "net.bridge.bridge-nf-call-iptables", "1")
+        _sysctl(machine, "net.bridge.bridge-nf-call-ip6tables", "1")
 
 
 def unplug(machine: str) -> None:

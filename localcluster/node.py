@@ -39,7 +39,7 @@ def machine(node: layout.Node) -> Machine:
                 f"--config={kubelet}",
                 f"--kubeconfig={layout.PKI / f'kubelet-{node.name}.kubeconfig'}",
                 f"--hostname-override={node.name}",
-                f"--node-ip={node.address}",
+                f"--node-ip={node.address},{node.address6}",
                 "--v=2",
             ],
             log(node, "kubelet"),
@@ -54,7 +54,7 @@ def machine(node: layout.Node) -> Machine:
             log(node, "kube-proxy"),
         ),
     )
-    return Machine(node.name, node.address, services, own_files=True)
+    return Machine(node.name, node.address, node.address6, services, own_files=True)
 
 
 def configure_kubelet(node: layout.Node, **changes: Any) -> Path:
@@ -84,7 +84,7 @@ def _kubelet_config(node: layout.Node) -> dict[str, Any]:
         "tlsCertFile": str(layout.PKI / f"kubelet-{node.name}.crt"),
         "tlsPrivateKeyFile": str(layout.PKI / f"kubelet-{node.name}.key"),
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-        "clusterDNS": [layout.DNS_SERVICE_IP],
+        "clusterDNS": [layout.DNS_SERVICE_IP, layout.DNS_SERVICE_IP6],
         "clusterDomain": layout.DOMAIN,
         "resolvConf": str(node.folder / "resolv.conf"),
         "featureGates": {"ImageVolume": True},
@@ -118,7 +118,7 @@ def _proxy_config(node: layout.Node) -> dict[str, Any]:
         "bindAddress": node.address,
         "nodePortAddresses": ["primary"],
         "nftables": {"minSyncPeriod": "100ms"},
-        "clusterCIDR": layout.POD_CIDR,
+        "clusterCIDR": f"{layout.POD_CIDR},{layout.POD_CIDR6}",
         "oomScoreAdj": 0,
         # nf_conntrack_max belongs to the host, not to this network namespace.
         "conntrack": {
@@ -182,8 +182,8 @@ def _write_cni_config(node: layout.Node) -> None:
         "ipam": {
             "type": "host-local",
             "dataDir": "/run/cni/ipam",  # leases end with the machine that gave them
-            "ranges": [[{"subnet": node.pod_cidr}]],
-            "routes": [{"dst": "0.0.0.0/0"}],
+            "ranges": [[{"subnet": node.pod_cidr}], [{"subnet": node.pod_cidr6}]],
+            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
         },
     }
     ports = {"type": "portmap", "capabilities": {"portMappings": True}, "backend": "nftables"}

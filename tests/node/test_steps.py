@@ -158,6 +158,65 @@ def test_what_a_vmi_asks_for_is_made(pod: Pod) -> None:
     assert "tap0" in [each["ifname"] for each in pod.json("ip", "-j", "link")]
 
 
+LISTENS = """
+import socket
+listening = socket.create_server(("::", 9), family=socket.AF_INET6)
+print(flush=True)
+spoken, peer = listening.accept()
+print(peer[0], spoken.getsockname()[0])
+"""
+ASKS = "import socket as s; s.create_connection(('%s', 9), 10).recv(1)"
+
+
+def spoke(asking: Pod, answering: Pod, address: str) -> str:
+    """A TCP connection's two addresses, as who answers sees them."""
+    enter = ["nsenter", "-t", str(answering.process.pid), "-n", sys.executable, "-c", LISTENS]
+    with subprocess.Popen(enter, stdout=subprocess.PIPE, text=True) as listening:
+        assert listening.stdout
+        listening.stdout.readline()
+        try:
+            asking.run(sys.executable, "-c", ASKS % address)
+            return listening.communicate(timeout=10)[0]
+        finally:
+            listening.kill()
+
+
+def test_a_pod_s_ipv6_is_translated_too(pod: Pod) -> None:
+    """A guest in a namespace of its own is told of its router, and reaches out as the pod."""
+    pod.run("ip", "addr", "add", "fd00:1::7/64", "dev", "eth0", "nodad")
+    pod.run("ip", "route", "add", "default", "via", "fd00:1::1")
+    pod.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
+
+    def made() -> Any:
+        found = facts.probe("node1", VMI)
+        carry_out(host.host(VMI, found))
+        return host.links(VMI, found)
+
+    [link] = pod.inside(made)
+    before = arranged(pod)
+    assert pod.inside(made) == [link], "a virt-handler that begins anew finds it"
+    assert arranged(pod) == before
+    assert "fd10:0:2::2" in pod.run("nft", "list", "table", "ip6", "kubevirt")
+    pod.run("sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
+    node, guest = Pod(), Pod()
+    try:
+        pod.run("ip", "link", "set", "host0", "netns", str(node.process.pid))
+        node.run("ip", "addr", "add", "fd00:1::1/64", "dev", "host0", "nodad")
+        node.run("ip", "link", "set", "host0", "up")
+        pod.run("sh", "-c", "ip link add g0 type veth peer name g1; ip link set g1 up")
+        pod.run("ip", "link", "set", "g1", "master", "k6t-eth0")
+        pod.run("ip", "link", "set", "g0", "netns", str(guest.process.pid))
+        guest.run("ip", "link", "set", "g0", "up")
+        guest.run("ip", "addr", "add", "fd10:0:2::2/120", "dev", "g0", "nodad")
+        guest.run("ip", "route", "add", "default", "via", "fe80::1", "dev", "g0")
+        assert spoke(node, guest, "fd00:1::7").split() == ["fd00:1::1", "fd10:0:2::2"]
+        assert spoke(guest, node, "fd00:1::1").split() == ["fd00:1::7", "fd00:1::1"]
+    finally:
+        for each in (node, guest):
+            each.process.kill()
+            each.process.wait()
+
+
 def test_the_node_s_own_namespace_is_refused() -> None:
     with pytest.raises(PermissionError):
         netns.of(os.getpid())

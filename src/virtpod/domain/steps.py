@@ -142,5 +142,23 @@ class Run:
     env: tuple[tuple[str, str], ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class Announce:
+    """Tells the guest of its one IPv6 address and its router, as long as the launcher lives: router
+    advertisements (RFC 4861) by frames through `tap`, which is in `bridge`, and DHCPv6 (RFC 8415).
+
+    `address`: CIDR notation. `router`: link-local, and `router_mac` with it.
+    """
+
+    bridge: str
+    tap: str
+    router: str
+    router_mac: str
+    address: str
+    mtu: int
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+
+
 HostStep = Bridge | Tap | TakeOver | Sysctl | Nft | MakeOwn
-BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run
+BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run | Announce

@@ -35,12 +35,10 @@ def links(vmi: VMI, facts: Host) -> list[Link]:
 
 def _link(vmi: VMI, facts: Host, nic: Interface, tap: Tap) -> Link:
     link = Link(name=nic.name, tap=tap.name, bridge=tap.bridge, mtu=tap.mtu, mac=mac(vmi, nic))
-    own = facts.links.get(nic.name) if nic.bridge else None
+    own = facts.links.get(nic.name)
     if own is None:
         return link
+    theirs = nic.mac_address or not nic.bridge
     return replace(
-        link,
-        mac=link.mac if nic.mac_address else own.mac,
-        addresses=own.addresses,
-        routes=own.routes,
+        link, mac=link.mac if theirs else own.mac, addresses=own.addresses, routes=own.routes
     )

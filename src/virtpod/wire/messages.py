@@ -74,7 +74,7 @@ class Link(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     mac: str = ""
     """The MAC address the guest is to have; empty: libvirt's choice."""
     addresses: tuple[str, ...] = ()
-    """The pod's own, where the guest is to have them; CIDR notation."""
+    """The pod's own, which a bridged guest is to have; CIDR notation."""
     routes: tuple[Route, ...] = ()
     """With these addresses."""
 

@@ -8,7 +8,7 @@ from virtpod.api.network import Interface
 from virtpod.api.traits import hostname
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Guest, GuestLink
-from virtpod.domain.steps import Run
+from virtpod.domain.steps import Announce, Run
 
 ROUTER, HOSTNAME, MTU, SERVERS = "3", "12", "26", "6"
 TIME_SERVERS, BOOT_SERVER, BOOT_FILE = "42", "66", "67"
@@ -29,7 +29,7 @@ def serve(
     `only`: the MAC address that is answered, where others are heard as well."""
     told = {
         **options,
-        SERVERS: ",".join(facts.nameservers),
+        SERVERS: ",".join(each for each in facts.nameservers if ":" not in each),
         HOSTNAME: hostname(vmi),
         MTU: str(link.mtu),
         SEARCHES: ",".join(domain for domain in facts.searches if domain.strip(".")),
@@ -65,6 +65,25 @@ def serve(
             *(f"--dhcp-option-force={name},{value}" for name, value in told.items() if value),
         ),
     )
+
+
+def announce(link: GuestLink, address: str, router: str, mac: str, facts: Guest) -> Announce:
+    """`address`: the guest's of IPv6, CIDR notation; `router` and `mac`: the bridge's."""
+    return Announce(
+        link.bridge,
+        announcer(link.bridge),
+        router,
+        mac,
+        address,
+        link.mtu,
+        tuple(each for each in facts.nameservers if ":" in each),
+        tuple(domain for domain in facts.searches if domain.strip(".")),
+    )
+
+
+def announcer(bridge: str) -> str:
+    """The launcher's own tap device in a bridge."""
+    return f"ra-{bridge.removeprefix('k6t-')}"
 
 
 def _asked(nic: Interface) -> dict[str, str]:

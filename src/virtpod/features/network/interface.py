@@ -37,6 +37,8 @@ _MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 STATES = (None, "", "up", "down", "absent")
 MOST_ACPI_INDEX = 16383
+MOST_RANGES = 10
+PROTOCOLS = ("TCP", "UDP")
 BASE = "spec.domain.devices.interfaces"
 
 
@@ -190,7 +192,7 @@ def _validate_ports(where: str, interface: Interface) -> Iterable[Cause]:
         at = f"{where}.ports[{index}]"
         if not 0 < port.port < 65536:
             yield Cause(at, "Port field must be in range 0 < x < 65536.")
-        if port.protocol not in (None, "", "TCP", "UDP"):
+        if port.protocol not in (None, "", *PROTOCOLS):
             yield Cause(f"{at}.protocol", "Unknown protocol, only TCP or UDP allowed", UNSUPPORTED)
         if port.name:
             if not _PORT_NAME.fullmatch(port.name):
@@ -198,6 +200,17 @@ def _validate_ports(where: str, interface: Interface) -> Iterable[Cause]:
             if port.name in names:
                 yield Cause(f"{at}.name", f"Duplicate name of the port: {port.name}", DUPLICATE)
             names.add(port.name)
+    if interface.port_ranges and not (interface.masquerade or interface.passt_binding):
+        at = f"{where}.portRanges"
+        yield Cause(at, f"{at}: ranges of ports can be had with masquerade and passt", UNSUPPORTED)
+    if len(interface.port_ranges or ()) > MOST_RANGES:
+        yield Cause(f"{where}.portRanges", f"{where}.portRanges must not have more than 10 items")
+    for index, span in enumerate(interface.port_ranges or ()):
+        at = f"{where}.portRanges[{index}]"
+        if not 0 < span.start <= span.end < 65536:
+            yield Cause(at, f"{at}: start and end must be from 1 to 65535, start not above end")
+        if span.protocol not in PROTOCOLS:
+            yield Cause(f"{at}.protocol", "Unknown protocol, only TCP or UDP allowed", UNSUPPORTED)
 
 
 def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
@@ -224,6 +237,7 @@ FEATURE = Feature(
         "domain.devices.interfaces.acpiIndex",
         "domain.devices.interfaces.pciAddress",
         "domain.devices.interfaces.state",
+        *(f"domain.devices.interfaces.{binding}" for binding in DISCONTINUED),
     ),
     asked=always,
     defaults=defaults,

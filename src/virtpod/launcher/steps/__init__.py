@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from virtpod.domain.steps import BootStep, MakeIso, MakeOverlay, MakeQcow2, MakeRaw, Run, WriteFile
+from virtpod.domain.steps import (
+    Announce,
+    BootStep,
+    MakeIso,
+    MakeOverlay,
+    MakeQcow2,
+    MakeRaw,
+    Run,
+    WriteFile,
+)
 from virtpod.launcher.images import ImageInvalid
 from virtpod.launcher.processes import Processes, ToolFailed, keep
 from virtpod.launcher.steps import files, iso, qcow2, raw
@@ -40,6 +49,12 @@ class Steps:
                 await qcow2.empty(step, self._processes)
             case MakeRaw():
                 raw.make(step)
+            case Announce():
+                if step.bridge not in self._running:
+                    from virtpod.launcher.steps import ipv6  # not every pod has it
+
+                    router = ipv6.Router(step)
+                    self._running[step.bridge] = self._helpers.create_task(router.serve())
             case Run():
                 if step.name not in self._running:
                     helper = keep(self._processes, step.name, step.argv, dict(step.env))

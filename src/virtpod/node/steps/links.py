@@ -17,7 +17,8 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from virtpod.domain.facts import PodLink
-from virtpod.domain.steps import Bridge, TakeOver, Tap
+from virtpod.domain.steps import Bridge, Sysctl, TakeOver, Tap
+from virtpod.node.steps.sysctl import write
 from virtpod.wire.messages import Route
 
 TUNSETIFF = 0x400454CA
@@ -144,10 +145,20 @@ def bridge(step: Bridge) -> None:
         }
         for wanted in step.addresses:
             address = ip_interface(wanted)
-            if str(address) not in have:
-                route.addr(
-                    "add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen
-                )
+            if str(address) in have:
+                continue
+            extra = {}
+            if address.version == 6:
+                # There at once: nobody else can have it. A pod's default may be to have no IPv6.
+                extra = {"IFA_FLAGS": IFA_F_NODAD}
+                write(Sysctl(f"net.ipv6.conf.{step.name}.disable_ipv6", "0"))
+            route.addr(
+                "add",
+                index=index,
+                address=str(address.ip),
+                prefixlen=address.network.prefixlen,
+                **extra,
+            )
 
 
 def tap(step: Tap) -> None:
