@@ -40,7 +40,7 @@ LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 # What they need themselves is added by modules.dep.
 MODULES = (
     *("virtio_blk", "virtio_scsi", "virtio_net", "virtio_rng", "virtio_balloon", "virtio_input"),
-    "vmw_vsock_virtio_transport",
+    *("vmw_vsock_virtio_transport", "virtiofs"),
     *("ahci", "ata_piix", "sd_mod", "sr_mod", "isofs", "vfat", "nls_cp437", "nls_ascii"),
     *("nls_utf8", "nls_iso8859-1", "evdev", "button"),
     *("pvpanic_mmio", "pvpanic_pci", "i6300esb"),

@@ -16,16 +16,20 @@ from virtpod.domain import paths
 from virtpod.wire.messages import Done, Failed
 
 MIB = 1 << 20
-GATES = ("HostDisk",)
+GATES = ("HostDisk", "EnableVirtioFsStorageVolumes", "ContainerPathVolumes")
 
 
-def given(**sources: Any) -> dict[str, Any]:
-    """The demo VMI with more volumes, each a virtio disk, as admission makes it."""
+def given(*folders: str, **sources: Any) -> dict[str, Any]:
+    """The demo VMI with more volumes, each a virtio disk but for those that are folders, as
+    admission makes it."""
     raw = yaml.safe_load(VMI)
     spec = raw["spec"]
+    devices = spec["domain"]["devices"]
+    devices["filesystems"] = [{"name": name, "virtiofs": {}} for name in folders]
     for name, source in sources.items():
         spec["volumes"].append({"name": name, **source})
-        spec["domain"]["devices"]["disks"].append({"name": name, "disk": {"bus": "virtio"}})
+        if name not in folders:
+            devices["disks"].append({"name": name, "disk": {"bus": "virtio"}})
     return admitted(raw, *GATES)
 
 
@@ -93,3 +97,80 @@ async def test_a_disk_of_the_node_that_is_not_as_it_says(
         (place / "root.raw").write_bytes(bytes(MIB))
         (place / "root.raw").chmod(0o600)
         assert f"user {paths.QEMU_UID} may read and write" in await refused()
+
+
+def projected(box: Container, volume: str, **files: str) -> Path:
+    """A ConfigMap's files, as the kubelet mounts them and exchanges them as a whole."""
+    made = box.inside(paths.config_folder(volume))
+    made.mkdir(parents=True, exist_ok=True)
+    version = made / f"..{len(list(made.iterdir()))}"
+    version.mkdir()
+    for name, text in files.items():
+        (version / name).write_text(text)
+        if not (made / name).is_symlink():
+            (made / name).symlink_to(f"..data/{name}")
+    (made / "..new").symlink_to(version.name)
+    os.rename(made / "..new", made / "..data")
+    return made
+
+
+@pytest.mark.shows("domain.devices.filesystems.*", "volumes.containerPath.*")
+async def test_a_guest_mounts_folders(box: Container, cache: dict[str, bytes]) -> None:
+    vmi = given(
+        *("data", "settings", "token"),
+        data={"persistentVolumeClaim": {"claimName": "data"}},
+        settings={"configMap": {"name": "settings"}},
+        token={"containerPath": {"path": "/run/tokens", "readOnly": True}},
+    )
+    data = folder(box, "data")
+    file(data / "from-the-claim", b"kept")
+    (data / "out").symlink_to(paths.PRIVATE)
+    projected(box, "settings", colour="green")
+    (box.run / "tokens").mkdir()
+    (box.run / "tokens" / "token").write_text("secret")
+    box.launch()
+    async with connected(box, cache) as handler:
+        assert isinstance(await handler.sync(vmi), Done)
+        assert len(box.processes("virtiofsd")) == 3
+        serial = await Serial.of(box)
+        await serial.until("login:")
+        await serial.log_in()
+        for name in ("data", "settings", "token"):
+            mount = f"mkdir /mnt/{name}; mount -t virtiofs {name} /mnt/{name}; echo $?"
+            assert await serial.answer(mount) == "0\n"
+        assert await serial.answer("cat /mnt/data/from-the-claim; echo") == "kept\n"
+        assert await serial.answer("stat -c %u /mnt/data/from-the-claim") == "0\n"
+        # Root writes, and so does somebody else.
+        await serial.answer("mkdir -m 777 /mnt/data/ours; echo guest >/mnt/data/ours/root")
+        await serial.answer("su demo -c 'echo demo >/mnt/data/ours/demo'; sync")
+        assert (data / "ours" / "root").read_text() == "guest\n"
+        assert (data / "ours" / "demo").read_text() == "demo\n"
+        assert (data / "ours" / "demo").stat().st_uid == paths.QEMU_UID
+        # A link is the guest's to follow, and leads nowhere but into the guest.
+        assert (
+            await serial.answer("ls /mnt/data/out/secret 2>/dev/null || echo nothing")
+            == "nothing\n"
+        )
+        assert await serial.answer("cat /mnt/settings/colour; echo") == "green\n"
+        projected(box, "settings", colour="blue")
+        await serial.answer("sleep 2")  # how long virtiofsd lets the guest remember
+        assert await serial.answer("cat /mnt/settings/colour; echo") == "blue\n"
+        assert await serial.answer("cat /mnt/token/token; echo") == "secret\n"
+        for place in ("settings", "token"):
+            assert "Read-only" in await serial.answer(f"touch /mnt/{place}/x 2>&1")
+        serial.say("poweroff")
+        await handler.domain("Shutoff", "Crashed")
+        await handler.release()
+    assert await box.exit_code(20) == 0
+    assert sorted(path.name for path in data.iterdir()) == ["from-the-claim", "ours", "out"]
+
+
+async def test_a_folder_that_nobody_mounted_is_not_shown(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    vmi = given("token", token={"containerPath": {"path": "/etc/ssl", "readOnly": True}})
+    box.launch()
+    async with connected(box, cache) as handler:
+        answer = await handler.sync(vmi)
+        assert isinstance(answer, Failed), answer
+        assert "nothing is mounted at /etc/ssl" in answer.message

@@ -107,6 +107,8 @@ class Guest:
     """Content of mounted secrets, by volume name."""
     files: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     """The same of what is to be a disk of files; a file's name may have folders."""
+    mounts: tuple[str, ...] = ()
+    """Where something is mounted in the container, if a volume is one of these places."""
     direct_io: bool = False
     """The file system of the ephemeral disks can O_DIRECT."""
     tolerance: int = 10

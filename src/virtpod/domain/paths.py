@@ -40,6 +40,10 @@ HOOKS = "/var/run/kubevirt-hooks"
 SHIM = "/usr/bin/sidecar-shim"
 """In the launcher's image: the side-car that runs a user's scripts."""
 
+VIRTIOFSD = "/usr/libexec/virtiofsd"
+VIRTIOFS = f"{SHARE}/virtiofs-containers"
+"""Of the daemons' sockets."""
+
 PROBE = "/usr/bin/virt-probe"
 """In the launcher's image: what the kubelet runs for a probe that the guest's agent answers."""
 
@@ -85,6 +89,11 @@ def container_disk_socket(index: int) -> str:
 def overlay(volume: str) -> str:
     """The qcow2 layer over a container disk."""
     return f"{EPHEMERAL}/disk-data/{volume}/disk.qcow2"
+
+
+def virtiofs_socket(volume: str) -> str:
+    """Where the daemon listens that shows the guest a folder."""
+    return f"{VIRTIOFS}/{volume}.sock"
 
 
 def claim_folder(volume: str) -> str:

@@ -133,7 +133,7 @@ class Run:
     """A process that lives as long as the launcher; `argv[0]` is found by PATH.
 
     It counts as ready when it is started; what needs more says so by `ready`, a path that the
-    process makes. It is started again when it dies.
+    process makes, in a folder that is made for it. It is started again when it dies.
     """
 
     name: str

@@ -28,6 +28,7 @@ from virtpod.features.disks import (
     cloud_init,
     config_disk,
     container_disk,
+    container_path,
     data_volume,
     disk,
     empty_disk,
@@ -36,6 +37,7 @@ from virtpod.features.disks import (
     hotplug,
     lun,
     persistent_volume_claim,
+    virtiofs,
 )
 from virtpod.features.guest import (
     agent,
@@ -100,6 +102,8 @@ ALL: tuple[Feature[Any], ...] = (
     data_volume.FEATURE,
     ephemeral.FEATURE,
     host_disk.FEATURE,
+    virtiofs.FEATURE,
+    container_path.FEATURE,
     lun.FEATURE,
     interface.FEATURE,
     masquerade.FEATURE,

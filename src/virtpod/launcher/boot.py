@@ -14,7 +14,7 @@ import msgspec
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
-from virtpod.features.disks import access, claim, host_disk, hotplugged
+from virtpod.features.disks import access, claim, host_disk, hotplugged, shown
 from virtpod.features.disks.cloud_init import described
 from virtpod.features.machine import numa
 from virtpod.launcher import claims, hotplug, images
@@ -104,6 +104,7 @@ class Boot:
             files=_mounted(Path(paths.CONFIGS)),
             direct_io=_direct_io(Path(paths.EPHEMERAL)),
             tolerance=claims.tolerance(),
+            mounts=_mounts(vmi),
             given=given(_resources(vmi), os.environ),
             resolved=self._kernel(vmi),
             cpus=tuple(sorted(os.sched_getaffinity(0))),
@@ -141,8 +142,8 @@ class Boot:
                     made=disk.type == host_disk.MADE,
                     read_only=access(vmi, volume) == "reads",
                 )
-            elif hotplugged(volume):
-                continue  # plugged in when the guest runs
+            elif hotplugged(volume) or volume.name in shown(vmi):
+                continue  # plugged in when the guest runs; or no disk at all
             elif claim(volume):
                 read_only = access(vmi, volume) == "reads"
                 found[volume.name] = claims.look(volume.name, read_only=read_only)
@@ -210,6 +211,13 @@ def _in_use(vmi: VirtualMachineInstance, path: str) -> str:
                 f"another process has the disk of volume {volume.name} open"
             )
     return f"another process has {path} open"
+
+
+def _mounts(vmi: VirtualMachineInstance) -> tuple[str, ...]:
+    if not any(volume.container_path for volume in vmi.spec.volumes or ()):
+        return ()
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return tuple(line.split(" ")[4] for line in lines)
 
 
 def _mounted(folder: Path) -> dict[str, dict[str, bytes]]:

@@ -83,6 +83,7 @@ WORKING = (
     "containerDisk",
     "cloudInitNoCloud",
     "cloudInitConfigDrive",
+    "containerPath",
     "dataVolume",
     "emptyDisk",
     "ephemeral",
@@ -123,7 +124,14 @@ def claims(vmi: VMI, *, hotplug: bool = True) -> dict[str, Access]:
     return used
 
 
+def shown(vmi: VMI) -> frozenset[str]:
+    """The volumes that the guest mounts as folders, and that are no disks."""
+    return frozenset(each.name for each in vmi.spec.domain.devices.filesystems or ())
+
+
 def access(vmi: VMI, volume: Volume) -> Access:
+    if volume.name in shown(vmi):
+        return "reads" if read_only(volume) else "shares"
     disks = vmi.spec.domain.devices.disks or ()
     disk = next((disk for disk in disks if disk.name == volume.name), None)
     if disk is not None and disk.shareable:

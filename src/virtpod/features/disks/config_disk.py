@@ -20,7 +20,7 @@ from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.steps import BootStep, MakeIso
 from virtpod.features.contract import REQUIRED, Cause, Feature, Json, PodPart
-from virtpod.features.disks import configured
+from virtpod.features.disks import configured, shown
 
 LABEL, SYSPREP_LABEL = "cfgdata", "unattend"
 LONGEST_LABEL = 32
@@ -126,6 +126,8 @@ def _named(name: str | None, optional: bool | None) -> Json:
 def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
     """Raises OSError where Windows would find no answers."""
     for _, volume in part:
+        if volume.name in shown(vmi):
+            continue
         mounted = facts.files.get(volume.name)
         files = mounted or {}
         lost = mounted is not None and not any(name.lower() in ANSWERS for name in files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 
 from virtpod.domain.steps import (
@@ -16,8 +17,12 @@ from virtpod.domain.steps import (
     WriteFile,
 )
 from virtpod.launcher.images import ImageInvalid
+from virtpod.launcher.inotify import appears
 from virtpod.launcher.processes import Processes, ToolFailed, keep
 from virtpod.launcher.steps import files, iso, qcow2, raw
+
+READY_WITHIN = 10
+"""Seconds for a helper to make what shows that it is ready."""
 
 
 class Steps:
@@ -58,4 +63,16 @@ class Steps:
             case Run():
                 if step.name not in self._running:
                     helper = keep(self._processes, step.name, step.argv, dict(step.env))
+                    if step.ready:
+                        os.makedirs(os.path.dirname(step.ready), exist_ok=True)
                     self._running[step.name] = self._helpers.create_task(helper)
+                if step.ready:
+                    await _ready(step)
+
+
+async def _ready(step: Run) -> None:
+    try:
+        async with asyncio.timeout(READY_WITHIN):
+            await appears(step.ready)
+    except TimeoutError:
+        raise ToolFailed(f"{step.name} did not come up within {READY_WITHIN} s") from None
