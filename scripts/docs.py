@@ -151,8 +151,8 @@ BEYOND_FIELDS = (
     ),
     (
         "KubeVirt object",
-        "customizeComponents, workloadUpdateStrategy and the webhooks that check the object "
-        "itself have no effect or are not there; what a newer version no longer makes stays.",
+        "customizeComponents and workloadUpdateStrategy are checked and have no effect; what a "
+        "newer version no longer makes stays.",
     ),
     (
         "Metrics",

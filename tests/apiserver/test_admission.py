@@ -24,6 +24,7 @@ Json = dict[str, Any]
 FACTS = admission.Facts(Cluster(), "2026-01-02T03:04:05Z", "6e8f8d9e-0000-4000-8000-000000000001")
 MUTATE, VALIDATE = "/virtualmachineinstances-mutate", "/virtualmachineinstances-validate-create"
 CHANGE = "/virtualmachineinstances-validate-update"
+CHANGE_VM, VM = "/virtualmachines-validate", "VirtualMachine"
 
 
 def vmi(**spec: Any) -> Json:
@@ -344,3 +345,59 @@ def test_any_bytes_are_answered(body: bytes) -> None:
     with pytest.raises(admission.Refusal) as refused:
         admission.review(VALIDATE, body, FACTS, admit)
     assert refused.value.code == 400
+
+
+def test_a_machine_is_left_alone_while_its_snapshot_is_taken() -> None:
+    old = vm(runStrategy="Halted") | {"status": {"snapshotInProgress": "nightly"}}
+    new = copy.deepcopy(old)
+    new["spec"]["template"]["spec"]["volumes"] = [{"name": "o", "emptyDisk": {"capacity": "1Gi"}}]
+    message = ask(CHANGE_VM, envelope(new, VM, operation="UPDATE", oldObject=old))["status"]
+    assert 'Cannot update vm disks or volumes until snapshot "nightly" completes' in str(message)
+    labelled = copy.deepcopy(old)
+    labelled["spec"]["template"]["spec"]["hostname"] = "other"
+    changed = ask(CHANGE_VM, envelope(labelled, VM, operation="UPDATE", oldObject=old))
+    assert changed["allowed"] is True
+
+
+def test_a_machine_does_not_start_while_it_is_restored() -> None:
+    old = vm(runStrategy="Halted") | {"status": {"restoreInProgress": "back"}}
+    new = copy.deepcopy(old)
+    new["spec"]["runStrategy"] = "Always"
+    message = ask(CHANGE_VM, envelope(new, VM, operation="UPDATE", oldObject=old))["status"]
+    assert 'Cannot update VM runStrategy until restore "back" completes' in str(message)
+
+
+@pytest.mark.parametrize(
+    ("requests", "says"),
+    [
+        ([{}], "require one of either"),
+        ([{"removeVolumeOptions": {}}], "requires name"),
+        ([{"removeVolumeOptions": {"name": "a"}}, {"removeVolumeOptions": {"name": "a"}}], "twice"),
+        ([{"addVolumeOptions": {"name": "a"}}], "requires disk and volumeSource"),
+    ],
+)
+def test_requests_for_volumes_are_whole(requests: list[Json], says: str) -> None:
+    asked = vm(runStrategy="Halted") | {"status": {"volumeRequests": requests}}
+    denied = ask("/status-validate", envelope(asked, VM, operation="UPDATE", oldObject=vm()))
+    assert denied["allowed"] is False
+    assert says in denied["status"]["message"]
+
+
+def test_a_clone_without_a_target_gets_a_name() -> None:
+    spec = {"source": {"apiGroup": "kubevirt.io", "kind": "VirtualMachine", "name": "web"}}
+    clone = {"metadata": {"namespace": "default", "name": "c"}, "spec": spec}
+    response = ask("/vm-clone-mutate-create", envelope(clone, "VirtualMachineClone"))
+    (operation,) = json.loads(response["patch"])
+    assert operation["path"] == "/spec/target"
+    assert operation["value"]["name"] == "clone-web-6e8f8"
+    assert operation["value"]["kind"] == "VirtualMachine"
+
+
+def test_a_pool_is_refused_for_what_its_machines_would_be() -> None:
+    pool = {
+        "metadata": {"namespace": "default", "name": "p"},
+        "spec": {"selector": {}, "virtualMachineTemplate": {"spec": vm(runStrategy="No")["spec"]}},
+    }
+    status = ask("/virtualmachinepool-validate", envelope(pool, "VirtualMachinePool"))["status"]
+    fields = {cause["field"] for cause in status["details"]["causes"]}
+    assert "spec.virtualMachineTemplate.spec.runStrategy" in fields

@@ -21,6 +21,16 @@ RARE = {
         "create",
         "kubevirt.io/virtualmachineinstancemigrations",
     ): "no guest can move yet",
+    (
+        "kubevirt-apiserver",
+        "list",
+        "kubevirt.io/virtualmachineinstancemigrations",
+    ): "no guest can move yet",
+    (
+        "kubevirt-apiserver",
+        "list",
+        "snapshot.kubevirt.io/virtualmachinerestores",
+    ): "nothing can be restored yet",
     ("kubevirt-apiserver", "get", "cdi.kubevirt.io/datavolumes"): CDI,
     ("kubevirt-apiserver", "get", "cdi.kubevirt.io/datasources"): CDI,
     ("kubevirt-controller", "update", "kubevirt.io/virtualmachines/finalizers"): OWNERS,

@@ -199,3 +199,27 @@ async def test_watched_objects_may_be_of_any_size(fake: FakeCluster) -> None:
         async for event in client.watch(CONFIGMAPS, resource_version="1"):
             assert len(event.object["data"]["x"]) == 900_000
             break
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        Key("n", "../../namespaces/kube-system/secrets/s"),
+        Key("n", ".."),
+        Key("n", "a%2f..%2fb"),
+        Key("n", "a?watch=1"),
+        Key("n/../kube-system", "a"),
+    ],
+)
+async def test_a_name_never_leads_to_another_resource(key: Key) -> None:
+    """Names come out of users' specs: `spec.instancetype.name`, `vmiName`, `claimName`."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({})
+
+    async with served(answer) as config, Client(config, "test") as client:
+        with pytest.raises(errors.NotFound, match="no ConfigMap can be called"):
+            await client.get(CONFIGMAPS, key)
+    assert asked == []

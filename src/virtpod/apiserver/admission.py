@@ -16,18 +16,41 @@ from typing import Any, Protocol
 
 import msgspec
 
+from virtpod.api.base import decode
 from virtpod.apiserver import restrictions
 from virtpod.apiserver.status import Refusal, bad_request, failure
 from virtpod.domain.facts import Cluster
-from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause
+from virtpod.features.contract import Cause
+from virtpod.kube import review as reviews
 from virtpod.render.expand import Named
+from virtpod.render.rules import Asked as KindAsked
+from virtpod.render.rules import Rules as Kind
+from virtpod.render.rules import (
+    Seen,
+    backup,
+    clone,
+    export,
+    instancetype,
+    migration,
+    plugin,
+    policy,
+    pool,
+    preset,
+    snapshot,
+)
 
 log = logging.getLogger(__name__)
 
-LIMIT = 2 * 3 * 1024 * 1024 + 256 * 1024
-"""Bytes: the object and the old object, 3 MiB each at most in Kubernetes, and the envelope."""
+LIMIT = reviews.LIMIT
 
 Json = dict[str, Any]
+
+VM = "VirtualMachine"
+VMI = "VirtualMachineInstance"
+REPLICA_SET = "VirtualMachineInstanceReplicaSet"
+MIGRATION = "VirtualMachineInstanceMigration"
+POOL = "VirtualMachinePool"
+CLONE = "VirtualMachineClone"
 
 
 class Verdict(Protocol):
@@ -60,33 +83,8 @@ class Facts:
     """For a machine that has none yet."""
     named: Named = field(default_factory=Named)
     """The instance type and the preference of a VM."""
-
-
-class _Wire(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    pass
-
-
-class _UserInfo(_Wire):
-    username: str = ""
-
-
-class _Kind(_Wire):
-    kind: str = ""
-
-
-class _Request(_Wire):
-    uid: str
-    operation: str = ""
-    kind: _Kind = msgspec.field(default_factory=_Kind)
-    user_info: _UserInfo = msgspec.field(default_factory=_UserInfo)
-    object: msgspec.Raw = msgspec.Raw(b"null")
-    old_object: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Review(_Wire):
-    api_version: str
-    kind: str
-    request: _Request
+    seen: Seen = field(default_factory=dict)
+    """Other objects that the rules of its kind must know."""
 
 
 @dataclass(frozen=True)
@@ -116,30 +114,20 @@ class _Answer:
     warnings: Sequence[str] = ()
 
 
-_reviews = msgspec.json.Decoder(_Review)
-
-
 def review(path: str, body: bytes, facts: Facts, rules: Rules) -> Json:
     """Answers the review that was sent to `path`, one of `PATHS`. Raises Refusal (400) where the
     body is no review at all."""
     try:
-        envelope = _reviews.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise bad_request(f"the body is not an AdmissionReview: {error}") from error
-    if envelope.kind != "AdmissionReview" or envelope.api_version != "admission.k8s.io/v1":
-        raise bad_request("expected an admission.k8s.io/v1 AdmissionReview")
-    request = envelope.request
-    return {
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "response": {"uid": request.uid, **_respond(path, request, facts, rules)},
-    }
+        request = reviews.asked(body)
+    except reviews.NotAReview as error:
+        raise bad_request(str(error)) from error
+    return reviews.answer(request, _respond(path, request, facts, rules))
 
 
-def _respond(path: str, request: _Request, facts: Facts, rules: Rules) -> Json:
+def _respond(path: str, request: reviews.Request, facts: Facts, rules: Rules) -> Json:
     kind, decide = PATHS[path]
     if request.operation not in ("CREATE", "UPDATE"):
-        return {"allowed": True}
+        return reviews.allowed()
     if kind and request.kind.kind and request.kind.kind != kind:
         return _denied_by(bad_request(f"expected a {kind}, got a {request.kind.kind}"))
     try:
@@ -148,16 +136,18 @@ def _respond(path: str, request: _Request, facts: Facts, rules: Rules) -> Json:
             component=restrictions.is_component(
                 request.user_info.username, facts.cluster.namespace
             ),
-            new=_object(request.object),
-            old=_object(request.old_object) if request.operation == "UPDATE" else {},
+            new=reviews.decoded(request.object),
+            old=reviews.decoded(request.old_object) if request.operation == "UPDATE" else {},
             facts=facts,
             rules=rules,
         )
         answer = decide(asked)
     except Refusal as refusal:
         return _denied_by(refusal)
+    except reviews.NotAnObject as error:
+        return _denied_by(bad_request(str(error)))
     except msgspec.ValidationError as error:
-        return _denied([_wrong_type(error)])
+        return reviews.denied([_wrong_type(error)])
     except RecursionError:
         return _denied_by(Refusal(422, "the object is nested too deeply"))
     except Exception:
@@ -166,55 +156,14 @@ def _respond(path: str, request: _Request, facts: Facts, rules: Rules) -> Json:
         log.exception("admission failed", extra={"path": path, "uid": request.uid})
         return _denied_by(Refusal(500, f"internal error while checking this {kind}"))
     if answer.causes:
-        return _denied(answer.causes, answer.warnings)
-    allowed: Json = {"allowed": True}
-    if answer.warnings:
-        allowed["warnings"] = list(answer.warnings)
-    if answer.patch:
-        allowed["patchType"] = "JSONPatch"
-        # msgspec writes bytes as base64, which is what the API wants here.
-        allowed["patch"] = msgspec.json.encode(list(answer.patch))
-    return allowed
-
-
-def _object(raw: msgspec.Raw) -> Json:
-    try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise bad_request(f"the object is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise bad_request("the review holds no object")
-    if not isinstance(value.get("metadata", {}), dict):
-        raise bad_request("metadata is not an object")
-    return value
+        return reviews.denied(answer.causes, answer.warnings)
+    return reviews.allowed(answer.patch, answer.warnings)
 
 
 def _wrong_type(error: msgspec.ValidationError) -> Cause:
     """msgspec says `Expected `int`, got `str` - at `$.spec.domain.cpu.cores``."""
     message, _, place = str(error).partition(" - at `$")
     return Cause(field=place.strip("`").lstrip("."), message=message)
-
-
-def _denied(causes: Sequence[Cause], warnings: Sequence[str] = ()) -> Json:
-    denial: Json = {
-        "allowed": False,
-        "status": {
-            "metadata": {},
-            "status": "Failure",
-            "code": 422,
-            "reason": "Invalid",
-            "message": ", ".join(cause.message for cause in causes),
-            "details": {
-                "causes": [
-                    {"reason": cause.reason, "message": cause.message, "field": cause.field}
-                    for cause in causes
-                ]
-            },
-        },
-    }
-    if warnings:
-        denial["warnings"] = list(warnings)
-    return denial
 
 
 def _denied_by(refusal: Refusal) -> Json:
@@ -232,10 +181,6 @@ def _same_spec(asked: _Asked) -> bool:
     return not asked.create and asked.old.get("spec") == asked.new.get("spec")
 
 
-def _allow(asked: _Asked) -> _Answer:
-    return _Answer()
-
-
 def _mutate_vm(asked: _Asked) -> _Answer:
     if _on_its_way_out(asked) or _same_spec(asked):
         return _Answer()
@@ -246,7 +191,8 @@ def _validate_vm(asked: _Asked) -> _Answer:
     if _on_its_way_out(asked) or _same_spec(asked):
         return _Answer()
     verdict = asked.vm()
-    return _Answer(causes=verdict.causes, warnings=verdict.warnings)
+    causes = [*verdict.causes, *restrictions.busy(asked.old, asked.new)]
+    return _Answer(causes=causes, warnings=verdict.warnings)
 
 
 def _mutate_vmi(asked: _Asked) -> _Answer:
@@ -291,32 +237,65 @@ def _mutate_migration(asked: _Asked) -> _Answer:
     return _Answer(patch=[{"op": "add", "path": "/metadata/labels", "value": labels}])
 
 
-def _validate_new_migration(asked: _Asked) -> _Answer:
-    if _vmi_name(asked.new):
+def _validate(kind: Kind[Any]) -> Callable[[_Asked], _Answer]:
+    """By the rules of a kind that is no machine."""
+
+    def decide(asked: _Asked) -> _Answer:
+        if _on_its_way_out(asked):
+            return _Answer()
+        whole = KindAsked(
+            decode(asked.new, kind.kind),
+            None if asked.create else decode(asked.old, kind.kind),
+            asked.facts.cluster,
+            asked.facts.seen,
+            asked.facts.named,
+        )
+        return _Answer(causes=list(kind.causes(whole)), warnings=list(kind.warnings(whole)))
+
+    return decide
+
+
+KINDS: Mapping[str, tuple[str, Kind[Any]]] = {
+    "/migration-validate-create": (MIGRATION, migration.RULES),
+    "/migration-validate-update": (MIGRATION, migration.RULES),
+    "/virtualmachinepool-validate": (POOL, pool.RULES),
+    "/vmipreset-validate": ("VirtualMachineInstancePreset", preset.RULES),
+    "/virtualmachinesnapshots-validate": ("VirtualMachineSnapshot", snapshot.SNAPSHOTS),
+    "/virtualmachinerestores-validate": ("VirtualMachineRestore", snapshot.RULES),
+    "/virtualmachineexports-validate": ("VirtualMachineExport", export.RULES),
+    "/virtualmachinebackups-validate": ("VirtualMachineBackup", backup.RULES),
+    "/virtualmachinebackuptrackers-validate": ("VirtualMachineBackupTracker", backup.TRACKERS),
+    "/virtualmachineinstancetypes-validate": (
+        "VirtualMachineInstancetype",
+        instancetype.INSTANCETYPES,
+    ),
+    "/virtualmachineclusterinstancetypes-validate": (
+        "VirtualMachineClusterInstancetype",
+        instancetype.CLUSTER_INSTANCETYPES,
+    ),
+    "/virtualmachinepreferences-validate": ("VirtualMachinePreference", instancetype.PREFERENCES),
+    "/virtualmachineclusterpreferences-validate": (
+        "VirtualMachineClusterPreference",
+        instancetype.CLUSTER_PREFERENCES,
+    ),
+    "/migration-policy-validate-create": ("MigrationPolicy", policy.RULES),
+    "/vm-clone-validate-create": (CLONE, clone.RULES),
+    "/plugin-validate": ("Plugin", plugin.RULES),
+}
+"""Paths of kinds that are no machines."""
+
+
+def _mutate_clone(asked: _Asked) -> _Answer:
+    """A name for the target that has none."""
+    patch = clone.named(asked.new, asked.facts.uuid) if asked.create else []
+    return _Answer(patch=patch)
+
+
+def _validate_status(asked: _Asked) -> _Answer:
+    if asked.create or asked.component:
         return _Answer()
-    return _Answer(
-        causes=[Cause(field="spec.vmiName", message="vmiName is missing", reason=REQUIRED)]
-    )
+    return _Answer(causes=restrictions.requests(asked.new))
 
-
-def _validate_changed_migration(asked: _Asked) -> _Answer:
-    if _same_spec(asked):
-        return _Answer()
-    return _Answer(
-        causes=[
-            Cause(
-                field="spec",
-                message="update of Migration object's spec is restricted",
-                reason=UNSUPPORTED,
-            )
-        ]
-    )
-
-
-VM = "VirtualMachine"
-VMI = "VirtualMachineInstance"
-REPLICA_SET = "VirtualMachineInstanceReplicaSet"
-MIGRATION = "VirtualMachineInstanceMigration"
 
 PATHS: Mapping[str, tuple[str, Callable[[_Asked], _Answer]]] = {
     "/virtualmachines-mutate": (VM, _mutate_vm),
@@ -326,8 +305,8 @@ PATHS: Mapping[str, tuple[str, Callable[[_Asked], _Answer]]] = {
     "/virtualmachineinstances-validate-update": (VMI, _validate_changed_vmi),
     "/virtualmachinereplicaset-validate": (REPLICA_SET, _validate_replicaset),
     "/migration-mutate-create": (MIGRATION, _mutate_migration),
-    "/migration-validate-create": (MIGRATION, _validate_new_migration),
-    "/migration-validate-update": (MIGRATION, _validate_changed_migration),
-    "/status-validate": ("", _allow),
+    "/vm-clone-mutate-create": (CLONE, _mutate_clone),
+    "/status-validate": (VM, _validate_status),
+    **{path: (name, _validate(kind)) for path, (name, kind) in KINDS.items()},
 }
 """Path to the kind it is for (empty: any), and what decides."""

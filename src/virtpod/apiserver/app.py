@@ -18,7 +18,7 @@ from functools import partial
 from aiohttp import web
 from aiohttp.web_exceptions import HTTPException, HTTPRequestEntityTooLarge
 
-from virtpod.apiserver import admission, choosing, discovery, eviction, frontproxy
+from virtpod.apiserver import admission, choosing, discovery, eviction, frontproxy, looking
 from virtpod.apiserver.authorization import Authorize, Question
 from virtpod.apiserver.call import Call, Site
 from virtpod.apiserver.metrics import Metrics
@@ -45,7 +45,7 @@ class Backend:
     site: Site
     metrics: Metrics
     evictions: eviction.Objects
-    reads: choosing.Reads
+    reads: looking.Reads
 
 
 def application(backend: Backend) -> web.Application:
@@ -109,7 +109,9 @@ def _admission(path: str, backend: Backend) -> Handler:
         )
         body = await request.read()
         if path in choosing.PATHS:
-            facts = replace(facts, named=await choosing.named(body, backend.reads))
+            facts = replace(facts, named=await choosing.named(path, body, backend.reads))
+        if path in admission.KINDS:
+            facts = replace(facts, seen=await looking.seen(path, body, backend.reads))
         return json(admission.review(path, body, facts, backend.rules))
 
     return handle

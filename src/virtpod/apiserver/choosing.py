@@ -15,8 +15,10 @@ from virtpod.controllers import instancetype
 from virtpod.features.contract import NOT_FOUND, Cause
 from virtpod.kube.resources import DATA_SOURCES, DATA_VOLUMES, PVCS, Key, Obj, Resource
 from virtpod.render.expand import Named
+from virtpod.render.rules import pool
 
-PATHS = ("/virtualmachines-mutate", "/virtualmachines-validate")
+POOLS = "/virtualmachinepool-validate"
+PATHS = ("/virtualmachines-mutate", "/virtualmachines-validate", POOLS)
 DEFAULT = "instancetype.kubevirt.io/default-"
 """Label of a volume that names its instance type or preference; with "-kind", the kind."""
 
@@ -34,12 +36,13 @@ class _Review(msgspec.Struct):
     request: _Request
 
 
-async def named(body: bytes, objects: Reads) -> Named:
-    """For the review of a VM, as it was sent."""
+async def named(path: str, body: bytes, objects: Reads) -> Named:
+    """For the review of a VM or of a pool of such, as it was sent."""
     if b"instancetype" not in body and b"preference" not in body:
         return Named()
     try:
-        vm = msgspec.json.decode(body, type=_Review).request.object
+        vm: Any = msgspec.json.decode(body, type=_Review).request.object
+        vm = pool.machine(vm) if path == POOLS else vm
         spec, metadata = vm["spec"], vm["metadata"]
         asked = {which: dict(spec[which]) for which in instancetype.KINDS if spec.get(which)}
         if not asked or not isinstance(metadata.get("namespace"), str):

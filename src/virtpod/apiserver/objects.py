@@ -102,6 +102,9 @@ class KubeObjects:
         except NotFound:
             return None
 
+    async def every(self, resource: Resource, namespace: str) -> list[Obj]:
+        return list((await self._client.list(resource, namespace=namespace)).items)
+
     async def _get(self, resource: Resource, namespace: str, name: str, kind: type[T]) -> T | None:
         try:
             return await self._client.get(resource, Key(namespace, name), decode=kind)

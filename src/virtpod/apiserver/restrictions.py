@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from virtpod.features.contract import UNSUPPORTED, Cause
+from virtpod.features.contract import DUPLICATE, REQUIRED, UNSUPPORTED, Cause
 from virtpod.render.admit import RESERVED_LABELS
 
 _COMPONENTS = ("kubevirt-apiserver", "kubevirt-controller", "kubevirt-handler", "kubevirt-operator")
@@ -50,6 +50,64 @@ def keep_status(old: Json, new: Json) -> list[dict[str, Any]]:
     if before is None:
         return [{"op": "remove", "path": "/status"}]
     return [{"op": "add", "path": "/status", "value": before}]
+
+
+def busy(old: Json, new: Json) -> list[Cause]:
+    """What must wait for a snapshot of a VM, or for its restore."""
+    status, before, after = (_part(old, "status"), _part(old, "spec"), _part(new, "spec"))
+    causes = []
+    snapshot, restore = status.get("snapshotInProgress"), status.get("restoreInProgress")
+    if snapshot and _storage(before) != _storage(after):
+        message = f'Cannot update vm disks or volumes until snapshot "{snapshot}" completes'
+        causes.append(Cause("spec", message, UNSUPPORTED))
+    if restore and _strategy(before) != _strategy(after) and _starts(after):
+        message = f'Cannot update VM runStrategy until restore "{restore}" completes'
+        causes.append(Cause("spec", message, UNSUPPORTED))
+    return causes
+
+
+def requests(vm: Json) -> list[Cause]:
+    """What is wrong with the volumes that a VM's status asks for."""
+    causes, seen = [], set()
+    for index, request in enumerate(_part(vm, "status").get("volumeRequests") or ()):
+        where = f"status.volumeRequests[{index}]"
+        add, remove = request.get("addVolumeOptions"), request.get("removeVolumeOptions")
+        if (add is None) == (remove is None):
+            message = "VolumeRequests require one of either addVolumeOptions or removeVolumeOptions"
+            causes.append(Cause(where, f"{where}: {message} to be set"))
+            continue
+        which = "removeVolumeOptions" if add is None else "addVolumeOptions"
+        name = (add or remove).get("name")
+        if not name:
+            causes.append(
+                Cause(f"{where}.{which}.name", f"{where}.{which} requires name", REQUIRED)
+            )
+        if name in seen:
+            message = f"{where}: volume {name!r} is asked for twice"
+            causes.append(Cause(f"{where}.{which}.name", message, DUPLICATE))
+        if add is not None and not (add.get("disk") and add.get("volumeSource")):
+            message = f"{where}.addVolumeOptions requires disk and volumeSource"
+            causes.append(Cause(f"{where}.addVolumeOptions", message, REQUIRED))
+        seen.add(name)
+    return causes
+
+
+def _part(obj: Json, name: str) -> Mapping[str, Any]:
+    part = obj.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _storage(spec: Mapping[str, Any]) -> object:
+    inner = _part(_part(spec, "template"), "spec")
+    return inner.get("volumes"), _part(_part(inner, "domain"), "devices").get("disks")
+
+
+def _strategy(spec: Mapping[str, Any]) -> object:
+    return spec.get("running"), spec.get("runStrategy")
+
+
+def _starts(spec: Mapping[str, Any]) -> bool:
+    return bool(spec.get("running")) or spec.get("runStrategy") not in (None, "Halted")
 
 
 def _labels(vmi: Json) -> Mapping[str, Any]:

@@ -62,11 +62,21 @@ GA = frozenset(
         "LibvirtHooksServerAndClient",
     ]
 )
+DEPRECATED = {
+    "DockerSELinuxMCSWorkaround": "it has no effect",
+    "MultiArchitecture": "it has no effect",
+    "DisableMDEVConfiguration": "set mediatedDevicesConfiguration.enabled to false",
+    "HotplugVolumes": "DeclarativeHotplugVolumes has taken its place",
+}
+"""By gate: what to do instead."""
+DISCONTINUED = frozenset(
+    ["ExperimentalVirtiofsSupport", "Passt", "Macvtap", "PasstIPStackMigration"]
+)
 
 
 def resolve(config: KubeVirtConfiguration) -> frozenset[str]:
     """The gates that are on."""
     developer = config.developer_configuration
-    enabled = frozenset((developer and developer.feature_gates) or ())
+    enabled = frozenset((developer and developer.feature_gates) or ()) - DISCONTINUED
     disabled = frozenset((developer and developer.disabled_feature_gates) or ())
     return GA | enabled | (BETA - disabled)

@@ -562,6 +562,10 @@ class Client:
         type: str = "",
     ) -> Reply:
         content = CONTENT_TYPE.get(type, "application/json")
+        if not all(map(_segment, key)):
+            # Names come out of users' specs as well: none may lead to another resource.
+            message = f"no {resource.kind} can be called {key[1]!r} in {key[0]!r}"
+            raise errors.NotFound(404, "NotFound", message)
         return await self.request(
             method,
             resource.path(key[0], key[1], subresource),
@@ -630,6 +634,14 @@ async def _refused_upgrade(
     if response.status >= 400 and "Upgrade" in request.headers:
         raise _error(response.status, response.headers, await response.read())
     return response
+
+
+def _segment(name: str) -> bool:
+    """Whether a name is one part of a path, whoever reads it.
+
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#path-segment-names
+    """
+    return name not in (".", "..") and not set(name) & set("/%?#\\")
 
 
 def _event(line: bytes) -> WatchEvent:

@@ -13,12 +13,14 @@ import contextlib
 import ipaddress
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+
+from virtpod.kube import review
 
 
 class Certificate:
@@ -84,8 +86,9 @@ class Server:
         debug: Mapping[str, Callable[[], Any]] | None = None,
         registry: CollectorRegistry = REGISTRY,
         refresh: Callable[[], Awaitable[None]] | None = None,
+        more: Sequence[web.RouteDef] = (),
     ) -> None:
-        """`refresh` is awaited before the metrics are told."""
+        """`refresh` is awaited before the metrics are told; `more`: routes of the process's own."""
         self.host = host
         self.port = port
         self.certificate = certificate
@@ -95,6 +98,7 @@ class Server:
         self.debug = dict(debug or {})
         self.registry = registry
         self.refresh = refresh
+        self.more = more
         self._runner: web.AppRunner | None = None
 
     def routes(self) -> list[web.RouteDef]:
@@ -115,8 +119,8 @@ class Server:
         return host, port
 
     async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.add_routes(self.routes())
+        app = web.Application(client_max_size=review.LIMIT if self.more else 1024**2)
+        app.add_routes([*self.routes(), *self.more])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         tls = self.certificate.context if self.certificate else None

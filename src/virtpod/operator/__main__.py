@@ -28,6 +28,7 @@ from virtpod.kube.resources import KUBEVIRTS, SECRETS, Key, Obj, key_of
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.operator import certificates
+from virtpod.operator.admission import Webhooks
 from virtpod.operator.decide import Install, Remove, Seen, decide, in_charge
 from virtpod.operator.installer import Installer, probed
 from virtpod.render.install import Options
@@ -88,6 +89,7 @@ async def _serve(
         certificate=own.certificate,
         leader=lambda: lease.leading,
         debug={"decisions": operator.loop.decisions},
+        more=Webhooks(operator.kubevirts.values, operator.installer.guests).routes(),
     )
     async with server, asyncio.TaskGroup() as tasks:
 

@@ -11,7 +11,6 @@ https://docs.python.org/3/library/ssl.html#ssl.VERIFY_X509_STRICT
 from __future__ import annotations
 
 import datetime
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from virtpod.domain.duration import seconds
 
 Json = dict[str, Any]
 
@@ -336,12 +337,9 @@ def _lasts(certificate: x509.Certificate) -> float:
     return _ends(certificate) - _begins(certificate)
 
 
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-
-
 def _seconds(duration: str | None) -> float | None:
-    """Of Go's notation ("1h30m"); None where there is none, or none that can be read."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", duration or "")
-    if not parts or "".join(number + unit for number, unit in parts) != duration:
+    """None where there is none, or none that can be read."""
+    try:
+        return seconds(duration or "")
+    except ValueError:
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)

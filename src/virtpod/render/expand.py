@@ -29,6 +29,8 @@ ALIASES = {
     "preferAny": "any",
 }
 """Deprecated words for topologies."""
+TOPOLOGIES = ("sockets", "cores", "threads", "spread", "any")
+ACROSS = ("SocketsCores", "SocketsCoresThreads", "CoresThreads")
 DEFAULT_RATIO = 2
 THREADS = 2
 """Of each core, where a topology spreads over threads: no processor of today has another number."""

@@ -609,6 +609,13 @@ def _services(namespace: str) -> list[Json]:
     return [
         _service("virt-api", namespace, {"kubevirt.io": "virt-api"}, None, "virt-api"),
         _service(
+            webhooks.OPERATOR_SERVICE,
+            namespace,
+            {"kubevirt.io": "virt-operator"},
+            "webhooks",
+            HTTPS,
+        ),
+        _service(
             "kubevirt-prometheus-metrics",
             namespace,
             {"prometheus.kubevirt.io": "true"},

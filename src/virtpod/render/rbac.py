@@ -78,7 +78,9 @@ API = Account(
     (
         Rule(KUBEVIRT, ("virtualmachines", "virtualmachineinstances"), ("get", "patch")),
         Rule(KUBEVIRT, ("virtualmachines/status",), ("patch",)),
-        Rule(KUBEVIRT, ("virtualmachineinstancemigrations",), ("create",)),
+        # Whether a guest is moving, or a machine being restored, already.
+        Rule(KUBEVIRT, ("virtualmachineinstancemigrations",), ("create", "list")),
+        Rule("snapshot.kubevirt.io", ("virtualmachinerestores",), ("list",)),
         Rule("authorization.k8s.io", ("subjectaccessreviews",), ("create",)),
         # What VMs take: instance types, preferences, and the volumes that name them.
         Rule(INSTANCETYPES, CHOICES, ("get",)),

@@ -10,11 +10,18 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
+from virtpod.render.rbac import CHOICES
+
 Json = dict[str, Any]
 
-SERVICE = "virt-api"
+SERVICE, OPERATOR_SERVICE = "virt-api", "kubevirt-operator-webhook"
 TIMEOUT = 10
-COMPONENTS = ("kubevirt-controller", "kubevirt-handler", "kubevirt-apiserver")
+COMPONENTS = (
+    "kubevirt-controller",
+    "kubevirt-handler",
+    "kubevirt-apiserver",
+    "kubevirt-operator",
+)
 """Service accounts whose updates need no second look: they write statuses, finalizers and run
 strategies."""
 
@@ -32,6 +39,23 @@ class Webhook:
     only: str = ""
     """A condition on the request, in CEL."""
     side_effects: str = "None"
+    service: str = SERVICE
+    failure: str = "Fail"
+
+
+SNAPSHOT, CLONE, BACKUP = "snapshot.kubevirt.io", "clone.kubevirt.io", "backup.kubevirt.io"
+
+
+def _kind(plural: str, path: str, name: str = "", group: str = "kubevirt.io") -> Webhook:
+    """For a kind that is no machine, in all its versions."""
+    return Webhook(
+        f"{name or plural.removesuffix('s')}-validator.{group}",
+        path,
+        plural,
+        ("CREATE", "UPDATE"),
+        group=group,
+        versions=("*",),
+    )
 
 
 MUTATING = (
@@ -54,6 +78,14 @@ MUTATING = (
         "/migration-mutate-create",
         "virtualmachineinstancemigrations",
         ("CREATE",),
+    ),
+    Webhook(
+        "virtualmachineclones-mutator.kubevirt.io",
+        "/vm-clone-mutate-create",
+        "virtualmachineclones",
+        ("CREATE",),
+        group=CLONE,
+        versions=("*",),
     ),
 )
 VALIDATING = (
@@ -96,6 +128,29 @@ VALIDATING = (
         ("UPDATE",),
     ),
     Webhook(
+        "virtualmachine-status-validator.kubevirt.io",
+        "/status-validate",
+        "virtualmachines/status",
+        ("UPDATE",),
+        not_ours=True,
+    ),
+    _kind("virtualmachineinstancepresets", "/vmipreset-validate", "virtualmachinepreset"),
+    _kind("virtualmachinepools", "/virtualmachinepool-validate", group="pool.kubevirt.io"),
+    _kind("virtualmachinesnapshots", "/virtualmachinesnapshots-validate", group=SNAPSHOT),
+    _kind("virtualmachinerestores", "/virtualmachinerestores-validate", group=SNAPSHOT),
+    _kind("virtualmachineexports", "/virtualmachineexports-validate", group="export.kubevirt.io"),
+    _kind("virtualmachineclones", "/vm-clone-validate-create", group=CLONE),
+    _kind("virtualmachinebackups", "/virtualmachinebackups-validate", group=BACKUP),
+    _kind("virtualmachinebackuptrackers", "/virtualmachinebackuptrackers-validate", group=BACKUP),
+    *(_kind(plural, f"/{plural}-validate", group="instancetype.kubevirt.io") for plural in CHOICES),
+    _kind(
+        "migrationpolicies",
+        "/migration-policy-validate-create",
+        "migration-policy",
+        group="migrations.kubevirt.io",
+    ),
+    _kind("plugins", "/plugin-validate", group="plugin.kubevirt.io"),
+    Webhook(
         "virt-launcher-eviction-interceptor.kubevirt.io",
         "/launcher-eviction-validate",
         "pods/eviction",
@@ -106,10 +161,24 @@ VALIDATING = (
         side_effects="NoneOnDryRun",
     ),
 )
+OPERATOR = tuple(
+    Webhook(
+        f"kubevirt-{name}validator.kubevirt.io",
+        f"/kubevirt-validate-{operation.lower()}",
+        "kubevirts",
+        (operation,),
+        not_ours=True,
+        service=OPERATOR_SERVICE,
+        # The object's finalizer keeps it as well: nothing is lost where nobody answers, and a
+        # namespace can go whose virt-operator is gone already.
+        failure="Ignore" if operation == "DELETE" else "Fail",
+    )
+    for operation, name in (("CREATE", "create-"), ("UPDATE", "update-"), ("DELETE", ""))
+)
 
 
 def configurations(namespace: str, ca_bundle: str) -> list[Json]:
-    """Both webhook configurations."""
+    """The webhook configurations."""
     return [
         {
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -120,6 +189,7 @@ def configurations(namespace: str, ca_bundle: str) -> list[Json]:
         for kind, name, webhooks in (
             ("MutatingWebhookConfiguration", "virt-api-mutator", MUTATING),
             ("ValidatingWebhookConfiguration", "virt-api-validator", VALIDATING),
+            ("ValidatingWebhookConfiguration", "virt-operator-validator", OPERATOR),
         )
     ]
 
@@ -151,7 +221,7 @@ def _webhook(webhook: Webhook, namespace: str, ca_bundle: str) -> Json:
         "clientConfig": {
             "service": {
                 "namespace": namespace,
-                "name": SERVICE,
+                "name": webhook.service,
                 "path": webhook.path,
                 "port": 443,
             },
@@ -166,7 +236,7 @@ def _webhook(webhook: Webhook, namespace: str, ca_bundle: str) -> Json:
                 "scope": "*",
             }
         ],
-        "failurePolicy": "Fail",
+        "failurePolicy": webhook.failure,
         "sideEffects": webhook.side_effects,
         "timeoutSeconds": TIMEOUT,
         "matchPolicy": "Equivalent",

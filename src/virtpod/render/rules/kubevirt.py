@@ -1,0 +1,300 @@
+"""KubeVirt: an installation that would stand, and one of it.
+
+Asked by virt-operator, so that a configuration can be mended while virt-api is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from virtpod.api.devices import Devices
+from virtpod.api.domain import DomainSpec
+from virtpod.api.kubevirt import CertConfig, ComponentConfig, KubeVirt, KubeVirtConfiguration
+from virtpod.api.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
+from virtpod.domain.duration import seconds
+from virtpod.domain.facts import Cluster
+from virtpod.features import gates
+from virtpod.features.contract import UNSUPPORTED, Cause
+from virtpod.features.placement import scheduling
+from virtpod.features.placement.eviction import STRATEGIES as EVICTIONS
+from virtpod.render.rules import Asked, Rules
+from virtpod.render.rules._common import OPERATIONS, one_of
+
+CONFIG = "spec.configuration"
+DEVELOPER = f"{CONFIG}.developerConfiguration"
+CERTIFICATES = "spec.certificateRotateStrategy.selfSigned"
+TLS = f"{CONFIG}.tlsConfiguration"
+TLS_VERSIONS = ("VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13")
+PATCH_TYPES = ("json", "merge", "strategic")
+UNINSTALLS = ("RemoveWorkloads", "BlockUninstallIfWorkloadsExist")
+UPDATES = ("LiveMigrate", "Evict")
+CA_DURATION, SERVER_DURATION = 168 * 3600.0, 24 * 3600.0
+"""Seconds, where the object does not say."""
+
+
+def _causes(asked: Asked[KubeVirt]) -> Iterable[Cause]:
+    new = asked.new
+    if asked.old is None and (others := asked.seen.get("kubevirts")):
+        other = others[0]["metadata"]
+        yield Cause(
+            "metadata.name",
+            "Kubevirt is already created: "
+            f"{other.get('namespace')}/{other['name']} is in charge of this cluster",
+            UNSUPPORTED,
+        )
+    spec = new.spec
+    yield from one_of("spec.uninstallStrategy", spec.uninstall_strategy, UNINSTALLS)
+    for index, method in enumerate(
+        (spec.workload_update_strategy and spec.workload_update_strategy.workload_update_methods)
+        or ()
+    ):
+        where = f"spec.workloadUpdateStrategy.workloadUpdateMethods[{index}]"
+        yield from one_of(where, method, UPDATES)
+    if spec.infra and spec.infra.replicas == 0:
+        yield Cause("spec.infra.replicas", "infra replica count can't be 0")
+    for name, part in (("infra", spec.infra), ("workloads", spec.workloads)):
+        yield from _placement(f"spec.{name}.nodePlacement", part)
+    yield from _certificates(new)
+    yield from _patches(new)
+    yield from _configuration(spec.configuration or KubeVirtConfiguration())
+
+
+def _placement(where: str, part: ComponentConfig | None) -> Iterable[Cause]:
+    """By the rules for guests, which are Kubernetes'."""
+    given = part and part.node_placement
+    if not given:
+        return
+    domain = DomainSpec(devices=Devices())
+    like = VirtualMachineInstance(
+        spec=VirtualMachineInstanceSpec(domain=domain, affinity=given.affinity)
+    )
+    for cause in scheduling.validate(like, like, Cluster()):
+        yield Cause(cause.field.replace("spec", where, 1), cause.message.replace("spec", where, 1))
+
+
+def _certificates(new: KubeVirt) -> Iterable[Cause]:
+    strategy = new.spec.certificate_rotate_strategy
+    own = strategy and strategy.self_signed
+    if not own:
+        return
+    old = {
+        "caRotateInterval": own.ca_rotate_interval,
+        "certRotateInterval": own.cert_rotate_interval,
+        "caOverlapInterval": own.ca_overlap_interval,
+    }
+    if (own.ca or own.server) and any(old.values()):
+        names = ", ".join(name for name, value in old.items() if value)
+        yield Cause(
+            CERTIFICATES,
+            f"{CERTIFICATES}: {names} cannot be given beside ca and server",
+            UNSUPPORTED,
+        )
+    found = {}
+    for name, value in old.items():
+        if value is not None:
+            yield from _readable(f"{CERTIFICATES}.{name}", value)
+    for name, part, usual in (("ca", own.ca, CA_DURATION), ("server", own.server, SERVER_DURATION)):
+        where = f"{CERTIFICATES}.{name}"
+        causes = list(_lifetime(where, part, usual))
+        yield from causes
+        if not causes:
+            found[name] = seconds(part.duration) if part and part.duration else usual
+    if found.get("server", 0) > found.get("ca", found.get("server", 0)):
+        yield Cause(
+            f"{CERTIFICATES}.server.duration",
+            f"{CERTIFICATES}.server.duration must not be longer than ca.duration: "
+            "what an authority signed shall not outlive it",
+        )
+
+
+def _lifetime(where: str, given: CertConfig | None, usual: float) -> Iterable[Cause]:
+    if given is None:
+        return
+    bad = [
+        *_readable(f"{where}.duration", given.duration),
+        *_readable(f"{where}.renewBefore", given.renew_before),
+    ]
+    yield from bad
+    if bad:
+        return
+    lasts = seconds(given.duration) if given.duration else usual
+    if lasts <= 0:
+        yield Cause(f"{where}.duration", f"{where}.duration must be longer than nothing")
+    elif given.renew_before and seconds(given.renew_before) >= lasts:
+        message = f"{where}.renewBefore must be shorter than the certificate lasts"
+        yield Cause(f"{where}.renewBefore", message)
+
+
+def _readable(where: str, duration: str | None) -> Iterable[Cause]:
+    try:
+        seconds(duration or "0s")
+    except ValueError as error:
+        yield Cause(where, f"{where}: {error}")
+
+
+def _patches(new: KubeVirt) -> Iterable[Cause]:
+    custom = new.spec.customize_components
+    for index, patch in enumerate((custom and custom.patches) or ()):
+        where = f"spec.customizeComponents.patches[{index}]"
+        yield from one_of(f"{where}.type", patch.type, PATCH_TYPES)
+        try:
+            value = msgspec.json.decode(patch.patch)
+        except (msgspec.DecodeError, RecursionError) as error:
+            yield Cause(f"{where}.patch", f"{where}.patch is not JSON: {error}")
+            continue
+        operations = isinstance(value, list) and all(
+            isinstance(each, dict) and each.get("op") in OPERATIONS for each in value
+        )
+        if patch.type == "json" and not operations:
+            message = f"{where}.patch of type json must be a list of JSON Patch operations"
+            yield Cause(f"{where}.patch", message)
+        elif patch.type in ("merge", "strategic") and not isinstance(value, dict):
+            message = f"{where}.patch of type {patch.type} must be an object"
+            yield Cause(f"{where}.patch", message)
+
+
+def _configuration(config: KubeVirtConfiguration) -> Iterable[Cause]:
+    developer = config.developer_configuration
+    on = gates.resolve(config)
+    both = set((developer and developer.feature_gates) or ()) & set(
+        (developer and developer.disabled_feature_gates) or ()
+    )
+    if both:
+        where = f"{DEVELOPER}.disabledFeatureGates"
+        yield Cause(
+            where, f"{where}: {', '.join(sorted(both))} cannot be both enabled and disabled"
+        )
+    tls = config.tls_configuration
+    if tls:
+        yield from one_of(f"{TLS}.minTLSVersion", tls.min_tls_version, TLS_VERSIONS)
+        if tls.ciphers and tls.min_tls_version in (None, "", "VersionTLS13"):
+            yield Cause(
+                f"{TLS}.ciphers",
+                f"You cannot specify ciphers when {TLS}.minTLSVersion is empty or VersionTLS13",
+            )
+    yield from _ratio(config.additional_guest_memory_overhead_ratio)
+    profile = (
+        config.seccomp_configuration
+        and config.seccomp_configuration.virtual_machine_instance_profile
+    )
+    custom = profile and profile.custom_profile
+    if custom and (custom.localhost_profile is None) == (not custom.runtime_default_profile):
+        where = f"{CONFIG}.seccompConfiguration.virtualMachineInstanceProfile.customProfile"
+        yield Cause(
+            where, f"{where} must have exactly one of localhostProfile and runtimeDefaultProfile"
+        )
+    if config.virt_template_deployment and "Template" not in on:
+        where = f"{CONFIG}.virtTemplateDeployment"
+        yield Cause(where, f"{where}: Template feature gate is not enabled", UNSUPPORTED)
+    if config.role_aggregation_strategy and "OptOutRoleAggregation" not in on:
+        where = f"{CONFIG}.roleAggregationStrategy"
+        message = f"{where}: OptOutRoleAggregation feature gate is not enabled"
+        yield Cause(where, message, UNSUPPORTED)
+    network, instancetype = config.network, config.instancetype
+    for name, value, known in (
+        ("evictionStrategy", config.eviction_strategy, EVICTIONS),
+        ("vmRolloutStrategy", config.vm_rollout_strategy, ("LiveUpdate", "Stage")),
+        (
+            "roleAggregationStrategy",
+            config.role_aggregation_strategy,
+            ("AggregateToDefault", "Manual"),
+        ),
+        (
+            "network.defaultNetworkInterface",
+            network and network.default_network_interface,
+            ("bridge", "masquerade"),
+        ),
+        (
+            "instancetype.referencePolicy",
+            instancetype and instancetype.reference_policy,
+            ("reference", "expand", "expandAll"),
+        ),
+    ):
+        yield from one_of(f"{CONFIG}.{name}", value or None, known)
+
+
+def _ratio(given: str | None) -> Iterable[Cause]:
+    if not given:
+        return
+    where = f"{CONFIG}.additionalGuestMemoryOverheadRatio"
+    try:
+        enough = float(given) >= 1.0
+    except ValueError:
+        yield Cause(where, f"{where} {given!r} is not a decimal number such as 1.25")
+    else:
+        if not enough:
+            yield Cause(where, f"{where} must be at least 1.0")
+
+
+def _warnings(asked: Asked[KubeVirt]) -> Iterable[str]:
+    config = asked.new.spec.configuration or KubeVirtConfiguration()
+    yield from _deprecated(asked.new, config)
+    developer = config.developer_configuration
+    for gate in (developer and developer.feature_gates) or ():
+        if gate in gates.GA:
+            yield f"feature gate {gate} is always on; naming it has no effect"
+        elif gate in gates.DEPRECATED:
+            yield f"feature gate {gate} is deprecated: {gates.DEPRECATED[gate]}"
+        elif gate in gates.DISCONTINUED:
+            yield f"feature gate {gate} is discontinued and has no effect"
+    for gate in (developer and developer.disabled_feature_gates) or ():
+        if gate in gates.GA:
+            yield f"feature gate {gate} is always on; it cannot be disabled"
+    if config.migrations and config.migrations.disable_tls:
+        yield (
+            f"{CONFIG}.migrations.disableTLS has no effect: "
+            "guests' memory is sent over TLS always (CVE-2026-13325)"
+        )
+
+
+def _deprecated(new: KubeVirt, config: KubeVirtConfiguration) -> Iterable[str]:
+    arch = config.architecture_configuration
+    mdev, network = config.mediated_devices_configuration, config.network
+    strategy = new.spec.certificate_rotate_strategy
+    own = strategy and strategy.self_signed
+    nodes = (mdev and mdev.node_mediated_device_types) or ()
+    by_architecture = "use architectureConfiguration"
+    for where, given, instead in (
+        (f"{CONFIG}.emulatedMachines", config.emulated_machines, by_architecture),
+        (f"{CONFIG}.machineType", config.machine_type, by_architecture),
+        (f"{CONFIG}.ovmfPath", config.ovmf_path, by_architecture),
+        (f"{CONFIG}.minCPUModel", config.min_cpu_model, "it has no effect"),
+        (
+            f"{CONFIG}.supportedGuestAgentVersions",
+            config.supported_guest_agent_versions,
+            "it has no effect",
+        ),
+        (
+            f"{CONFIG}.architectureConfiguration.ppc64le",
+            arch and arch.ppc64le,
+            "it has no effect",
+        ),
+        (
+            f"{CONFIG}.mediatedDevicesConfiguration.mediatedDevicesTypes",
+            (mdev and mdev.mediated_devices_types) or any(n.mediated_devices_types for n in nodes),
+            "use mediatedDeviceTypes",
+        ),
+        (
+            f"{CONFIG}.network.permitSlirpInterface",
+            network and network.permit_slirp_interface,
+            "slirp is gone",
+        ),
+        (f"{CERTIFICATES}.caRotateInterval", own and own.ca_rotate_interval, "use ca.duration"),
+        (
+            f"{CERTIFICATES}.caOverlapInterval",
+            own and own.ca_overlap_interval,
+            "use ca.renewBefore",
+        ),
+        (
+            f"{CERTIFICATES}.certRotateInterval",
+            own and own.cert_rotate_interval,
+            "use server.duration",
+        ),
+    ):
+        if given:
+            yield f"{where} is deprecated: {instead}"
+
+
+RULES = Rules(KubeVirt, _causes, warnings=_warnings)
