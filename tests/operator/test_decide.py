@@ -162,6 +162,8 @@ def test_what_is_lacking() -> None:
     assert deployment_lacks(deployment) == ""
     deployment["status"]["availableReplicas"] = 1
     assert deployment_lacks(deployment) == "1 of 2 replicas are available"
+    deployment["status"] |= {"availableReplicas": 2, "replicas": 3}
+    assert deployment_lacks(deployment) == "1 replicas of before are still there"
     daemons: Obj = {"metadata": {"generation": 1}, "spec": {}, "status": {"observedGeneration": 1}}
     assert daemon_set_lacks(daemons) == "no node takes it"
     daemons["status"] |= {"desiredNumberScheduled": 1, "updatedNumberScheduled": 1}

@@ -220,6 +220,9 @@ def deployment_lacks(deployment: Obj) -> str:
         return "not looked at yet"
     if (status.get("updatedReplicas") or 0) < wanted:
         return f"{status.get('updatedReplicas') or 0} of {wanted} replicas are up to date"
+    if (old := (status.get("replicas") or 0) - (status.get("updatedReplicas") or 0)) > 0:
+        # An old one stays until a new one is available: that enough are says nothing of the new.
+        return f"{old} replicas of before are still there"
     if (status.get("availableReplicas") or 0) < wanted:
         return f"{status.get('availableReplicas') or 0} of {wanted} replicas are available"
     return ""
