@@ -82,6 +82,10 @@ images: $(READY) ## the container images
 manifests: $(READY) ## manifests/: the operator and the KubeVirt object, for kubectl apply
 	@$(PYTHON) -m scripts.manifests
 
+.PHONY: chart
+chart: $(READY) ## chart/virtpod: the same as a Helm chart
+	@$(PYTHON) -m scripts.chart
+
 .PHONY: docs
 docs: $(READY) ## the pages that are made from code
 	@$(PYTHON) -m scripts.docs

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,19 @@ MODULES = (
         ),
     ),
 )
+HELM = Module(
+    "helm",
+    ("helm",),
+    tools=True,
+    variables=(
+        "helm.sh/helm/v3/internal/version.version=v3.19.5",
+        "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1",
+        "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=34",
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1",
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34",
+    ),
+)
+"""No part of a cluster: for tests, which build it when they want it."""
 
 
 def build() -> None:
@@ -107,10 +121,22 @@ def build() -> None:
             _build(module, go)
 
 
+def tool(module: Module) -> Path:
+    """A program that is no part of a cluster, built where that is needed."""
+    if not _fresh(module):
+        _build(module, find_go())
+    return module.folder / module.programs[0]
+
+
 def install_packages() -> None:
     """Debian packages that are missing; nothing is asked of apt when none is."""
+    install(PACKAGES)
+
+
+def install(packages: Mapping[str, str]) -> None:
+    """Those whose program is not there."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = [name for name, program in PACKAGES.items() if not shutil.which(program, path=path)]
+    missing = [name for name, program in packages.items() if not shutil.which(program, path=path)]
     if missing:
         _apt_install(missing)
 

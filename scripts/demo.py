@@ -14,6 +14,7 @@ import yaml
 from localcluster.progress import Failed, say, step
 from scripts import install
 from scripts.target import Target, build_all, module, references, target
+from virtpod.cli.session import Failure
 from virtpod.kube import apply
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -123,7 +124,7 @@ def main() -> int:
         chosen = target()
         prepare(chosen)
         asyncio.run(run(chosen))
-    except Failed as failure:
+    except (Failed, Failure) as failure:
         print(f"demo: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

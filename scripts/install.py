@@ -15,6 +15,8 @@ from localcluster import layout, state
 from localcluster.progress import Failed, say, step
 from scripts import kvm
 from scripts.target import Target, module, references, target
+from virtpod.cli import _installation
+from virtpod.cli.session import Failure
 from virtpod.kube import apply
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -23,7 +25,6 @@ from virtpod.kube.resources import KUBEVIRTS
 from virtpod.render import install
 
 NAMESPACE = "kubevirt"
-SECONDS = 300
 EXAMPLE_TAG = "v0.1.0"
 """The tag by which the examples name the demo guest."""
 
@@ -39,17 +40,14 @@ async def run(chosen: Target) -> None:
             options = replace(options, configuration=configuration)
             await apply.all(client, [install.kubevirt_cr(options)], manager="install")
         with step("waiting until Virtpod is available"):
-            await available(client, options)
+            await _installation.available(client, options, say)
 
 
 def choices(images: dict[str, str]) -> install.Options:
     """An installation of just these images; its version tells them from any others."""
-    tags = [images[name].rpartition(":")[2][:8] for name in ("virtpod", "virt-launcher")]
-    return install.Options(
-        image=images["virtpod"],
-        launcher_image=images["virt-launcher"],
-        version=f"v{metadata.version('virtpod')}-{'-'.join(tags)}",
-    )
+    image, launcher = images["virtpod"], images["virt-launcher"]
+    version = install.version_of(f"v{metadata.version('virtpod')}", image, launcher)
+    return install.Options(image=image, launcher_image=launcher, version=version)
 
 
 def deliver(chosen: Target) -> dict[str, str]:
@@ -85,55 +83,13 @@ async def _configuration(client: Client, images: dict[str, str]) -> dict[str, An
     }
 
 
-async def available(client: Client, options: install.Options) -> None:
-    """Waits until the KubeVirt object says that just this is there. Raises Failed."""
-    last = ""
-    try:
-        async with asyncio.timeout(SECONDS):
-            while True:
-                found = await client.get(KUBEVIRTS, (NAMESPACE, "kubevirt"))
-                told = _told(found, options)
-                if told == "":
-                    return
-                version_seen = found["metadata"]["resourceVersion"]
-                async for event in client.watch(
-                    KUBEVIRTS,
-                    resource_version=version_seen,
-                    namespace=NAMESPACE,
-                    fields="metadata.name=kubevirt",
-                ):
-                    told = _told(event.object, options)
-                    if told == "":
-                        return
-                    if told != last:
-                        say(told)
-                        last = told
-    except TimeoutError:
-        raise Failed(f"Virtpod was not available after {SECONDS} s: {last}") from None
-
-
-def _told(kubevirt: dict[str, Any], options: install.Options) -> str:
-    """What is still missing; "" where nothing is."""
-    status = kubevirt.get("status", {})
-    conditions = {c["type"]: c for c in status.get("conditions", [])}
-    if status.get("observedGeneration") != kubevirt["metadata"].get("generation"):
-        return "virt-operator has not seen the object yet"
-    wanted = (options.version, install.registry_of(options.image))
-    if (status.get("observedKubeVirtVersion"), status.get("observedKubeVirtRegistry")) != wanted:
-        return str(conditions.get("Progressing", {}).get("message", "deploying"))
-    ready = conditions.get("Available", {}).get("status") == "True"
-    settled = conditions.get("Progressing", {}).get("status") == "False"
-    message = str(conditions.get("Available", {}).get("message", "deploying"))
-    return "" if ready and settled else message
-
-
 def main() -> int:
     try:
         chosen = target()
         if chosen.local:
             module("localcluster", "up", "--nodes", os.environ.get("NODES", "1"))
         asyncio.run(run(chosen))
-    except Failed as failure:
+    except (Failed, Failure) as failure:
         print(f"install: {failure}", file=sys.stderr)
         return 1
     return 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from scripts.install import choices
 from scripts.target import references
+from virtpod.cli import _installation
 from virtpod.render import install
 
 FOLDER = Path("manifests")
@@ -20,7 +19,7 @@ def main() -> None:
         "virtpod-operator.yaml": install.operator_manifests(options),
         "virtpod-cr.yaml": [install.kubevirt_cr(options)],
     }.items():
-        (FOLDER / name).write_text(yaml.safe_dump_all(objects, sort_keys=False))
+        (FOLDER / name).write_text(_installation.written(objects))
         print(FOLDER / name)
 
 

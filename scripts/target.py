@@ -43,7 +43,7 @@ def module(name: str, *words: str) -> None:
         raise Failed(f"`python3 -m {name} {' '.join(words)}` failed")
 
 
-def build_all(*beside: Callable[[], None]) -> None:
+def build_all(*beside: Callable[[], object]) -> None:
     """Builds the cluster's programs and the images; what is given goes on beside it."""
     build.install_packages()  # one after the other what both would install
     build.find_go()

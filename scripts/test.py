@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-from localcluster import layout
+from localcluster import build, layout
 from localcluster.progress import Failed, step
 from scripts.target import build_all
 
@@ -30,7 +30,7 @@ def main() -> int:
     environment = {**os.environ, "KUBECONFIG": "", "IMAGE_PREFIX": ""}
     os.environ.update(environment)
     try:
-        build_all(check)
+        build_all(check, lambda: build.tool(build.HELM))
     except Failed as failure:
         print(f"test: {failure}", file=sys.stderr)
         return 1

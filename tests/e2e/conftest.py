@@ -16,7 +16,10 @@ from localcluster import layout
 from tests.e2e.support import ENVIRONMENT, ROOT, SYSTEM, Namespace, Refused, available, kubectl
 
 COMPONENTS = ("virt-api", "virt-controller", "virt-handler", "virt-operator")
-ORDER = ("test_nodes_life", "test_side_car", "test_operator", "test_registry", "test_rights")
+ORDER = (
+    *("test_nodes_life", "test_side_car", "test_operator", "test_install"),
+    *("test_registry", "test_rights"),
+)
 """What kills a node or changes the whole installation comes last; then what takes its images from
 a registry that is gone afterwards, and last what looks back at all of them."""
 

@@ -9,17 +9,22 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 COMMANDS = {
     "addvolume": "Give a virtual machine a volume, also while it runs.",
-    "adm": "Collect a support bundle.",
+    "adm": "Administrate an installation: support bundles, log levels.",
+    "completion": "Print what makes a shell complete virtctl's words.",
     "console": "Connect to the serial console of a virtual machine instance.",
+    "create": "Write manifests: of virtual machines, instance types, preferences, clones.",
     "expand": "Show a virtual machine with its instance type and preference written out.",
     "explain": "Show what a manifest becomes: admitted spec, pod, steps, domain XML. Offline.",
     "fslist": "Show the file systems that are mounted in a guest, as its agent tells.",
     "guestosinfo": "Show what the agent of a guest tells of its operating system.",
+    "image-upload": "Upload an image of this machine into a volume.",
+    "install": "Install Virtpod on a cluster, or print its manifests.",
     "objectgraph": "Show the objects that a virtual machine stands on.",
     "pause": "Pause a virtual machine or a virtual machine instance.",
     "port-forward": "Forward local ports to a virtual machine or a virtual machine instance.",
@@ -31,6 +36,7 @@ COMMANDS = {
     "ssh": "Open an SSH connection to a virtual machine or a virtual machine instance.",
     "start": "Start a virtual machine.",
     "stop": "Stop a virtual machine.",
+    "uninstall": "Take Virtpod away from a cluster, virtual machines included.",
     "unpause": "Unpause a virtual machine or a virtual machine instance.",
     "usbredir": "Give a USB device of this machine to a guest.",
     "userlist": "Show who is logged in to a guest, as its agent tells.",
@@ -56,8 +62,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(given, prog=_prog(sys.argv[0])))
 
 
+def complete() -> NoReturn:
+    """The entry point that kubectl asks when `kubectl virt` is to be completed."""
+    sys.exit(run(["__complete", *sys.argv[1:]]))
+
+
 def run(given: list[str], prog: str = "virtctl") -> int:
     """The exit code."""
+    if given[:1] == ["__complete"]:
+        from virtpod.cli import _complete
+
+        return _complete.run(given[1:])
     command, rest = _command(given)
     if command is None or command == "help":
         return _help(prog, rest)
@@ -65,20 +80,70 @@ def run(given: list[str], prog: str = "virtctl") -> int:
         print(f'error: unknown command "{command}" for "{prog}"', file=sys.stderr)
         print(f"Run '{prog} --help' for usage.", file=sys.stderr)
         return 1
-    module = importlib.import_module(f"virtpod.cli.{command.replace('-', '_')}")
+    module = _module(command)
+    path = [command]
+    members: dict[str, str] = getattr(module, "COMMANDS", {})
+    if members:
+        member, rest = _command(rest)
+        if member not in members:
+            return _group_help(f"{prog} {command}", command, members, member, rest)
+        path.append(member)
+        module = _module(*path)
+    parser = parser_of(module, path, prog)
+    args = parser.parse_intermixed_args(_switches(parser, rest))
+    args.prog = prog
+    code: int = module.run(args)
+    return code
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Every command's words, such as ("create", "vm"): for pages and shells' completions."""
+    for name in COMMANDS:
+        members = getattr(_module(name), "COMMANDS", None)
+        yield from ((name, member) for member in members) if members else [(name,)]
+
+
+def parser_for(path: Sequence[str], prog: str = "virtctl") -> Parser:
+    """Of a command that `commands` names."""
+    return parser_of(_module(*path), path, prog)
+
+
+def parser_of(module: ModuleType, path: Sequence[str], prog: str) -> Parser:
+    about = COMMANDS[path[0]] if len(path) == 1 else _module(path[0]).COMMANDS[path[1]]
     parser = Parser(
-        prog=f"{prog} {command}",
-        description=COMMANDS[command],
+        prog=" ".join((prog, *path)),
+        description=about,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=getattr(module, "EXAMPLES", None),
     )
     module.arguments(parser)
     _add_global(parser)
-    args = parser.parse_intermixed_args(_switches(parser, rest))
-    args.prog = prog
-    code: int = module.run(args)
-    return code
+    return parser
+
+
+def _module(*path: str) -> ModuleType:
+    return importlib.import_module(f"virtpod.cli.{'_'.join(path).replace('-', '_')}")
+
+
+def _group_help(
+    prog: str, command: str, members: dict[str, str], asked: str | None, rest: list[str]
+) -> int:
+    """Of a command with commands; an error where help was not what was asked for."""
+    if asked is not None:
+        print(f'error: unknown command "{asked}" for "{prog}"', file=sys.stderr)
+        print(f"Run '{prog} --help' for usage.", file=sys.stderr)
+        return 1
+    wrong = bool(rest) and not {"-h", "--help"} & set(rest)
+    if wrong or not rest:
+        print(f"error: {prog} wants a command", file=sys.stderr)
+    out = sys.stdout if rest and not wrong else sys.stderr
+    width = max(map(len, members))
+    print(f"usage: {prog} COMMAND [flags]\n\n{COMMANDS[command]}\n\ncommands:", file=out)
+    for name, text in members.items():
+        print(f"  {name:{width}}  {text}", file=out)
+    print(f"\nUse '{prog} COMMAND --help' for a command's flags.", file=out)
+    return 0 if out is sys.stdout else 1
 
 
 def _prog(path: str) -> str:

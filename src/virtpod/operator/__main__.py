@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client import Gauge
 
 from virtpod.build import info
-from virtpod.kube import errors
+from virtpod.kube import apply, errors
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -36,6 +36,8 @@ from virtpod.render.install import Options
 log = logging.getLogger(__name__)
 
 OWN_SECRET = "kubevirt-operator-certs"
+REMOVED_WITHIN = 3600.0
+"""Seconds; whoever waits for it gives up sooner."""
 FIRST_LISTS = 60.0
 """Seconds; the kubelet starts us anew after that."""
 
@@ -46,6 +48,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8443)
     parser.add_argument("--run", type=Path, default=Path("/run/virtpod"), help="a folder of ours")
     parser.add_argument("--kubeconfig", default="", help="instead of the pod's own account")
+    parser.add_argument(
+        "--remove",
+        action="store_true",
+        help="delete the KubeVirt objects, wait until another virt-operator has taken away all "
+        "that it made, and end",
+    )
     parser.add_argument("-v", type=int, default=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -54,7 +62,17 @@ def main() -> None:
     """Runs until SIGTERM, or until another leads."""
     args = arguments()
     logs.setup("virt-operator")
-    sys.exit(asyncio.run(serve(args)))
+    sys.exit(asyncio.run(remove(args) if args.remove else serve(args)))
+
+
+async def remove(args: argparse.Namespace) -> int:
+    """For whoever takes virt-operator away afterwards, as Helm's hook does; the exit code."""
+    options = probed(Options("", ""), os.environ)
+    async with Client(Config.load(kubeconfig=args.kubeconfig), "virt-operator") as client:
+        found = await client.list(KUBEVIRTS, namespace=options.namespace)
+        await apply.delete_all(client, found.items, REMOVED_WITHIN)
+    log.info("removed", extra={"objects": len(found.items)})
+    return 0
 
 
 async def serve(args: argparse.Namespace) -> int:
@@ -127,6 +145,7 @@ class Operator:
             keep=50,
         )
         self.kubevirts.on_change(lambda _key, _old, _new: self._look())
+        self.kubevirts.on_change(lambda _key, _old, new: logs.verbosity(_verbosity(new)))
         self.installer.nodes.on_change(self._node_changed)
         for store in self.installer.workloads.values():
             store.on_change(self._workload_changed)
@@ -198,6 +217,14 @@ def _deployed(cr: Obj) -> bool:
     return status.get("phase") == "Deployed" and status.get("observedDeploymentID") == status.get(
         "targetDeploymentID"
     )
+
+
+def _verbosity(cr: Obj | None) -> int | None:
+    """The CR is read as it is: one that a newer version wrote must not stop us."""
+    at: Any = cr
+    for name in ("spec", "configuration", "developerConfiguration", "logVerbosity", "virtOperator"):
+        at = at.get(name) if isinstance(at, dict) else None
+    return at if isinstance(at, int) else None
 
 
 class _OwnCertificate:

@@ -117,6 +117,8 @@ def kubevirt_cr(options: Options) -> Json:
         "imagePullPolicy": options.pull_policy,
         "workloadUpdateStrategy": {},
     }
+    if options.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": secret} for secret in options.pull_secrets]
     return {
         "apiVersion": "kubevirt.io/v1",
         "kind": "KubeVirt",
@@ -185,6 +187,12 @@ def replaced_tag(reference: str, tag: str) -> str:
     name = reference.split("@", 1)[0]
     head, slash, last = name.rpartition("/")
     return f"{head}{slash}{last.split(':', 1)[0]}:{tag}"
+
+
+def version_of(release: str, *references: str) -> str:
+    """A version that tells an installation of just these images from any others."""
+    marks = (re.split(r"[:/]", each)[-1][:8] for each in references)
+    return "-".join((release, *marks))
 
 
 def registry_of(reference: str) -> str:

@@ -1,0 +1,169 @@
+"""Virtpod goes whole, comes by Helm into a namespace of another name, goes, and comes again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from localcluster import build
+from scripts import chart
+from tests.e2e.conftest import said
+from tests.e2e.support import (
+    SYSTEM,
+    Namespace,
+    Object,
+    Refused,
+    available,
+    bare,
+    condition,
+    kubectl,
+    kubevirt,
+    phase,
+    run,
+)
+from virtpod.api.crd import crds
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+OTHER = "machines"
+RELEASE = "virtpod"
+
+
+def helm(*words: str, seconds: float = 200) -> str:
+    return run(str(build.tool(build.HELM)), *words, seconds=seconds)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(chart.write(tmp_path_factory.mktemp("chart")))
+
+
+@pytest.fixture(scope="module")
+def images(cluster: None) -> tuple[str, str]:
+    """Of the components and of launchers, as they are installed."""
+    found = json.loads(kubectl("-n", SYSTEM, "get", "ds", "virt-handler", "-o", "json"))
+    spec = found["spec"]["template"]["spec"]
+    return spec["containers"][0]["image"], spec["initContainers"][0]["image"]
+
+
+@pytest.fixture(scope="module")
+def spec(images: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What the KubeVirt object said, in a file; Virtpod is there again at the end."""
+    path = tmp_path_factory.mktemp("kubevirt") / "spec.yaml"
+    path.write_text(yaml.safe_dump(kubevirt()["spec"]))
+    yield path
+    if "kubevirt" not in said("-n", SYSTEM, "get", "kubevirt", "-o", "name"):
+        virtctl("uninstall", "-n", OTHER, seconds=300)
+        restore(path, images)
+
+
+def test_helm_finds_the_chart_sound(folder: str) -> None:
+    assert "1 chart(s) linted, 0 chart(s) failed" in helm("lint", "--strict", folder)
+    with pytest.raises(Refused, match="set registry to where nodes pull images from"):
+        helm("template", RELEASE, folder)
+    with pytest.raises(Refused, match="replicas"):
+        helm("template", RELEASE, folder, "--set", "registry=r.example/v,replicas=0")
+
+
+def test_the_chart_says_what_virtctl_says(folder: str) -> None:
+    """All but what only Helm needs: its way to take away what virt-operator made."""
+    choices = ("registry=r.example/v", "tag=v7", "namespace=machines", "replicas=3")
+    more = ("pullPolicy=Always", "imageVolumes=false", "pullSecrets={one,two}")
+    sets = [word for each in (*choices, *more) for word in ("--set", each)]
+    drawn = objects(helm("template", RELEASE, folder, *sets))
+    flags = ("--registry", "r.example/v/", "--tag", "v7", "-n", "machines", "--replicas", "3")
+    rest = ("--pull-policy", "Always", "--image-volumes", "false")
+    secrets = ("--pull-secret", "one", "--pull-secret", "two")
+    printed = objects(virtctl("install", "--dry-run", *flags, *rest, *secrets))
+    cr = ("KubeVirt", "kubevirt")
+    assert {kind for kind, _ in printed.keys() - drawn.keys()} == {"CustomResourceDefinition"}
+    assert {name for _, name in drawn.keys() - printed.keys()} == {chart.REMOVAL}
+    for key in drawn.keys() & printed.keys() - {cr}:
+        assert drawn[key] == printed[key], key
+    assert drawn[cr]["spec"].items() <= printed[cr]["spec"].items()
+
+
+def test_it_goes_whole(spec: Path, images: tuple[str, str]) -> None:
+    assert "Virtpod is gone" in virtctl("uninstall", seconds=300)
+    assert left() == []
+
+
+def test_helm_installs_it_under_another_name(
+    namespace: Namespace, folder: str, spec: Path, images: tuple[str, str]
+) -> None:
+    values = {
+        "namespace": OTHER,
+        "images": {"virtpod": images[0], "virtLauncher": images[1]},
+        "kubevirt": {"spec": yaml.safe_load(spec.read_text())},
+    }
+    given = spec.with_name("values.yaml")
+    given.write_text(yaml.safe_dump(values))
+    helm("install", RELEASE, folder, "-n", "default", "-f", str(given))
+    Namespace(OTHER).wait(
+        "kubevirt", "kubevirt", lambda cr: condition(cr, "Available") == "True", "available", 200
+    )
+    pods = Namespace(OTHER).items("pod")
+    assert {pod["metadata"]["labels"]["kubevirt.io"] for pod in pods} == {
+        *("virt-operator", "virt-api", "virt-controller", "virt-handler")
+    }
+    namespace.apply(bare("guest"))
+    namespace.wait("vmi", "guest", lambda vmi: phase(vmi) == "Running", "Running")
+    assert "scheduled to stop" in namespace.virtctl("stop", "guest")
+    with pytest.raises(Refused, match=f"installed in namespace {OTHER}"):
+        virtctl("install", "--image", images[0], "--launcher-image", images[1])
+
+
+def test_helm_takes_it_away(spec: Path) -> None:
+    helm("uninstall", RELEASE, "-n", "default", "--timeout", "180s")
+    kubectl("wait", "--for=delete", f"namespace/{OTHER}", "--timeout=90s")
+    assert left() == ["customresourcedefinition/kubevirts.kubevirt.io"], "Helm keeps CRDs"
+
+
+def test_virtctl_installs_it_again(
+    namespace: Namespace, spec: Path, images: tuple[str, str]
+) -> None:
+    assert f"is installed in namespace {SYSTEM}" in restore(spec, images)
+    available()
+    namespace.apply(bare("again"))
+    namespace.wait("vmi", "again", lambda vmi: phase(vmi) == "Running", "Running")
+
+
+def restore(spec: Path, images: tuple[str, str]) -> str:
+    flags = ("--image", images[0], "--launcher-image", images[1], "-f", str(spec))
+    return virtctl("install", *flags, seconds=330)
+
+
+def virtctl(*words: str, seconds: float = 120) -> str:
+    return run(sys.executable, "-m", "virtpod.cli", *words, seconds=seconds)
+
+
+def objects(text: str) -> dict[tuple[str, str], Object]:
+    return {
+        (each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(text) if each
+    }
+
+
+def left() -> list[str]:
+    """What is still there of all that an installation makes for the whole cluster.
+
+    An APIService of a CRD's group is Kubernetes' own.
+    """
+    kinds = (
+        *("crd", "clusterrole", "clusterrolebinding", "apiservice", "priorityclass", "namespace"),
+        *("mutatingwebhookconfiguration", "validatingwebhookconfiguration"),
+        *("validatingadmissionpolicy", "validatingadmissionpolicybinding"),
+    )
+    names = kubectl("get", ",".join(kinds), "-o", "name").split()
+    ours = {crd["metadata"]["name"] for crd in crds()}
+    found = [each.replace(".apiextensions.k8s.io/", "/") for each in names]
+    found = [each for each in found if "apiservice" not in each or "subresources" in each]
+    return [
+        each
+        for each in found
+        if "kubevirt" in each or "virtpod" in each or each.partition("/")[2] in {*ours, OTHER}
+    ]
