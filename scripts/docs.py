@@ -2,7 +2,8 @@
 
 docs/features.md from the features' own declarations, docs/gaps.md from the roadmap file,
 docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis,
-docs/api.md from the types.
+docs/api.md from the types, docs/observability.md and docs/monitoring from what is exported and from
+the alerts, docs/virtctl.md from the commands' parsers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import inspect
 import sys
 from pathlib import Path
 
-from scripts import lifecycle, matrix, reference
+from scripts import lifecycle, matrix, observability, reference, virtctl
 from virtpod.apiserver.subresources import later
 from virtpod.controllers.why import OBSTRUCTED, RULES
 from virtpod.features import ALL
@@ -151,14 +152,14 @@ BEYOND_FIELDS = (
     ),
     (
         "KubeVirt object",
-        "customizeComponents and workloadUpdateStrategy are checked and have no effect; what a "
-        "newer version no longer makes stays.",
+        "customizeComponents, workloadUpdateStrategy and the launchers' logVerbosity are checked "
+        "and have no effect; what a newer version no longer makes stays.",
     ),
     (
         "Metrics",
         "each component exports its queues and requests, virt-controller what machines there are "
         "and how they are, virt-handler what libvirt and the guests' agents count; load, dirty "
-        "rate and CPU affinity of guests, migrations, snapshots and alert rules are not there.",
+        "rate and CPU affinity of guests, migrations and snapshots are not there.",
     ),
     (
         "Nodes without /dev/vhost-net",
@@ -269,6 +270,11 @@ PAGES = {
     "api.md": reference.page,
     "features.md": features,
     "gaps.md": gaps,
+    "monitoring/dashboard.json": observability.grafana,
+    "monitoring/rules.yaml": observability.rules,
+    "monitoring/service-monitor.yaml": observability.service_monitor,
+    "observability.md": observability.page,
+    "virtctl.md": virtctl.page,
     "vm-pod-lifecycle.md": lifecycle.page,
     "why.md": why,
 }
@@ -276,6 +282,7 @@ PAGES = {
 
 def main() -> None:
     for name, page in PAGES.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(page(), encoding="utf-8")
         print(DOCS / name)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
 
+from tests.e2e.conftest import COMPONENTS
 from tests.e2e.support import (
+    SYSTEM,
     Console,
     Namespace,
     Object,
@@ -15,9 +18,11 @@ from tests.e2e.support import (
     condition,
     conditions,
     eventually,
+    kubectl,
     phase,
     vmi,
 )
+from virtpod.render import dashboard, monitoring
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -110,6 +115,36 @@ def test_a_program_in_the_guest_says_whether_it_is_ready(
 
 def items(namespace: Namespace, command: str) -> list[Object]:
     found: list[Object] = json.loads(namespace.virtctl(command, AGENT))["items"]
+    return found
+
+
+def test_what_alerts_and_dashboard_name_is_exported(namespace: Namespace, guests: None) -> None:
+    """By the components that run here, while there is a guest whose agent tells of a disk."""
+    wanted = {
+        name
+        for expression in (*dashboard.queries(), *(each.expression for each in monitoring.ALERTS))
+        for name in re.findall(r"\b(?:kubevirt|virtpod|process)_\w+", expression)
+    }
+    assert len(wanted) > 40
+
+    def lacking() -> set[str]:
+        return wanted - {name for process in COMPONENTS for name in exported_by(process)}
+
+    eventually(lambda: not lacking(), lambda: f"{lacking()} is not exported", 60)
+
+
+def exported_by(process: str) -> set[str]:
+    """What stands before labels or values in the answers of a component's pods."""
+    found: set[str] = set()
+    for pod in Namespace(SYSTEM).items("pod", f"kubevirt.io={process}"):
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        name = f"https:{pod['metadata']['name']}:8443"
+        told = kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{name}/proxy/metrics")
+        found |= set(re.findall(r"^(\w+)(?: |{)", told, re.MULTILINE))
+        # What is counted by labels has no sample before it is counted.
+        typed = re.findall(r"^# TYPE (\w+) (\w+)$", told, re.MULTILINE)
+        found |= {name + ("_bucket" if kind == "histogram" else "") for name, kind in typed}
     return found
 
 

@@ -1,0 +1,357 @@
+"""What Prometheus is given: which endpoints to read, and what to raise an alarm about.
+
+Each alert carries what its runbook says, so that docs/observability.md cannot lack one. Names are
+KubeVirt's where the alert means the same.
+
+https://prometheus-operator.dev/docs/api-reference/api/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Json = dict[str, Any]
+SERVICE = "kubevirt-prometheus-metrics"
+RUNBOOKS = "docs/observability.md"
+GROUP = "virtpod"
+BAD_ANSWERS = 'code=~"5..|429|<error>"'
+
+
+@dataclass(frozen=True)
+class Alert:
+    """`looks` are what to look at, in order; `remedy` what then helps."""
+
+    name: str
+    severity: Literal["critical", "warning", "info"]
+    expression: str
+    lasting: str
+    """For how long the expression holds before anybody is told."""
+    summary: str
+    meaning: str
+    looks: tuple[str, ...]
+    remedy: str
+
+
+def _down(name: str, process: str, meaning: str) -> Alert:
+    metric = f"kubevirt_{process.replace('-', '_')}_up"
+    return Alert(
+        f"{name}Down",
+        "critical",
+        f"(sum({metric}) or vector(0)) == 0",
+        "5m",
+        f"No {process} runs.",
+        meaning,
+        (
+            f"`kubectl -n kubevirt get pods -l kubevirt.io={process} -o wide`",
+            f"`kubectl -n kubevirt logs -l kubevirt.io={process} --prefix --tail=50`",
+            "`kubectl -n kubevirt get kubevirt kubevirt -o yaml`: its conditions",
+        ),
+        "What keeps its pods from running is in their events: an image that cannot be pulled, a "
+        "node without room. If they run, Prometheus does not reach them: see its targets.",
+    )
+
+
+def _leaderless(name: str, process: str, meaning: str) -> Alert:
+    metric = f"kubevirt_{process.replace('-', '_')}_leading_status"
+    return Alert(
+        f"NoLeading{name}",
+        "critical",
+        f"(sum({metric}) or vector(0)) == 0",
+        "5m",
+        f"No {process} leads.",
+        meaning,
+        (
+            f"`kubectl -n kubevirt get lease {process} -o yaml`: who holds it, and since when",
+            f"`kubectl -n kubevirt logs -l kubevirt.io={process} --prefix --tail=50`",
+        ),
+        "A lease that nobody renews runs out by itself, and another takes it. If nobody does, "
+        "the API server refuses: the logs have its answer.",
+    )
+
+
+ALERTS: tuple[Alert, ...] = (
+    _down(
+        "VirtAPI",
+        "virt-api",
+        "Nothing checks virtual machines, so that they can be neither made nor changed, and no "
+        "console opens. Guests go on.",
+    ),
+    _down(
+        "VirtController",
+        "virt-controller",
+        "No virtual machine starts, and none that is lost is started again. Guests go on.",
+    ),
+    _leaderless(
+        "VirtController",
+        "virt-controller",
+        "It runs, but no replica of it may act: no virtual machine starts.",
+    ),
+    _down(
+        "VirtOperator",
+        "virt-operator",
+        "Certificates are not renewed, and what is changed or lost of the installation stays so. "
+        "Left alone it ends with certificates that have run out.",
+    ),
+    _leaderless(
+        "VirtOperator",
+        "virt-operator",
+        "It runs, but no replica of it may act: certificates are not renewed.",
+    ),
+    Alert(
+        "VirtHandlerDown",
+        "critical",
+        f'up{{job="{SERVICE}", pod=~"virt-handler-.*"}} == 0',
+        "10m",
+        "virt-handler on {{ $labels.node }} cannot be read.",
+        "On this node no guest starts and none is stopped in good order. Guests that run go on; "
+        "the node takes no new ones as soon as its heartbeat is too old.",
+        (
+            "`kubectl -n kubevirt get pods -l kubevirt.io=virt-handler -o wide`",
+            "`kubectl -n kubevirt logs ds/virt-handler`",
+        ),
+        "A pod that is not there, or not ready, says why in its events. Deleting it is safe: "
+        "guests do not depend on it.",
+    ),
+    Alert(
+        "KubeVirtNoAvailableNodesToRunVMs",
+        "critical",
+        "sum(kubevirt_allocatable_nodes) == 0",
+        "5m",
+        "No node takes virtual machines.",
+        "Every virtual machine that is started waits.",
+        (
+            "`kubectl get nodes -L kubevirt.io/schedulable`",
+            "`kubectl -n kubevirt get pods -l kubevirt.io=virt-handler -o wide`",
+        ),
+        "A node is schedulable while its virt-handler tells so: see `VirtHandlerDown`.",
+    ),
+    Alert(
+        "LowKVMNodesCount",
+        "warning",
+        "sum(kubevirt_allocatable_nodes) > 1 and sum(kubevirt_nodes_with_kvm) < 2",
+        "5m",
+        "Fewer than two nodes offer KVM.",
+        "If the last one goes, no guest has anywhere to go.",
+        (
+            "`kubectl get nodes -o custom-columns="
+            "'NAME:.metadata.name,KVM:.status.allocatable.devices\\.kubevirt\\.io/kvm'`",
+        ),
+        "Load `kvm_intel` or `kvm_amd`, and enable virtualisation in the firmware.",
+    ),
+    *(
+        Alert(
+            f"{name}RESTErrorsBurst",
+            "warning",
+            f'sum by (pod) (rate(kubevirt_rest_client_requests_total{{pod=~"{process}-.*", '
+            f"{BAD_ANSWERS}}}[5m])) / sum by (pod) "
+            f'(rate(kubevirt_rest_client_requests_total{{pod=~"{process}-.*"}}[5m])) > 0.05',
+            "5m",
+            "More than one request in twenty of {{ $labels.pod }} fails.",
+            "The API server, or the way to it, is in trouble; what is asked of virtual machines "
+            "comes about late.",
+            (
+                f"`kubectl -n kubevirt logs -l kubevirt.io={process} --prefix --tail=50`",
+                "the API server's own metrics and logs",
+            ),
+            "Mend the API server or the network; the component tries again by itself.",
+        )
+        for name, process in (
+            ("VirtController", "virt-controller"),
+            ("VirtHandler", "virt-handler"),
+            ("VirtOperator", "virt-operator"),
+        )
+    ),
+    Alert(
+        "VirtAPIErrorsHigh",
+        "warning",
+        'sum(rate(virtpod_api_requests_total{code=~"5.."}[5m])) '
+        "/ sum(rate(virtpod_api_requests_total[5m])) > 0.05",
+        "5m",
+        "More than one request in twenty to virt-api ends with an error of its own.",
+        "Users see failing consoles, starts and stops; webhooks that fail keep objects from "
+        "being written.",
+        (
+            "`kubectl -n kubevirt logs -l kubevirt.io=virt-api --prefix --tail=100`",
+            "the dashboard's row virt-api: which route",
+        ),
+        "Errors with 502 and 504 are a node's: see `VirtHandlerDown`. A traceback in the log is a "
+        "bug to report, with `virtctl adm bundle`.",
+    ),
+    Alert(
+        "VirtAPISlow",
+        "warning",
+        "histogram_quantile(0.99, sum by (le, route) "
+        "(rate(virtpod_api_request_seconds_bucket[5m]))) > 1",
+        "15m",
+        "One request in a hundred to {{ $labels.route }} takes longer than a second.",
+        "Whatever writes virtual machines waits for it, virt-controller too.",
+        ("`kubectl -n kubevirt top pods`", "the dashboard's row virt-api"),
+        "Give virt-api more replicas (`spec.infra.replicas` of the KubeVirt object), or its nodes "
+        "more room.",
+    ),
+    Alert(
+        "VirtWorkQueueStuck",
+        "warning",
+        "max by (pod, name) (kubevirt_workqueue_longest_running_processor_seconds) > 300",
+        "5m",
+        "{{ $labels.pod }} has worked on one object of queue {{ $labels.name }} for minutes.",
+        "That object stands still, and others wait behind it.",
+        (
+            "the pod's logs",
+            "`/debug/decisions` of the pod: what was decided last, and on what",
+        ),
+        "Deleting the pod is safe; report it, with `virtctl adm bundle`.",
+    ),
+    Alert(
+        "VirtualMachineStuckInUnhealthyState",
+        "warning",
+        "(kubevirt_vm_error_status_last_transition_timestamp_seconds > 0 and time() - "
+        "kubevirt_vm_error_status_last_transition_timestamp_seconds > 300) or "
+        "(kubevirt_vm_starting_status_last_transition_timestamp_seconds > 0 and time() - "
+        "kubevirt_vm_starting_status_last_transition_timestamp_seconds > 900)",
+        "1m",
+        "Virtual machine {{ $labels.namespace }}/{{ $labels.name }} does not come to run.",
+        "It has been in error for five minutes, or starting for fifteen.",
+        ("`virtctl why vm NAME -n NAMESPACE`: the one reason, and what to do about it",),
+        "As `virtctl why` says; all its answers are in [why.md](why.md).",
+    ),
+    Alert(
+        "VMCannotBeEvicted",
+        "info",
+        "kubevirt_vmi_non_evictable > 0",
+        "10m",
+        "{{ $labels.namespace }}/{{ $labels.name }} shall migrate when its node is drained, and "
+        "cannot.",
+        "A drain of node {{ $labels.node }} waits until somebody stops the machine.",
+        ("`kubectl get vmi NAME -o yaml`: condition LiveMigratable says why",),
+        "Change what keeps it from migrating, or set its `evictionStrategy` to `None`.",
+    ),
+    Alert(
+        "OutdatedVirtualMachineInstanceWorkloads",
+        "info",
+        "sum(kubevirt_vmi_number_of_outdated) > 0",
+        "1d",
+        "{{ $value }} instances run in launchers of an older version.",
+        "They lack what was mended since. They get it with their next start.",
+        ("`kubectl get vmi -A -l kubevirt.io/outdatedLauncherImage`",),
+        "Restart them when it suits: `virtctl restart NAME`.",
+    ),
+    Alert(
+        "KubeVirtVMGuestMemoryAvailableLow",
+        "warning",
+        "kubevirt_vmi_memory_usable_bytes / kubevirt_vmi_memory_available_bytes < 0.03",
+        "15m",
+        "The guest {{ $labels.namespace }}/{{ $labels.name }} is almost out of memory.",
+        "It swaps, or ends processes.",
+        ("within the guest: what takes its memory", "the dashboard's row Guests"),
+        "Give it more (`spec.template.spec.domain.memory.guest`), or run less in it.",
+    ),
+    Alert(
+        "GuestFilesystemAlmostOutOfSpace",
+        "warning",
+        "kubevirt_vmi_filesystem_used_bytes / (kubevirt_vmi_filesystem_capacity_bytes > 0) > 0.9",
+        "5m",
+        "{{ $labels.mount_point }} in {{ $labels.namespace }}/{{ $labels.name }} is almost full.",
+        "What the guest writes there will fail.",
+        ("`virtctl fslist NAME -n NAMESPACE`",),
+        "Make room, or make the disk larger.",
+    ),
+    Alert(
+        "GuestVCPUWaitsForNode",
+        "warning",
+        "avg by (node, namespace, name) (rate(kubevirt_vmi_vcpu_delay_seconds_total[5m])) > 0.2",
+        "15m",
+        "Virtual CPUs of {{ $labels.namespace }}/{{ $labels.name }} wait for node "
+        "{{ $labels.node }} for a fifth of their time.",
+        "The guest is slow, for its node has more to do than CPUs to do it.",
+        ("`kubectl top node`", "the dashboard's row Guests"),
+        "Move guests to other nodes, give this one `resources.requests.cpu`, or dedicated CPUs.",
+    ),
+)
+
+
+def rules(namespace: str = "kubevirt", runbooks: str = RUNBOOKS) -> Json:
+    """The PrometheusRule; `groups` below its spec are also what Prometheus reads from a file.
+
+    `runbooks`: where docs/observability.md is published.
+    """
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": _metadata("prometheus-kubevirt-rules", namespace),
+        "spec": {
+            "groups": [
+                {
+                    "name": f"{GROUP}.rules",
+                    "rules": [_rule(alert, runbooks) for alert in ALERTS],
+                }
+            ]
+        },
+    }
+
+
+def service_monitor(namespace: str = "kubevirt") -> Json:
+    """All components, by the one Service that stands before them."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": _metadata("prometheus-kubevirt", namespace),
+        "spec": {
+            "selector": {"matchLabels": {"kubevirt.io": SERVICE}},
+            "namespaceSelector": {"matchNames": [namespace]},
+            "endpoints": [
+                {
+                    "port": "metrics",
+                    "scheme": "https",
+                    # The labels node, namespace and name are those of guests.
+                    "honorLabels": True,
+                    # The certificates are of Virtpod's own CA, which renews itself.
+                    "tlsConfig": {"insecureSkipVerify": True},
+                }
+            ],
+        },
+    }
+
+
+def _rule(alert: Alert, runbooks: str) -> Json:
+    return {
+        "alert": alert.name,
+        "expr": alert.expression,
+        "for": alert.lasting,
+        "labels": {
+            "severity": alert.severity,
+            "kubernetes_operator_part_of": "kubevirt",
+            "kubernetes_operator_component": "kubevirt",
+        },
+        "annotations": {
+            "summary": alert.summary,
+            "description": alert.meaning,
+            "runbook_url": f"{runbooks}#{alert.name.lower()}",
+        },
+    }
+
+
+def _metadata(name: str, namespace: str) -> Json:
+    labels = {"kubevirt.io": "", "prometheus.kubevirt.io": "true", "k8s-app": "kubevirt"}
+    return {"name": name, "namespace": namespace, "labels": labels}
+
+
+def runbook(alerts: Iterable[Alert] = ALERTS) -> str:
+    """Markdown: one section for each alert, whose anchor its annotation names."""
+    parts = []
+    for alert in alerts:
+        looks = "".join(f"- {look}\n" for look in alert.looks)
+        parts.append(
+            f"### {alert.name}\n\n{_plain(alert.summary)} ({alert.severity}, after "
+            f"{alert.lasting})\n\n{_plain(alert.meaning)}\n\nLook at:\n\n{looks}\n{alert.remedy}\n"
+        )
+    return "\n".join(parts)
+
+
+def _plain(text: str) -> str:
+    """Prometheus' variables as words."""
+    for variable in ("node", "namespace", "name", "pod", "route", "mount_point"):
+        text = text.replace(f"{{{{ $labels.{variable} }}}}", variable.upper())
+    return text.replace("{{ $value }}", "Some")
