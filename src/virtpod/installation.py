@@ -75,3 +75,15 @@ class Installation:
             architecture=architecture or _MACHINES.get(here, here),
             image_volumes=self._container.image_volumes,
         )
+
+
+def verbosity(kubevirt: KubeVirt | None, component: str, node: str = "") -> int | None:
+    """How much a component shall log; `component` is a field of LogVerbosity."""
+    config = kubevirt.spec.configuration if kubevirt else None
+    developer = config.developer_configuration if config else None
+    wanted = developer.log_verbosity if developer else None
+    if wanted is None:
+        return None
+    own = (wanted.node_verbosity or {}).get(node) if node else None
+    found: int | None = getattr(wanted, component) if own is None else own
+    return found

@@ -45,18 +45,51 @@ def test_it_starts_fast_and_without_a_cluster(words: list[str]) -> None:
     assert min(took) <= 1.0
 
 
+@pytest.mark.parametrize(("words", "most"), [("--help", 90), ("version --client", 90)])
+def test_it_imports_little(words: str, most: int) -> None:
+    """Time is the machine's, what is imported is ours: Python itself has some 35 modules."""
+    script = (
+        "import sys; from virtpod.cli import __main__ as cli; code = cli.run(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words.split()],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    modules = set(done.stderr.split())
+    assert (
+        modules & {"asyncio", "aiohttp", "msgspec", "yaml", "email", "importlib.metadata"} == set()
+    )
+    assert len(modules) <= most, sorted(modules)
+
+
 def test_the_help_names_every_command() -> None:
     out = _offline().stdout
     for command in cli.COMMANDS:
         assert f"  {command} " in out
 
 
-@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
-def test_every_command_has_help_and_the_global_flags(command: str) -> None:
-    done = _offline(command, "--help")
+@pytest.mark.parametrize("command", cli.commands(), ids=" ".join)
+def test_every_command_has_help_and_the_global_flags(command: tuple[str, ...]) -> None:
+    done = _offline(*command, "--help")
     assert done.returncode == 0, done.stderr
     for flag in ("--kubeconfig", "--context", "--namespace", "-v"):
         assert flag in done.stdout
+
+
+def test_a_command_of_commands_names_them() -> None:
+    done = _offline("create", "--help")
+    assert done.returncode == 0
+    assert "instancetype  Write a VirtualMachineClusterInstancetype" in done.stdout
+    assert (bare := _offline("create")).returncode == 1
+    assert "wants a command" in bare.stderr
+    done = _offline("adm", "fly")
+    assert done.returncode == 1
+    assert 'unknown command "fly" for "virtctl adm"' in done.stderr
 
 
 def test_an_unknown_command_is_an_error() -> None:

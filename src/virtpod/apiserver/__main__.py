@@ -22,7 +22,7 @@ from virtpod.apiserver.metrics import Metrics
 from virtpod.apiserver.nodes import Identity, KubeNodes, Pod
 from virtpod.apiserver.objects import KubeObjects
 from virtpod.apiserver.status import Refusal
-from virtpod.installation import Container, Installation, project
+from virtpod.installation import Container, Installation, project, verbosity
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -78,6 +78,7 @@ async def serve(args: argparse.Namespace) -> None:
             client, KUBEVIRTS, namespace=container.namespace, project=project
         )
         kubevirts.on_change(lambda _key, _old, new: installation.changed(new))
+        kubevirts.on_change(lambda _key, _old, new: logs.verbosity(verbosity(new, "virt_api")))
         authentication: Informer[dict[str, Any]] = Informer(
             client,
             CONFIGMAPS,

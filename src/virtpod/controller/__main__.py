@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, Gauge
 from virtpod.controller.caches import Caches
 from virtpod.controller.loops import Loops
 from virtpod.controller.machines import Machines
-from virtpod.installation import Container, Installation
+from virtpod.installation import Container, Installation, verbosity
 from virtpod.kube import errors
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
@@ -77,6 +77,9 @@ async def _serve(args: argparse.Namespace, stop: asyncio.Event) -> None:
         writer = client.guarded(lease.check)
         recorder = Recorder(writer, "virt-controller", host=container.pod)
         caches = Caches(client, container.namespace, installation)
+        caches.kubevirts.on_change(
+            lambda _key, _old, new: logs.verbosity(verbosity(new, "virt_controller"))
+        )
         loops = Loops(caches, writer, recorder, installation)
         synced = asyncio.Event()
         _measure(lease, synced)

@@ -28,6 +28,16 @@ def setup(component: str, environ: Mapping[str, str] = os.environ) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
+def verbosity(level: int | None) -> None:
+    """KubeVirt's numbers, at any time: 0 warnings only, up to 3 what is decided and done, more:
+    each request too. None: as the process was started."""
+    if level is None:
+        name: str | int = os.environ.get("VIRTPOD_LOG", "info").upper()
+    else:
+        name = logging.WARNING if level <= 0 else logging.INFO if level < 4 else logging.DEBUG
+    logging.getLogger().setLevel(name)
+
+
 def fields(record: logging.LogRecord) -> dict[str, Any]:
     """What was given as `extra`."""
     return {name: value for name, value in vars(record).items() if name not in ORDINARY}

@@ -5,6 +5,7 @@ The queue's are client-go's (`workqueue_*`), the client's `rest_client_*`, with 
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import weakref
@@ -17,6 +18,8 @@ from prometheus_client.registry import Collector
 
 from virtpod.kube.client import Observation
 from virtpod.kube.queue import Queue
+
+log = logging.getLogger(__name__)
 
 SECONDS = tuple(10.0**power for power in range(-8, 2))
 LATENCY = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -53,7 +56,7 @@ OBJECT = re.compile(r"^(/(?:api/[^/]+|apis/[^/]+/[^/]+)(?:/namespaces/\{namespac
 
 
 def observe_request(seen: Observation) -> None:
-    """For `Client(observe=...)`."""
+    """For `Client(observe=...)`. Who wants to see each one logged raises the log's verbosity."""
     REQUESTS.labels(
         str(seen.code) if seen.code else "<error>",
         seen.method,
@@ -62,6 +65,16 @@ def observe_request(seen: Observation) -> None:
         seen.verb,
     ).inc()
     REQUEST_SECONDS.labels(seen.verb, url_of(seen.path)).observe(seen.seconds)
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug(
+            "asked",
+            extra={
+                "method": seen.method,
+                "path": seen.path,
+                "code": seen.code,
+                "ms": round(seen.seconds * 1000, 1),
+            },
+        )
 
 
 def url_of(path: str) -> str:

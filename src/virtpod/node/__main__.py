@@ -21,6 +21,7 @@ import msgspec
 from prometheus_client import REGISTRY
 
 from virtpod.api.kubevirt import KubeVirt
+from virtpod.installation import verbosity
 from virtpod.kube import errors
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
@@ -126,6 +127,9 @@ async def serve(args: argparse.Namespace) -> None:
                 project=lambda raw: msgspec.json.decode(raw, type=KubeVirt),
             )
             kubevirts.on_change(lambda _key, _old, new: abilities.configured(new, heartbeat.wake))
+            kubevirts.on_change(
+                lambda _key, _old, new: logs.verbosity(verbosity(new, "virt_handler", node))
+            )
             # Guests may come as soon as we can look after them, not a heartbeat later.
             plugins = [
                 Shared(device, args.device_plugins_dir, args.dev_dir, inotify, heartbeat.wake)
