@@ -24,6 +24,7 @@ from virtpod.apiserver.call import Site
 from virtpod.apiserver.metrics import Metrics
 from virtpod.apiserver.nodes import Identity, KubeNodes, Pod
 from virtpod.apiserver.objects import KubeObjects
+from virtpod.apiserver.profiles import Components, KubeComponents
 from virtpod.apiserver.routes import GROUP
 from virtpod.domain.facts import Cluster
 from virtpod.features.gates import resolve
@@ -160,6 +161,8 @@ class Running:
     handler: Handler
     questions: list[Question] = field(default_factory=list)
     verdict: Verdict = field(default_factory=lambda: Verdict(True))
+    config: KubeVirtConfiguration = field(default_factory=KubeVirtConfiguration)
+    components: Components | None = None
     gates: frozenset[str] = resolve(KubeVirtConfiguration())
     front_proxy: frontproxy.FrontProxy = field(default_factory=frontproxy.FrontProxy)
 
@@ -183,7 +186,10 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    folder: Path, handler: Handler | None = None, handler_name: str = HANDLER_NAME
+    folder: Path,
+    handler: Handler | None = None,
+    handler_name: str = HANDLER_NAME,
+    components: Components | None = None,
 ) -> AsyncIterator[Running]:
     """Everything up."""
     pki = Pki(folder)
@@ -194,6 +200,7 @@ async def running(
         handler.running(pki, handler_name) as port,
     ):
         around = Running("", pki, fake, handler, front_proxy=pki.front_proxy())
+        around.components = components
 
         async def authorize(question: Question) -> Verdict:
             around.questions.append(question)
@@ -202,7 +209,7 @@ async def running(
         identity = Identity(folder / "kubevirt-virt-handler-certs", pki.ca_file, HANDLER_NAME)
         objects = KubeObjects(client)
         backend = Backend(
-            cluster=lambda: Cluster(launcher_image="virt-launcher:test"),
+            cluster=lambda: Cluster(launcher_image="virt-launcher:test", config=around.config),
             front_proxy=lambda: around.front_proxy,
             authorize=authorize,
             rules=admit,
@@ -214,6 +221,7 @@ async def running(
             metrics=Metrics(),
             evictions=objects,
             reads=objects,
+            components=around.components or KubeComponents(client, "kubevirt", identity),
         )
         context = tls.serving(folder / "kubevirt-virt-api-certs", lambda: around.front_proxy.ca)
         runner = web.AppRunner(application(backend), access_log=None, shutdown_timeout=1)

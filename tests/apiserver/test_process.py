@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ import pytest
 
 from tests.apiserver.site import Handler, Pki, vmi
 from tests.kube.fake import FakeCluster
+from virtpod.apiserver.nodes import Identity
+from virtpod.apiserver.profiles import KubeComponents
 from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, PODS, VMIS, Obj
 
 STREAMS = 1000
@@ -63,6 +66,7 @@ def virt_handler(node: str) -> Obj:
 @dataclass
 class Process:
     url: str
+    profiler: int
     fake: FakeCluster
     process: asyncio.subprocess.Process
 
@@ -77,7 +81,7 @@ class Process:
 async def virt_api(pki: Pki, *arguments: str) -> AsyncIterator[Process]:
     """A virt-api of a cluster that knows its front proxy."""
     folder = pki.folder
-    port = _free_port()
+    port, profiler = _free_port(), _free_port()
     async with FakeCluster() as fake:
         fake.put(
             KUBEVIRTS,
@@ -102,6 +106,7 @@ async def virt_api(pki: Pki, *arguments: str) -> AsyncIterator[Process]:
             "virtpod.apiserver",
             f"--port={port}",
             "--address=127.0.0.1",
+            f"--profiler-port={profiler}",
             f"--certs={folder}",
             f"--ca={pki.ca_file}",
             f"--kubeconfig={_kubeconfig(folder, fake.config().server)}",
@@ -114,7 +119,7 @@ async def virt_api(pki: Pki, *arguments: str) -> AsyncIterator[Process]:
             async with asyncio.timeout(30):
                 while b"virt-api listens" not in (line := await process.stderr.readline()):
                     assert line, "virt-api ended"
-            yield Process(f"https://127.0.0.1:{port}", fake, process)
+            yield Process(f"https://127.0.0.1:{port}", profiler, fake, process)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -135,6 +140,27 @@ async def test_the_process_serves_and_ends(tmp_path: Path) -> None:
         api.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(15):
             assert await api.process.wait() == 0
+
+
+async def test_it_profiles_itself_and_its_peers(tmp_path: Path) -> None:
+    """As one of the components, asked with the certificate that all of them know virt-api by."""
+    pki = Pki(tmp_path)
+    identity = Identity(tmp_path / "kubevirt-virt-handler-certs", pki.ca_file, "")
+    async with virt_api(pki) as api, api.fake.client("test") as client:
+        ports = {"virt-api": api.profiler}
+        components = KubeComponents(client, "kubevirt", identity, ports)
+        pod = {"metadata": {"namespace": "kubevirt", "name": "virt-api-1"}, "spec": {}}
+        pod["metadata"]["labels"] = {"kubevirt.io": "virt-api"}
+        api.fake.put(PODS, {**pod, "status": {"podIP": "127.0.0.1"}})
+        (member,) = await components.members("")
+        assert await components.members("kubevirt.io=virt-handler") == []
+        await components.ask(member, "/start-profiler")
+        await asyncio.sleep(0.3)
+        await components.ask(member, "/stop-profiler")
+        told = await components.ask(member, "/dump-profiler")
+    stacks = base64.b64decode(told["pprofData"]["cpu.folded"]).decode()
+    assert "MainThread;" in stacks
+    assert "__main__.main;" in stacks
 
 
 @pytest.mark.timeout(300)

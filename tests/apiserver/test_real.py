@@ -338,6 +338,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
                 f"--port={port}",
                 f"--console-server-port={handler_port}",
                 "--address=127.0.0.1",
+                "--profiler-port=0",
                 f"--certs={folder}",
                 f"--ca={pki.ca_file}",
                 f"--kubeconfig={kubeconfig}",

@@ -69,6 +69,19 @@ class Server:
         self.asked.append((request.method, request.path, await request.json()))
         return self._refusal() or web.json_response({"kind": "tree"})
 
+    async def profiler(self, request: web.Request) -> web.Response:
+        what = request.match_info["what"]
+        body = await request.read()
+        self.asked.append((request.method, request.path_qs, json.loads(body) if body else None))
+        if what != "dump" or self.refuse:
+            return self._refusal() or web.Response()
+        pods = ["virt-api-1", "virt-handler-1"]
+        if json.loads(body).get("continue"):
+            pods.pop(0)
+        told = {pods[0]: {"pprofData": {"cpu.folded": "YSAx"}}}
+        more = {"continue": pods[0]} if len(pods) > 1 else {}
+        return web.json_response({"componentResults": told, **more})
+
     def _vmi(self, name: str, version: str) -> dict[str, Any]:
         return {
             "metadata": {"name": name, "resourceVersion": version},
@@ -139,6 +152,8 @@ async def running(folder: Path) -> AsyncIterator[Server]:
     app.router.add_get(BASE + "/objectgraph", server.graph)
     app.router.add_get(BASE + "/{sub:.*}", server.stream)
     app.router.add_get("/apis/subresources.kubevirt.io/v1/version", server.version)
+    profiler = "/apis/subresources.kubevirt.io/v1/{what:start|stop|dump}-cluster-profiler"
+    app.router.add_get(profiler, server.profiler)
     app.router.add_get("/apis/kubevirt.io/v1/namespaces/{namespace}/{kind}/{name}", server.get)
     app.router.add_get(VMI, server.watch)
     runner = web.AppRunner(app, shutdown_timeout=1)

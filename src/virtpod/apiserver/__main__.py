@@ -21,14 +21,17 @@ from virtpod.apiserver.call import Site
 from virtpod.apiserver.metrics import Metrics
 from virtpod.apiserver.nodes import Identity, KubeNodes, Pod
 from virtpod.apiserver.objects import KubeObjects
+from virtpod.apiserver.profiles import KubeComponents
 from virtpod.apiserver.status import Refusal
 from virtpod.installation import Container, Installation, project, verbosity
 from virtpod.kube import log as logs
+from virtpod.kube import profile
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.events import Recorder
 from virtpod.kube.metrics import observe_request
 from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, PODS
+from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.render import admit
 
@@ -45,6 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--address", default="", help="to listen on; all by default")
     parser.add_argument("--port", type=int, default=8443)
     parser.add_argument("--console-server-port", type=int, default=8186, help="of virt-handler")
+    parser.add_argument("--profiler-port", type=int, default=8444, help="for virt-api itself")
     parser.add_argument("--certs", type=Path, default=Path("/etc/virtpod/certs"))
     parser.add_argument("--ca", type=Path, default=Path("/etc/virtpod/ca/ca-bundle"))
     parser.add_argument("--kubeconfig", default="", help="instead of the pod's own account")
@@ -117,6 +121,7 @@ async def serve(args: argparse.Namespace) -> None:
             metrics=Metrics(REGISTRY),
             evictions=objects,
             reads=objects,
+            components=KubeComponents(client, container.namespace, identity),
         )
         async with asyncio.TaskGroup() as tasks:
             watching = [
@@ -125,10 +130,23 @@ async def serve(args: argparse.Namespace) -> None:
             watching.append(tasks.create_task(recorder.run()))
             await kubevirts.wait_synced(SYNC)
             # Webhooks work without the other two; who asks for a console meanwhile is told so.
-            async with _listening(args, application(backend), proxies):
+            async with (
+                _listening(args, application(backend), proxies),
+                Server(
+                    args.address or "0.0.0.0",
+                    args.profiler_port,
+                    certificate=_own_certificate(args),
+                    more=profile.routes(profile.Profiler()),
+                ),
+            ):
                 await stop.wait()
             for task in watching:
                 task.cancel()
+
+
+def _own_certificate(args: argparse.Namespace) -> Certificate:
+    certificate, key = tls.pair(args.certs / "kubevirt-virt-api-certs")
+    return Certificate(str(certificate), str(key), str(args.ca))
 
 
 def _handlers_of(store: Informer[Pod], node: str) -> list[Pod]:

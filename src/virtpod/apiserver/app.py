@@ -18,12 +18,29 @@ from functools import partial
 from aiohttp import web
 from aiohttp.web_exceptions import HTTPException, HTTPRequestEntityTooLarge
 
-from virtpod.apiserver import admission, choosing, discovery, eviction, frontproxy, looking
+from virtpod.apiserver import (
+    admission,
+    choosing,
+    discovery,
+    eviction,
+    frontproxy,
+    looking,
+    profiles,
+)
 from virtpod.apiserver.authorization import Authorize, Question
 from virtpod.apiserver.call import Call, Site
 from virtpod.apiserver.metrics import Metrics
 from virtpod.apiserver.relay import STREAMS
-from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS, VMIS, VMS, Route
+from virtpod.apiserver.routes import (
+    CLUSTER,
+    GROUP,
+    ROUTES,
+    VERSIONS,
+    VMIS,
+    VMS,
+    Attributes,
+    Route,
+)
 from virtpod.apiserver.status import Refusal, answer, json, unauthorized
 from virtpod.apiserver.subresources import later, version
 from virtpod.domain.facts import Cluster
@@ -46,6 +63,7 @@ class Backend:
     metrics: Metrics
     evictions: eviction.Objects
     reads: looking.Reads
+    components: profiles.Components
 
 
 def application(backend: Backend) -> web.Application:
@@ -61,6 +79,10 @@ def application(backend: Backend) -> web.Application:
         for route in ROUTES:
             app.router.add_route(
                 route.method, route.pattern(api_version), _subresource(route, api_version, backend)
+            )
+        for name in CLUSTER:
+            app.router.add_get(
+                f"/apis/{GROUP}/{api_version}/{name}", _profile(name, api_version, backend)
             )
         for name, text in later.CLUSTER_LATER.items():
             app.router.add_get(f"/apis/{GROUP}/{api_version}/{name}", _later(text, backend))
@@ -159,18 +181,42 @@ def _add_public(router: web.UrlDispatcher, backend: Backend) -> None:
 
 def _subresource(route: Route, api_version: str, backend: Backend) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        user = _user(request, backend)
         namespace, name = request.match_info["namespace"], request.match_info.get("name", "")
-        question = Question(user, route.attributes, api_version, namespace, name)
-        verdict = await backend.authorize(question)
-        if not verdict.allowed:
-            what = f"{route.attributes.verb} {route.full}"
-            reason = verdict.reason or f'user "{user.name}" cannot {what} in "{namespace}"'
-            raise unauthorized(reason)
+        attributes = route.attributes
+        await _authorized(request, backend, attributes, api_version, namespace, name)
         with backend.metrics.stream(route.subresource, namespace, name):
             return await route.handle(Call(backend.site, request, namespace, name))
 
     return handle
+
+
+def _profile(name: str, api_version: str, backend: Backend) -> Handler:
+    act = getattr(profiles, name.partition("-")[0])
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        await _authorized(request, backend, Attributes("get", name, ""), api_version, "", "")
+        answer: web.Response = await act(request, backend.cluster(), backend.components)
+        return answer
+
+    return handle
+
+
+async def _authorized(
+    request: web.Request,
+    backend: Backend,
+    attributes: Attributes,
+    api_version: str,
+    namespace: str,
+    name: str,
+) -> None:
+    """Raises Refusal (401)."""
+    user = _user(request, backend)
+    verdict = await backend.authorize(Question(user, attributes, api_version, namespace, name))
+    if not verdict.allowed:
+        what = "/".join(filter(None, (attributes.resource, attributes.subresource)))
+        where = f' in "{namespace}"' if namespace else ""
+        reason = verdict.reason or f'user "{user.name}" cannot {attributes.verb} {what}{where}'
+        raise unauthorized(reason)
 
 
 def _user(request: web.Request, backend: Backend) -> frontproxy.User:

@@ -17,7 +17,7 @@ from virtpod.api import openapi, options
 from virtpod.api.catalog import name
 from virtpod.api.graph import ObjectGraphNode
 from virtpod.api.vm import VirtualMachine
-from virtpod.apiserver.routes import GROUP, ROUTES, VERSIONS
+from virtpod.apiserver.routes import CLUSTER, GROUP, ROUTES, VERSIONS
 from virtpod.apiserver.subresources import later
 from virtpod.build import info
 
@@ -51,7 +51,7 @@ def groups() -> Json:
 def resources(version: str) -> Json:
     """GET /apis/GROUP/VERSION"""
     names = {route.full: True for route in ROUTES}
-    names |= dict.fromkeys(("version", "healthz", *later.CLUSTER_LATER), False)
+    names |= dict.fromkeys(("version", "healthz", *CLUSTER, *later.CLUSTER_LATER), False)
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",

@@ -94,6 +94,9 @@ class Route:
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
+CLUSTER = ("start-cluster-profiler", "stop-cluster-profiler", "dump-cluster-profiler")
+"""What is of no object and no namespace, and needs a right: GET."""
+
 _PORT = "portforward/{port:[0-9]{1,5}}"
 _PORT_OF_PROTOCOL = _PORT + "/{protocol:tcp|udp}"
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 COMMANDS = {
     "addvolume": "Give a virtual machine a volume, also while it runs.",
-    "adm": "Administrate an installation: support bundles, log levels.",
+    "adm": "Administrate an installation: support bundles, profiles, log levels.",
     "completion": "Print what makes a shell complete virtctl's words.",
     "console": "Connect to the serial console of a virtual machine instance.",
     "create": "Write manifests: of virtual machines, instance types, preferences, clones.",

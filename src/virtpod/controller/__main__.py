@@ -16,7 +16,7 @@ from virtpod.controller.caches import Caches
 from virtpod.controller.loops import Loops
 from virtpod.controller.machines import Machines
 from virtpod.installation import Container, Installation, verbosity
-from virtpod.kube import errors
+from virtpod.kube import errors, profile
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -36,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--certs", type=Path, default=Path("/etc/virtpod/certs/kubevirt-controller-certs")
     )
+    parser.add_argument("--ca", type=Path, default=Path("/etc/virtpod/ca/ca-bundle"))
     parser.add_argument("--kubeconfig", default="", help="instead of the pod's own account")
     parser.add_argument("-v", type=int, default=2, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -88,10 +89,11 @@ async def _serve(args: argparse.Namespace, stop: asyncio.Event) -> None:
         server = Server(
             args.address,
             args.port,
-            certificate=_certificate(args.certs),
+            certificate=_certificate(args.certs, args.ca),
             ready=synced.is_set,
             leader=lambda: lease.leading,
             debug={"decisions": loops.decisions},
+            more=profile.routes(profile.Profiler()),
         )
         async with server, asyncio.TaskGroup() as tasks:
 
@@ -110,11 +112,11 @@ async def _serve(args: argparse.Namespace, stop: asyncio.Event) -> None:
                 task.cancel()
 
 
-def _certificate(folder: Path) -> Certificate | None:
+def _certificate(folder: Path, ca: Path) -> Certificate | None:
     """None, plain HTTP, only where no certificate was mounted: a developer's own machine."""
     if not folder.is_dir():
         return None
-    return Certificate(str(folder / "tls.crt"), str(folder / "tls.key"))
+    return Certificate(str(folder / "tls.crt"), str(folder / "tls.key"), str(ca))
 
 
 def _measure(lease: Lease, synced: asyncio.Event) -> None:

@@ -22,7 +22,7 @@ from prometheus_client import REGISTRY
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.installation import verbosity
-from virtpod.kube import errors
+from virtpod.kube import errors, profile
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -150,7 +150,8 @@ async def serve(args: argparse.Namespace) -> None:
             health = Server(
                 args.address,
                 args.port,
-                certificate=Certificate(*files),
+                certificate=Certificate(*files, ca=str(args.ca)),
+                more=profile.routes(profile.Profiler()),
                 ready=ready,
                 debug={"decisions": sync.loop.decisions},
                 refresh=guests.refresh,

@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client import Gauge
 
 from virtpod.build import info
-from virtpod.kube import apply, errors
+from virtpod.kube import apply, errors, profile
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -24,14 +24,14 @@ from virtpod.kube.events import Recorder
 from virtpod.kube.lease import Lease
 from virtpod.kube.loop import Acts, Loop
 from virtpod.kube.metrics import observe_request
-from virtpod.kube.resources import KUBEVIRTS, SECRETS, Key, Obj, key_of
+from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, SECRETS, Key, Obj, key_of
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.operator import certificates
 from virtpod.operator.admission import Webhooks
 from virtpod.operator.decide import Install, Remove, Seen, decide, in_charge
 from virtpod.operator.installer import Installer, probed
-from virtpod.render.install import Options
+from virtpod.render.install import CA_MAP, Options
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,10 @@ async def _serve(
         certificate=own.certificate,
         leader=lambda: lease.leading,
         debug={"decisions": operator.loop.decisions},
-        more=Webhooks(operator.kubevirts.values, operator.installer.guests).routes(),
+        more=[
+            *Webhooks(operator.kubevirts.values, operator.installer.guests).routes(),
+            *profile.routes(profile.Profiler()),
+        ],
     )
     async with server, asyncio.TaskGroup() as tasks:
 
@@ -115,7 +118,9 @@ async def _serve(
             await operator.wait_synced()
             await lease.lead(operator.loop.run)
 
-        working = [tasks.create_task(each.run()) for each in (*operator.informers, own.secrets)]
+        working = [
+            tasks.create_task(each.run()) for each in (*operator.informers, own.secrets, own.bundle)
+        ]
         working.append(tasks.create_task(operator.recorder.run()))
         working.append(tasks.create_task(lead()))
         await stop.wait()
@@ -236,11 +241,23 @@ class _OwnCertificate:
         self._write(
             certificates.self_signed(f"kubevirt-operator-webhook.{namespace}.svc", time.time())
         )
-        self.certificate = Certificate(str(folder / "tls.crt"), str(folder / "tls.key"))
+        # Whom to believe is told later as well: for now nobody but itself.
+        self._put("ca.crt", (folder / "tls.crt").read_bytes())
+        self.certificate = Certificate(
+            str(folder / "tls.crt"), str(folder / "tls.key"), str(folder / "ca.crt")
+        )
         self.secrets: Informer[Obj] = Informer(
             client, SECRETS, namespace=namespace, fields=f"metadata.name={OWN_SECRET}"
         )
         self.secrets.on_change(lambda _key, _old, new: self._changed(new))
+        self.bundle: Informer[Obj] = Informer(
+            client, CONFIGMAPS, namespace=namespace, fields=f"metadata.name={CA_MAP}"
+        )
+        self.bundle.on_change(lambda _key, _old, new: self._believes(new))
+
+    def _believes(self, config_map: Obj | None) -> None:
+        if bundle := ((config_map or {}).get("data") or {}).get("ca-bundle"):
+            self._put("ca.crt", bundle.encode())
 
     def _changed(self, secret: Obj | None) -> None:
         pair = certificates.pair_of((secret or {}).get("data"))
@@ -249,11 +266,14 @@ class _OwnCertificate:
 
     def _write(self, pair: certificates.Pair) -> None:
         for name, content in (("tls.key", pair.key), ("tls.crt", pair.certificate)):
-            fresh = self._folder / f".{name}"
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with open(descriptor, "wb") as file:
-                file.write(content)
-            fresh.replace(self._folder / name)
+            self._put(name, content)
+
+    def _put(self, name: str, content: bytes) -> None:
+        fresh = self._folder / f".{name}"
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        fresh.replace(self._folder / name)
 
 
 def _measure(lease: Lease) -> None:

@@ -28,13 +28,9 @@ VMI_LATER = {
     ("PUT", "sev/injectlaunchsecret"): ATTESTATION,
 }
 """By method and path: what there is instead, or is not."""
-PROFILES = "profiles of the components are not taken by this version"
 CLUSTER_LATER = {
     "guestfs": "no image with libguestfs' tools is built by this version; "
     "virtctl guestfs --image names one",
-    "start-cluster-profiler": PROFILES,
-    "stop-cluster-profiler": PROFILES,
-    "dump-cluster-profiler": PROFILES,
 }
 """The same for what is of no object: GET."""
 
