@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from virtpod.wire.messages import (
     Answer,
     DomainChanged,
     Hello,
+    Link,
     Message,
     Release,
     Stopping,
@@ -108,7 +109,6 @@ class Container:
                     *("unshare", "--mount", "--pid", "--net", "--uts", "--ipc"),
                     *("--fork", "--kill-child"),
                     *("sh", str(HERE / "container.sh"), str(self.root), str(self.run), self._kvm),
-                    *("chroot", str(self.root)),
                     *(*ENDS_WITH_PARENT, f"--reuid={user}", f"--regid={user}", "--clear-groups"),
                     *("env", "-i", *ENVIRONMENT, *command),
                 ],
@@ -301,10 +301,20 @@ class Handler:
         assert isinstance(found, Answer)
         return found
 
-    async def sync(self, vmi: dict[str, Any], within: float = 60) -> Answer:
+    async def sync(
+        self, vmi: dict[str, Any], links: Sequence[Link] = (), within: float = 60
+    ) -> Answer:
         shown.given(vmi["spec"])
         raw = msgspec.Raw(msgspec.json.encode(vmi))
-        return await self.ask(lambda n: Sync(id=n, vmi=raw, emulation=True), within)
+        return await self.ask(
+            lambda n: Sync(id=n, vmi=raw, links=list(links), emulation=True), within
+        )
+
+    async def rewire(self, vmi: dict[str, Any], links: Sequence[Link]) -> Answer:
+        """For a guest that runs, whose network cards changed."""
+        raw = msgspec.Raw(msgspec.json.encode(vmi))
+        shown.given(vmi["spec"])
+        return await self.ask(lambda n: Sync(id=n, vmi=raw, links=list(links), cards=True), 60)
 
     async def release(self) -> None:
         await self.ask(lambda n: Release(id=n))

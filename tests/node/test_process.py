@@ -56,6 +56,7 @@ def written(tmp_path: Path, server: str) -> list[str]:
         f"--ca={tmp_path}/ca",
         f"--pods-dir={tmp_path}/pods",
         f"--device-plugins-dir={tmp_path}/plugins",
+        f"--seccomp-dir={tmp_path}/seccomp",
         f"--dev-dir={tmp_path}/dev",
         f"--probe-dir={tmp_path}/probe",
         "--address=127.0.0.1",

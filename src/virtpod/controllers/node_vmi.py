@@ -17,10 +17,11 @@ from typing import Any, Literal
 from virtpod.api.base import decode
 from virtpod.api.traits import acpi, grace
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import claims, conditions, lifecycle, node_hotplug
+from virtpod.controllers import claims, conditions, lifecycle, node_hotplug, node_nics
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
 from virtpod.controllers.why import OBSTRUCTED
+from virtpod.domain.network_status import Attached
 from virtpod.kube.plan import Event, Patch, Plan, Reference, tests
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.render.observe import blocks_migration, observe
@@ -61,6 +62,8 @@ class Pod:
     """Why the compute container ended, as the kubelet and the launcher put it."""
     final: bool = False
     """All its containers are over: the kubelet has said what it has to say."""
+    networks: tuple[Attached, ...] = ()
+    """What Multus noted of them."""
     ousted: bool = False
     """The kubelet took it off the node, which ran short or goes down; `end` says why."""
 
@@ -99,6 +102,9 @@ class Guest:
     """They are being brought, plugged and taken away."""
     unplugged: Failure | None = None
     """Why that failed the last time."""
+    rewiring: bool = False
+    """The same of network cards."""
+    unwired: Failure | None = None
 
 
 @dataclass(frozen=True)
@@ -372,17 +378,35 @@ def replugs(seen: Known) -> Plan | None:
     return Plan("volumes come or go", (work,))
 
 
+def rewires(seen: Known) -> Plan | None:
+    """Network cards are to come, or to go, or their cables."""
+    guest, domain = seen.guest, seen.domain_alive
+    if seen.phase != "Running" or domain is None or not domain.interfaces:
+        return None
+    if guest.rewiring or not guest.connected:
+        return None
+    links = [attached.interface for attached in seen.pod.networks]
+    work = node_nics.work(seen.typed, seen.pod.uid, links, domain.interfaces)
+    if work is None or (guest.unwired and _due(guest.unwired) > seen.now):
+        return None
+    return Plan("network cards come or go", (work,))
+
+
 def changed(seen: Known) -> Plan | None:
     """Running: what the domain shows is what the status says, and nothing is written otherwise."""
     domain = seen.domain_alive
     if seen.phase != "Running" or domain is None:
         return None
     changes = _observed(seen, domain) | _conditions(seen, _own_conditions(seen, domain))
-    again_in = None
-    if (failure := seen.guest.unplugged) and not seen.guest.replugging:
-        again_in = max(_due(failure) - seen.now, 0.1)
+    again_in: float | None = None
+    for failure, busy in (
+        (seen.guest.unplugged, seen.guest.replugging),
+        (seen.guest.unwired, seen.guest.rewiring),
+    ):
+        if failure and not busy:
+            again_in = min(max(_due(failure) - seen.now, 0.1), again_in or LONGEST_PAUSE)
     if not changes:
-        return Plan("volumes could not come or go: wait", again_in=again_in) if again_in else None
+        return Plan("a device could not come or go: wait", again_in=again_in) if again_in else None
     why = f"the domain shows other {', '.join(sorted(changes))}"
     told = [*_pause_events(seen, domain), *_volume_events(seen, changes)]
     return _written(why, seen, changes, told, again_in)
@@ -397,6 +421,7 @@ RULES: tuple[Callable[[Known], Plan | None], ...] = (
     cannot_start,
     running,
     replugs,
+    rewires,
     changed,
 )
 

@@ -47,6 +47,13 @@ class TakeOver:
 
 
 @dataclass(frozen=True)
+class Discard:
+    """A link of our own making is no more."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Sysctl:
     """`key` with dots, relative to /proc/sys, in the pod's network namespace."""
 
@@ -160,5 +167,5 @@ class Announce:
     searches: tuple[str, ...] = ()
 
 
-HostStep = Bridge | Tap | TakeOver | Sysctl | Nft | MakeOwn
+HostStep = Bridge | Tap | TakeOver | Discard | Sysctl | Nft | MakeOwn
 BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run | Announce

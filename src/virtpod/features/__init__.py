@@ -67,8 +67,11 @@ from virtpod.features.machine import (
     reboot,
     state,
 )
-from virtpod.features.network import bridge, dhcp_options, interface, masquerade
+from virtpod.features.network import bridge, dhcp_options, interface, masquerade, passt
 from virtpod.features.placement import eviction, naming, scheduling
+
+CARDS: tuple[Feature[Any], ...] = (bridge.FEATURE, masquerade.FEATURE, passt.FEATURE)
+"""Those that draw network cards."""
 
 ALL: tuple[Feature[Any], ...] = (
     # the machine
@@ -107,6 +110,7 @@ ALL: tuple[Feature[Any], ...] = (
     lun.FEATURE,
     interface.FEATURE,
     masquerade.FEATURE,
+    passt.FEATURE,
     bridge.FEATURE,
     dhcp_options.FEATURE,
     serial_console.FEATURE,

@@ -62,6 +62,8 @@ class PodPart:
     """Fields of the pod's spec itself."""
     compute: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the compute container itself."""
+    security: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the compute container's security context."""
     overhead: int = 0
 
 

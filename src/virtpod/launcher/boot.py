@@ -51,6 +51,10 @@ class Boot:
         async with self._lock:
             vmi = msgspec.json.decode(request.vmi, type=VirtualMachineInstance)
             if self._hypervisor.last is not None:
+                if request.cards:
+                    from virtpod.launcher import nics  # few guests' change
+
+                    await nics.sync(vmi, self._links(request), self._hypervisor, self._steps)
                 if request.hotplugged is not None:
                     await hotplug.sync(vmi, request.hotplugged, self._hypervisor, self._steps)
                 return
@@ -88,18 +92,9 @@ class Boot:
 
     async def _probe(self, vmi: VirtualMachineInstance, request: Sync) -> Guest:
         """What the renderers must know and only this container can tell."""
-        servers, searches = resolver(Path("/etc/resolv.conf").read_text())
-        return Guest(
-            emulation=request.emulation,
+        return replace(
+            self._links(request),
             images=await self._images(vmi),
-            links={
-                link.name: GuestLink(
-                    link.tap, link.bridge, link.mtu, link.mac, link.addresses, link.routes
-                )
-                for link in request.links
-            },
-            nameservers=servers,
-            searches=searches,
             secrets=_mounted(Path(paths.SECRETS)),
             files=_mounted(Path(paths.CONFIGS)),
             direct_io=_direct_io(Path(paths.EPHEMERAL)),
@@ -110,6 +105,21 @@ class Boot:
             cpus=tuple(sorted(os.sched_getaffinity(0))),
             nodes=numa_nodes() if numa.asked(vmi) else {},
             smbios=json.loads(os.environ.get(paths.SMBIOS_ENV) or "{}"),
+        )
+
+    def _links(self, request: Sync) -> Guest:
+        """What is known of its network, and of nothing else."""
+        servers, searches = resolver(Path("/etc/resolv.conf").read_text())
+        return Guest(
+            emulation=request.emulation,
+            links={
+                link.name: GuestLink(
+                    link.tap, link.bridge, link.mtu, link.mac, link.addresses, link.routes
+                )
+                for link in request.links
+            },
+            nameservers=servers,
+            searches=searches,
         )
 
     def _kernel(self, vmi: VirtualMachineInstance) -> dict[str, str]:

@@ -18,6 +18,14 @@ class PluggedDisk:
     xml: str
 
 
+@dataclass(frozen=True)
+class PluggedCard:
+    """A network card of the running guest: whether its cable is pulled, and its XML."""
+
+    down: bool
+    xml: str
+
+
 class Refused(Exception):
     """The hypervisor would not do it; the text is its own."""
 
@@ -56,11 +64,17 @@ class Hypervisor(Protocol):
     async def disks(self) -> dict[str, PluggedDisk]:
         """The guest's disks, by volume."""
 
+    async def cards(self) -> dict[str, PluggedCard]:
+        """The guest's network cards, by interface."""
+
     async def attach(self, xml: str) -> None:
         """Plugs a device in."""
 
-    async def detach(self, disk: PluggedDisk) -> None:
-        """Asks the guest to let the disk go; it is gone when `disks` has it no more."""
+    async def update(self, xml: str) -> None:
+        """Gives a device that is there other settings."""
+
+    async def detach(self, device: PluggedDisk | PluggedCard) -> None:
+        """Asks the guest to let it go; it is gone when `disks` or `cards` has it no more."""
 
     async def shutdown(self) -> None:
         """Asks the guest to power off."""

@@ -26,7 +26,7 @@ from msgspec import structs
 from virtpod.domain import paths
 from virtpod.launcher.affinity import on_one_processor, release
 from virtpod.launcher.autopsy import Autopsy
-from virtpod.launcher.hypervisor import PluggedDisk, Refused
+from virtpod.launcher.hypervisor import PluggedCard, PluggedDisk, Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import Child, Processes
@@ -440,10 +440,27 @@ class Libvirt:
         )
         await self._refresh()
 
-    async def detach(self, disk: PluggedDisk) -> None:
-        """Asks the guest to let the disk go, which may take it a while. Raises Refused."""
+    async def cards(self) -> dict[str, PluggedCard]:
+        """The guest's network cards, by interface. Raises Refused."""
+
+        def look() -> dict[str, PluggedCard]:
+            root = ElementTree.fromstring(self._running().XMLDesc())
+            found = root.iterfind("devices/interface")
+            return {name: _card(nic) for nic in found if (name := alias(nic))}
+
+        return await self._asked(look)
+
+    async def update(self, xml: str) -> None:
+        """Gives a device that is there other settings. Raises Refused."""
         await self._on_domain(
-            lambda: self._domain.detachDeviceFlags(disk.xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            lambda: self._domain.updateDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        )
+        await self._refresh()
+
+    async def detach(self, device: PluggedDisk | PluggedCard) -> None:
+        """Asks the guest to let it go, which may take it a while. Raises Refused."""
+        await self._on_domain(
+            lambda: self._domain.detachDeviceFlags(device.xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         )
         await self._refresh()
 
@@ -623,7 +640,7 @@ def _describe(xml: str) -> dict[str, Any]:
         name, mac = alias(nic), nic.find("mac")
         if name:
             address = mac.get("address", "") if mac is not None else ""
-            interfaces.append(InterfaceSeen(name=name, mac=address))
+            interfaces.append(InterfaceSeen(name=name, mac=address, down=_is_down(nic)))
     machine = root.find("os/type")
     agent = root.find("devices/channel/target[@name='org.qemu.guest_agent.0']")
     return {
@@ -642,6 +659,15 @@ def _plugged(disk: ElementTree.Element) -> PluggedDisk:
         opened.get("file") or opened.get("dev") or "",
         ElementTree.tostring(disk, encoding="unicode"),
     )
+
+
+def _card(nic: ElementTree.Element) -> PluggedCard:
+    return PluggedCard(_is_down(nic), ElementTree.tostring(nic, encoding="unicode"))
+
+
+def _is_down(nic: ElementTree.Element) -> bool:
+    link = nic.find("link")
+    return link is not None and link.get("state") == "down"
 
 
 def alias(element: ElementTree.Element) -> str:

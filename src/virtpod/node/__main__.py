@@ -31,7 +31,7 @@ from virtpod.kube.metrics import observe_request
 from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
-from virtpod.node import cpus, labels
+from virtpod.node import cpus, labels, seccomp
 from virtpod.node.devices import DEVICES, Shared
 from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.hostdevices import HostDevices
@@ -62,6 +62,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--certs", type=Path, default=Path("/etc/virtpod/certs"))
     parser.add_argument("--ca", type=Path, default=Path("/etc/virtpod/ca/ca-bundle"))
     parser.add_argument("--pods-dir", type=Path, default=Path("/var/lib/kubelet/pods"))
+    parser.add_argument("--seccomp-dir", type=Path, default=seccomp.FOLDER)
     parser.add_argument(
         "--pod-resources-dir", type=Path, default=Path("/var/lib/kubelet/pod-resources")
     )
@@ -107,6 +108,10 @@ async def serve(args: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     node: str = args.node_name
+    try:
+        seccomp.install(args.seccomp_dir)
+    except OSError as error:  # guests with passt alone need it
+        log.warning("cannot install the seccomp profile", extra={"error": str(error)})
     config = Config.load(kubeconfig=args.kubeconfig)
     with Inotify() as inotify:
         async with Client(config, component=NAME, observe=observe_request) as client:

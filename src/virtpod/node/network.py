@@ -16,7 +16,7 @@ from virtpod.node.steps import carry_out, netns
 from virtpod.render import host
 from virtpod.wire.messages import Link
 
-__all__ = ["NetlinkError", "prepare"]
+__all__ = ["NetlinkError", "discard", "prepare"]
 
 
 async def prepare(node: str, process: Peer, vmi: VirtualMachineInstance) -> list[Link]:
@@ -31,6 +31,19 @@ async def prepare(node: str, process: Peer, vmi: VirtualMachineInstance) -> list
     try:
         process.check_alive()  # so that the namespace is its own, and not a successor's
         return await netns.inside(namespace, lambda: _make(node, process, vmi))
+    finally:
+        os.close(namespace)
+
+
+async def discard(process: Peer, vmi: VirtualMachineInstance) -> None:
+    """Clears away what is left of networks that the guest has left. Raises as `prepare`."""
+    steps = host.leftovers(vmi)
+    if not steps:
+        return
+    namespace = netns.of(process.pid)
+    try:
+        process.check_alive()
+        await netns.inside(namespace, lambda: carry_out(steps))
     finally:
         os.close(namespace)
 

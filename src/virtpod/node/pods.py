@@ -9,6 +9,7 @@ import msgspec
 
 from virtpod.controllers.lifecycle import FINAL
 from virtpod.controllers.node_vmi import Pod
+from virtpod.domain import network_status
 from virtpod.domain.paths import LOCKS_MEMORY
 from virtpod.features.guest.stopping import RESERVE
 
@@ -135,6 +136,7 @@ def project(raw: bytes) -> Pod:
         end=_end(pod.status, state),
         final=pod.status.phase in FINAL,
         ousted=bool(_ousted(pod.status)),
+        networks=network_status.read(pod.metadata.annotations.get(network_status.ANNOTATION, "")),
     )
 
 

@@ -27,6 +27,7 @@ import msgspec
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import hotplug as volumes
 from virtpod.controllers.node_hotplug import Replug
+from virtpod.controllers.node_nics import Rewire, ready
 from virtpod.controllers.node_vmi import (
     Failure,
     Guest,
@@ -100,6 +101,7 @@ class Ways:
     identify: Callable[[socket.socket, str, int], Peer] = peer
     hand_over: Callable[[Peer, int, bool], None] = hand_over
     prepare: Callable[[str, Peer, VirtualMachineInstance], Awaitable[list[Link]]] = network.prepare
+    discard: Callable[[Peer, VirtualMachineInstance], Awaitable[None]] = network.discard
 
 
 @dataclass
@@ -171,6 +173,7 @@ class NodeSync:
             Prepare: self._prepare,
             Tell: self._tell,
             Replug: self._replug,
+            Rewire: self._rewire,
         }
         acts = Acts(client, recorder, perform=perform)
         self.loop: Loop[str, Seen] = Loop(
@@ -441,6 +444,7 @@ class NodeSync:
                 told=frozenset(),
                 grace=None,
                 replugging=False,
+                rewiring=False,
             )
             await launcher.run()
         finally:
@@ -577,6 +581,54 @@ class NodeSync:
         if attended.launcher is launcher:
             self._change(attended, replugging=False, unplugged=problem)
 
+    async def _rewire(self, action: Rewire) -> None:
+        """Begins it, as `_prepare` does."""
+        attended = self._attended.get(action.pod_uid)
+        if attended is None or attended.launcher is None or self._tasks is None:
+            return
+        attended.guest = replace(attended.guest, rewiring=True)
+        self._tasks.create_task(self._wire(attended, attended.launcher))
+
+    async def _wire(self, attended: Attended, launcher: Launcher) -> None:
+        held = self._held(attended.pod.vmi_uid)
+        raw = held.raw if held else attended.raw
+        problem: Failure | None = None
+        try:
+            vmi = msgspec.json.decode(raw, type=VirtualMachineInstance)
+            at_hand = ready(vmi, [each.interface for each in attended.pod.networks])
+            links = await self.ways.prepare(self.place.node, launcher.peer, at_hand)
+            await launcher.request(
+                lambda number: Sync(id=number, vmi=msgspec.Raw(raw), links=links, cards=True),
+                REPLUG_WITHIN,
+            )
+            await self.ways.discard(launcher.peer, vmi)
+        except ConnectionLost:
+            pass  # the next conversation looks anew
+        except RequestFailed as error:
+            problem = Failure(error.reason, error.message)
+        except TimeoutError:
+            problem = Failure(
+                "InterfaceHotplugFailed", f"it took longer than {REPLUG_WITHIN:.0f} s"
+            )
+        except (OSError, ValueError, network.NetlinkError) as error:
+            problem = Failure("InterfaceHotplugFailed", f"cannot prepare the network: {error}")
+        except Exception as error:  # a bug: the user is to see that it is one
+            log.exception("a bug in a network hotplug", extra=_about(attended.pod))
+            problem = Failure("InternalError", f"virt-handler cannot plug cards: {error!r}")
+        if problem is not None:
+            log.warning("cannot rewire", extra={**_about(attended.pod), "error": problem.message})
+            before = attended.guest.unwired
+            if before is None or before.message != problem.message:
+                self.warn(attended.pod, problem.reason, problem.message)
+            problem = replace(problem, at=time.time(), times=before.times + 1 if before else 1)
+        if attended.launcher is launcher:
+            self._change(attended, rewiring=False, unwired=problem)
+
+    def warn(self, pod: Pod, reason: str, message: str) -> None:
+        """An event of the pod's VMI."""
+        about = Reference(VMIS.api_version, VMIS.kind, pod.namespace, pod.vmi_name, pod.vmi_uid)
+        self.recorder.event(about, "Warning", reason, message)
+
     async def _tell(self, action: Tell) -> None:
         attended = self._attended.get(action.pod_uid)
         if attended is None or attended.launcher is None or self._tasks is None:
@@ -663,9 +715,7 @@ class HostedGuest:
 
     def warn(self, reason: str, message: str) -> None:
         """An event of the VMI."""
-        pod = self.attended.pod
-        about = Reference(VMIS.api_version, VMIS.kind, pod.namespace, pod.vmi_name, pod.vmi_uid)
-        self.sync.recorder.event(about, "Warning", reason, message)
+        self.sync.warn(self.attended.pod, reason, message)
 
 
 def _is_there(directory: int, name: str) -> bool:

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from virtpod.api.network import Interface
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Host
-from virtpod.domain.steps import HostStep, Tap
+from virtpod.domain.steps import Discard, HostStep, Tap
 from virtpod.features import ALL
-from virtpod.features.network import joined, mac, names
+from virtpod.features.network import absent, joined, mac, names
 from virtpod.wire.messages import Link
 
 
@@ -21,6 +21,16 @@ def host(vmi: VMI, facts: Host) -> tuple[HostStep, ...]:
         if feature.host and (part := feature.asked(vmi))
         for step in feature.host(part, vmi, facts)
     )
+
+
+def leftovers(vmi: VMI) -> list[HostStep]:
+    """What is to be cleared away of networks that the guest has left."""
+    return [
+        Discard(link)
+        for _, nic, network in joined(vmi)
+        if absent(nic)
+        for link in (names(network).tap, names(network).bridge, names(network).kept)
+    ]
 
 
 def links(vmi: VMI, facts: Host) -> list[Link]:

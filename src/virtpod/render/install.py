@@ -395,6 +395,9 @@ HOST_PATHS = (
     HostPath(
         "device-plugins", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/device-plugins"
     ),
+    HostPath(
+        "seccomp", "/var/lib/kubelet/seccomp", "/var/lib/kubelet/seccomp", "DirectoryOrCreate"
+    ),
     HostPath("node-labeller", PROBE, PROBE, "DirectoryOrCreate", {"readOnly": True}),
     HostPath("host-dev", "/dev", "/host/dev", mount={"readOnly": True}),
     HostPath(

@@ -156,6 +156,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             "runAsNonRoot": True,
             "runAsUser": paths.QEMU_UID,
             "runAsGroup": paths.QEMU_UID,
+            **_merged(part.security for part in parts),
         },
         "volumeMounts": _unique([*_mounts(), *_joined(parts, "mounts")]),
         **({"volumeDevices": blocks} if blocks else {}),

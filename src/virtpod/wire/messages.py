@@ -40,15 +40,17 @@ class Hello(Message, frozen=True, tag="hello"):
 
 class Sync(Message, frozen=True, tag="sync"):
     """Makes the domain what `vmi` says: starts it if it has never run, else plugs in and out the
-    disks that come and go. Safe to repeat.
+    disks and network cards that come and go. Safe to repeat.
 
     `vmi`: the object as JSON. `links`: what virt-handler made in the pod's network namespace.
+    `cards`: of a guest that runs, network cards are what is at stake.
     """
 
     id: int
     vmi: msgspec.Raw
     links: list[Link] = []
     emulation: bool = False
+    cards: bool = False
     hotplugged: list[str] | None = None
     """Volumes that come and go: those whose claims are in the container now; None: they stay as
     they are."""
@@ -232,6 +234,8 @@ class InterfaceSeen(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=Tru
     interface_name: str = ""
     addresses: list[str] = []
     source: str = "domain"
+    down: bool = False
+    """Its cable is pulled."""
 
 
 class GuestOS(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):

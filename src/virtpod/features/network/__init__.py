@@ -24,7 +24,7 @@ BINDINGS = (
     "macvtap",
     "passt",
 )
-WORKING = ("bridge", "masquerade")
+WORKING = ("bridge", "masquerade", "passt_binding")
 SOURCES = ("pod",)
 """The kinds of networks that can be attached."""
 MOST_QUEUES = 256
@@ -61,6 +61,11 @@ def joined(vmi: VMI) -> Iterator[tuple[int, Interface, Network]]:
             yield index, interface, networks[interface.name]
 
 
+def absent(interface: Interface) -> bool:
+    """It is to be taken away, or never to come."""
+    return interface.state == "absent"
+
+
 def bindings(interface: Interface) -> list[str]:
     """The attribute names of the bindings that are set; a valid interface has one."""
     return [name for name in BINDINGS if getattr(interface, name) is not None]
@@ -80,20 +85,21 @@ def queues(vmi: VMI) -> int:
 
 def ethernet(vmi: VMI, nic: Interface, link: GuestLink) -> Element:
     """The guest's network card at a tap device."""
+    return E("interface", *card(vmi, nic, link), type="ethernet")
+
+
+def card(vmi: VMI, nic: Interface, link: GuestLink | None = None) -> Iterator[Element | None]:
+    """A network card; `link`: the tap device that it is joined to, if it is to one."""
     model = virtio_model(vmi) if nic.model in (None, "", "virtio") else nic.model
-    return E(
-        "interface",
-        E("mac", address=link.mac or mac(vmi, nic)),
-        E("target", dev=link.tap, managed=False),
-        E("link", state="down") if nic.state == "down" else None,
-        E("model", type=model),
-        E("mtu", size=link.mtu),
-        E("boot", order=nic.boot_order) if nic.boot_order else E("rom", enabled=False),
-        E("alias", name=f"ua-{nic.name}"),
-        E("acpi", index=nic.acpi_index) if nic.acpi_index else None,
-        pci_address(nic.pci_address) if nic.pci_address else None,
-        type="ethernet",
-    )
+    yield E("mac", address=(link and link.mac) or mac(vmi, nic))
+    yield E("target", dev=link.tap, managed=False) if link else None
+    yield E("link", state="down") if nic.state == "down" else None
+    yield E("model", type=model)
+    yield E("mtu", size=link.mtu) if link else None
+    yield E("boot", order=nic.boot_order) if nic.boot_order else E("rom", enabled=False)
+    yield E("alias", name=f"ua-{nic.name}")
+    yield E("acpi", index=nic.acpi_index) if nic.acpi_index else None
+    yield pci_address(nic.pci_address) if nic.pci_address else None
 
 
 def seen_as(nic: Interface, vmi: VMI, domain: DomainChanged, pod_link: str) -> dict[str, Any]:
@@ -105,6 +111,7 @@ def seen_as(nic: Interface, vmi: VMI, domain: DomainChanged, pod_link: str) -> d
         "infoSource": (seen and seen.source) or "domain",
         "podInterfaceName": pod_link,
         "queueCount": queues(vmi),
+        "linkState": "down" if seen and seen.down else "up",
     }
     if seen and seen.interface_name:
         said["interfaceName"] = seen.interface_name

@@ -18,6 +18,8 @@ from virtpod.domain.steps import BootStep, Bridge, HostStep, Sysctl, TakeOver, T
 from virtpod.domain.xml import Element
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json
 from virtpod.features.network import (
+    PRIMARY,
+    absent,
     at,
     ethernet,
     joined,
@@ -37,6 +39,10 @@ Part = list[tuple[int, Interface, Network]]
 
 def asked(vmi: VMI) -> Part:
     return [(index, nic, network) for index, nic, network in joined(vmi) if nic.bridge]
+
+
+def _there(part: Part) -> Part:
+    return [each for each in part if not absent(each[1])]
 
 
 def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
@@ -64,7 +70,7 @@ def warn(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[str]:
 def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
     # Before the bridges are up: they do not answer for the guest's addresses, which keepers have.
     yield Sysctl("net.ipv4.conf.all.arp_ignore", "1")
-    for index, _, network in part:
+    for index, _, network in _there(part):
         own = names(network)
         link = facts.links.get(network.name, PodLink(own.pod))
         yield Bridge(own.bridge, "", link.mtu, (f"{FIRST_ADDRESS + index}/32",))
@@ -74,7 +80,7 @@ def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
 
 
 def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
-    for _, nic, network in part:
+    for _, nic, network in _there(part):
         link = at(facts, network)
         address = next((each for each in link.addresses if ":" not in each), None)
         if address is None:
@@ -102,12 +108,19 @@ def _routes(address: str, routes: tuple[Route, ...]) -> dict[str, str]:
 
 
 def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    for _, nic, network in part:
+    for _, nic, network in _there(part):
         yield ethernet(vmi, nic, at(facts, network))
 
 
 def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
-    return {"interfaces": [seen_as(nic, vmi, domain, names(net).pod) for _, nic, net in part]}
+    have = {seen.name for seen in domain.interfaces}
+    return {
+        "interfaces": [
+            seen_as(nic, vmi, domain, names(network).pod)
+            for _, nic, network in part
+            if nic.name in have or names(network) == PRIMARY
+        ]
+    }
 
 
 def blocks_migration(part: Part, vmi: VMI) -> str | None:

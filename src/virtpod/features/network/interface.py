@@ -6,7 +6,7 @@ https://libvirt.org/formatdomain.html#network-interfaces
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from virtpod.api.network import (
     Interface,
@@ -27,7 +27,7 @@ from virtpod.features.contract import (
     PodPart,
     always,
 )
-from virtpod.features.network import SOURCES, WORKING, bindings, joined
+from virtpod.features.network import PRIMARY, SOURCES, WORKING, bindings, joined, names
 
 MODELS = ("e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "virtio")
 DISCONTINUED = ("slirp", "macvtap", "passt")
@@ -102,6 +102,7 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             where = f"{BASE}[{index}].name"
             yield Cause(where, f"{where} '{interface.name}' not found.", NOT_FOUND)
         yield from _validate_interface(f"{BASE}[{index}]", interface)
+        yield from _validate_absent(f"{BASE}[{index}].state", interface, networks)
 
 
 def _same_names(what: str, field: str, names: list[str]) -> Iterable[Cause]:
@@ -177,13 +178,24 @@ def _validate_interface(where: str, interface: Interface) -> Iterable[Cause]:
             f"{where}.state {interface.state!r} is not known; one of up, down, absent",
             UNSUPPORTED,
         )
-    elif interface.state == "absent":
+    elif interface.state == "absent" and not (interface.bridge or interface.sriov):
         yield Cause(
             f"{where}.state",
-            f"{where}.state absent: the interface of the pod network cannot be taken away; "
-            "use down",
+            f"{where}.state absent: an interface with binding bridge can be taken away, and no "
+            "other; use down",
         )
     yield from _validate_ports(where, interface)
+
+
+def _validate_absent(
+    where: str, interface: Interface, networks: Sequence[Network]
+) -> Iterable[Cause]:
+    joins = next((each for each in networks if each.name == interface.name), None)
+    if interface.bridge and interface.state == "absent" and joins and names(joins) == PRIMARY:
+        yield Cause(
+            where,
+            f"{where} absent: the interface of the pod network cannot be taken away; use down",
+        )
 
 
 def _validate_ports(where: str, interface: Interface) -> Iterable[Cause]:

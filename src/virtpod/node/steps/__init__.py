@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from virtpod.domain.steps import Bridge, HostStep, MakeOwn, Nft, Sysctl, TakeOver, Tap
+from virtpod.domain.steps import Bridge, Discard, HostStep, MakeOwn, Nft, Sysctl, TakeOver, Tap
 from virtpod.node.peer import Peer
 from virtpod.node.steps import files, links, nft, sysctl
 
@@ -25,6 +25,8 @@ def carry_out(steps: Iterable[HostStep], process: Peer | None = None) -> None:
                 links.tap(step)
             case TakeOver():
                 links.take_over(step)
+            case Discard():
+                links.discard(step)
             case Sysctl():
                 sysctl.write(step)
             case Nft():

@@ -17,7 +17,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from virtpod.domain.facts import PodLink
-from virtpod.domain.steps import Bridge, Sysctl, TakeOver, Tap
+from virtpod.domain.steps import Bridge, Discard, Sysctl, TakeOver, Tap
 from virtpod.node.steps.sysctl import write
 from virtpod.wire.messages import Route
 
@@ -159,6 +159,13 @@ def bridge(step: Bridge) -> None:
                 prefixlen=address.network.prefixlen,
                 **extra,
             )
+
+
+def discard(step: Discard) -> None:
+    with IPRoute() as route:
+        link = _link(route, step.name)
+        if link is not None:
+            route.link("del", index=link["index"])
 
 
 def tap(step: Tap) -> None:

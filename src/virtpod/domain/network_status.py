@@ -1,0 +1,54 @@
+"""What Multus noted of a pod's networks, in the pod's annotation.
+
+https://github.com/k8snetworkplumbingwg/multi-net-spec (network status annotation)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+ANNOTATION = "k8s.v1.cni.cncf.io/network-status"
+LIMIT = 256 * 1024
+_PCI = re.compile(r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
+
+
+@dataclass(frozen=True)
+class Attached:
+    """One network of a pod."""
+
+    network: str
+    """namespace/name of its NetworkAttachmentDefinition."""
+    interface: str
+    """In the pod."""
+    mac: str = ""
+    default: bool = False
+    pci: str = ""
+    """Address of the function behind it, where it is one."""
+
+
+def read(annotation: str) -> tuple[Attached, ...]:
+    """Nothing where it cannot be read: whoever may change the pod may have written it."""
+    if not annotation or len(annotation) > LIMIT:
+        return ()
+    try:
+        told = msgspec.json.decode(annotation, type=list[dict[str, Any]])
+    except msgspec.DecodeError:
+        return ()
+    return tuple(_attached(each) for each in told)
+
+
+def _attached(each: dict[str, Any]) -> Attached:
+    device = each.get("device-info")
+    pci = (device.get("pci") or {}) if isinstance(device, dict) else {}
+    address = pci.get("pci-address") if isinstance(pci, dict) else None
+    return Attached(
+        network=str(each.get("name") or ""),
+        interface=str(each.get("interface") or ""),
+        mac=str(each.get("mac") or ""),
+        default=each.get("default") is True,
+        pci=address if isinstance(address, str) and _PCI.fullmatch(address) else "",
+    )

@@ -1,0 +1,166 @@
+"""Each binding as a guest has it, with what virt-handler makes in the pod around it."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.guest.conftest import VMI, admitted
+from tests.guest.pod import Container, Serial, connected
+from tests.guest.site import AWAY4, AWAY6, MTU, NODE4, POD4, POD6, site
+from virtpod.wire.messages import Done
+
+SIX = "for i in $(seq 30); do ip -6 addr show scope global | grep /128 && break; sleep 1; done"
+"""It asks for its IPv6 address when its router has spoken."""
+MAC = "02:00:5e:00:00:07"
+
+
+def machine(interface: dict[str, Any], **network: Any) -> dict[str, Any]:
+    """The demo VMI with another interface of the pod's network."""
+    raw = yaml.safe_load(VMI)
+    raw["spec"]["domain"]["devices"]["interfaces"] = [{"name": "default", **interface}]
+    raw["spec"]["networks"] = [{"name": "default", "pod": network}]
+    return admitted(raw)
+
+
+async def logged_in(box: Container) -> Serial:
+    serial = await Serial.of(box)
+    await serial.until("login:")
+    await serial.log_in()
+    return serial
+
+
+@pytest.mark.shows(
+    "domain.devices.interfaces.macAddress",
+    "domain.devices.interfaces.ports.*",
+    "domain.devices.interfaces.portRanges.*",
+    "networks.pod.*",
+)
+async def test_a_masqueraded_guest_has_both_families(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    ports = {"ports": [{"name": "web", "port": 80, "protocol": "TCP"}]}
+    ranges = {"portRanges": [{"start": 7000, "end": 7010, "protocol": "TCP"}]}
+    cidrs = {"vmNetworkCIDR": "192.168.50.0/28", "vmIPv6NetworkCIDR": "fd10:7::/112"}
+    vmi = machine({"masquerade": {}, "macAddress": MAC, **ports, **ranges}, **cidrs)
+    (box.run / "bare").touch()
+    box.launch()
+    with site(box) as net:
+        async with connected(box, cache) as handler:
+            net.plug()
+            links = await net.prepare(vmi)
+            assert isinstance(await handler.sync(vmi, links), Done)
+            serial = await logged_in(box)
+            await serial.answer(SIX)
+            shown = await serial.answer("ip addr show eth0; ip -6 route; cat /etc/resolv.conf")
+            for wanted in (f"ether {MAC}", "192.168.50.2/28", "fd10:7::2/128", f"mtu {MTU}"):
+                assert wanted in shown
+            assert "default via fe80::1 dev eth0" in shown
+            assert "nameserver 192.0.2.53" in shown
+
+            # Out: as the pod. The server says who asked, and whom.
+            for node, pod in ((AWAY4, f"::ffff:{POD4}"), (AWAY6, POD6)):
+                said = await serial.answer(f"nc -w 10 {node} 7777 </dev/null")
+                assert f"from {pod} to " in said, said
+            # In: what is listed, and nothing else.
+            for pod in (POD4, POD6):
+                assert "HTTP/1" in net.asked(pod, 80)
+                assert "refused" in net.asked(pod, 81)
+            await serial.answer("httpd -p 7005 -h /www")
+            assert "HTTP/1" in net.asked(POD4, 7005)
+            serial.say("poweroff")
+            await handler.domain("Shutoff")
+            await handler.release()
+
+
+@pytest.mark.shows("domain.devices.interfaces.passtBinding")
+async def test_a_guest_by_passt_has_the_pod_s_address(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    ports = {"ports": [{"port": 80, "protocol": "TCP"}]}
+    ranges = {"portRanges": [{"start": 7000, "end": 7010, "protocol": "TCP"}]}
+    vmi = machine({"passtBinding": {}, **ports, **ranges})
+    (box.run / "bare").touch()
+    box.launch()
+    with site(box) as net:
+        async with connected(box, cache) as handler:
+            net.plug()
+            before = net.links()
+            links = await net.prepare(vmi)
+            assert links == []
+            assert net.links() == before, "passt wants nothing made"
+            answered = await handler.sync(vmi, links)
+            assert isinstance(answered, Done), answered
+            serial = await logged_in(box)
+            await serial.answer(SIX)
+            shown = await serial.answer("ip addr show eth0; ip route; ip -6 route")
+            assert f"inet {POD4}/24" in shown
+            assert f"default via {NODE4}" in shown
+            assert f"{POD6}" in shown
+            for node, pod in ((AWAY4, f"::ffff:{POD4}"), (AWAY6, POD6)):
+                said = await serial.answer(f"nc -w 10 {node} 7777 </dev/null")
+                assert f"from {pod} to " in said, said
+            for pod in (POD4, POD6):
+                assert "HTTP/1" in net.asked(pod, 80)
+                assert "refused" in net.asked(pod, 81)
+            await serial.answer("httpd -p 7005 -h /www")
+            assert "HTTP/1" in net.asked(POD4, 7005)
+            serial.say("poweroff")
+            await handler.domain("Shutoff")
+            await handler.release()
+
+
+BLUE = f"pod{sha256(b'blue').hexdigest()[:11]}"
+
+
+@pytest.mark.shows("domain.devices.interfaces.bridge", "domain.devices.interfaces.state")
+async def test_cards_and_cables_come_and_go_while_the_guest_runs(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    vmi = machine({"masquerade": {}, "state": "down"})
+    interfaces = vmi["spec"]["domain"]["devices"]["interfaces"]
+    (box.run / "bare").touch()
+    box.launch()
+    with site(box) as net:
+        async with connected(box, cache) as handler:
+            net.plug(six=False)
+            assert isinstance(await handler.sync(vmi, await net.prepare(vmi)), Done)
+            assert [nic.down for nic in handler.last.interfaces] == [True]
+            serial = await logged_in(box)
+            carrier = "cat /sys/class/net/eth0/carrier"
+            assert await serial.answer(carrier) == "0\n"
+
+            # A cable is put in: the guest sees it at once, and gets its address.
+            interfaces[0]["state"] = "up"
+            assert isinstance(await handler.rewire(vmi, await net.prepare(vmi)), Done)
+            assert await serial.answer(carrier) == "1\n"
+            assert [nic.down for nic in handler.last.interfaces] == [False]
+
+            # A card comes: the CNI's link is there, and virt-handler makes the rest.
+            alone = net.links()
+            interfaces.append({"name": "blue", "bridge": {}})
+            vmi["spec"]["networks"].append({"name": "blue", "multus": {"networkName": "blue"}})
+            net.plug(BLUE, number=1)
+            mac = net.links()[BLUE]["address"]
+            links = await net.prepare(vmi)
+            assert isinstance(await handler.rewire(vmi, links), Done)
+            assert [nic.name for nic in handler.last.interfaces] == ["default", "blue"]
+            got = "udhcpc -q -n -i eth1 -s /usr/lib/guest/udhcpc >/dev/null 2>&1; ip addr show eth1"
+            shown = await serial.answer(f"ip link set eth1 up; {got}")
+            assert f"ether {mac}" in shown
+            assert "inet 10.2.0.7/24" in shown
+            assert "1 packets received" in await serial.answer("ping -c 1 -W 10 10.2.0.1")
+
+            # It goes, and nothing of it stays in the pod but the CNI's own.
+            interfaces[1]["state"] = "absent"
+            assert isinstance(await handler.rewire(vmi, await net.prepare(vmi)), Done)
+            assert [nic.name for nic in handler.last.interfaces] == ["default"]
+            assert "eth1" not in await serial.answer("ls /sys/class/net")
+            await net.discard(vmi)
+            assert net.links().keys() == {*alone, BLUE}
+            serial.say("poweroff")
+            await handler.domain("Shutoff")
+            await handler.release()
