@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import api, audit, table
+from bench import api, audit, cli, table
 from bench.memory import Process
 from bench.scenarios import (
     NAMESPACE,
@@ -89,6 +89,7 @@ class Run:
             "ten-guests": lambda: self._many("guest", self.guest, count),
             "api": self._api,
             "rest": self._rest,
+            "virtctl": self._virtctl,
         }
 
     async def all(self) -> None:
@@ -114,6 +115,9 @@ class Run:
             measured |= {f"create{at_once}.p50": p50, f"create{at_once}.p99": p99}
         measured |= await api.streams(self.bench, self.kubeconfig)
         self.report.crds = api.crd_sizes()
+
+    async def _virtctl(self) -> None:
+        self.report.measured |= await asyncio.to_thread(cli.starts)
 
     async def _rest(self) -> None:
         self.resting = await self.bench.rest()
@@ -340,7 +344,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=REPORT, help="where to write all figures")
     parser.add_argument("--quick", action="store_true", help="without the batch of guests")
     parser.add_argument("--count", type=int, default=10, help="VMIs in a batch")
-    names = ("guestless", "guest", "plain", "ten-guestless", "ten-guests", "api", "rest")
+    names = ("guestless", "guest", "plain", "ten-guestless", "ten-guests", "api", "rest", "virtctl")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from localcluster import build
+from localcluster import build, layout
 from scripts import chart
 from tests.e2e.conftest import said
 from tests.e2e.support import (
@@ -131,6 +132,15 @@ def test_virtctl_installs_it_again(
     available()
     namespace.apply(bare("again"))
     namespace.wait("vmi", "again", lambda vmi: phase(vmi) == "Running", "Running")
+    assert (
+        plugged("stop", "again", "-n", namespace.name).strip() == "VM again was scheduled to stop"
+    )
+
+
+def plugged(*words: str) -> str:
+    """virtctl as kubectl finds it."""
+    path = f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}"
+    return run("env", path, str(layout.BIN / "kubectl"), "virt", *words)
 
 
 def restore(spec: Path, images: tuple[str, str]) -> str:
