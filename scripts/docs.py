@@ -152,8 +152,8 @@ BEYOND_FIELDS = (
     ),
     (
         "KubeVirt object",
-        "customizeComponents, workloadUpdateStrategy and the launchers' logVerbosity are checked "
-        "and have no effect; what a newer version no longer makes stays.",
+        "workloadUpdateStrategy and the launchers' logVerbosity are checked and have no effect; "
+        "what a newer version no longer makes stays.",
     ),
     (
         "Metrics",

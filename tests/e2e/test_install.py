@@ -22,6 +22,7 @@ from tests.e2e.support import (
     available,
     bare,
     condition,
+    conditions,
     kubectl,
     kubevirt,
     phase,
@@ -135,6 +136,49 @@ def test_virtctl_installs_it_again(
     assert (
         plugged("stop", "again", "-n", namespace.name).strip() == "VM again was scheduled to stop"
     )
+
+
+PATCH = {"spec": {"template": {"metadata": {"annotations": {"team": "blue"}}}}}
+
+
+def test_components_are_as_the_object_wants_them(spec: Path) -> None:
+    """Patched, flagged, placed, counted; told where that does not fit; and all of it undone."""
+    kvs, before = Namespace(SYSTEM), yaml.safe_load(spec.read_text())
+    controller = {"resourceType": "Deployment", "resourceName": "virt-controller"}
+    wanted = {
+        "customizeComponents": {
+            "patches": [{**controller, "type": "strategic", "patch": json.dumps(PATCH)}],
+            "flags": {"controller": {"v": "3"}},
+        },
+        "infra": {"replicas": 2, "nodePlacement": {"nodeSelector": {"kubernetes.io/os": "linux"}}},
+    }
+    kvs.patch("kubevirt", "kubevirt", {"spec": wanted})
+    available()
+    made = kvs.get("deployment", "virt-controller")
+    template = made["spec"]["template"]
+    assert template["metadata"]["annotations"]["team"] == "blue"
+    assert template["spec"]["containers"][0]["args"][-2:] == ["-v", "3"]
+    assert template["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert made["status"]["readyReplicas"] == 2
+    assert kvs.get("pdb", "virt-controller-pdb")["spec"]["minAvailable"] == 1
+
+    wrong = [{"op": "remove", "path": "/spec/nothing"}]
+    patches = [{**controller, "type": "json", "patch": json.dumps(wrong)}]
+    kvs.patch("kubevirt", "kubevirt", {"spec": {"customizeComponents": {"patches": patches}}})
+    told = kvs.wait(
+        "kubevirt", "kubevirt", lambda cr: condition(cr, "Degraded") == "True", "Degraded"
+    )
+    message = conditions(told)["Degraded"]["message"]
+    assert "spec.customizeComponents.patches[0]: operation 0 does not fit" in message
+    assert condition(told, "Available") == "True", "what is there goes on"
+
+    undone = {"customizeComponents": {"patches": None, "flags": None}, "infra": before.get("infra")}
+    kvs.patch("kubevirt", "kubevirt", {"spec": undone})
+    available()
+    template = kvs.get("deployment", "virt-controller")["spec"]["template"]
+    assert "team" not in template["metadata"].get("annotations", {})
+    assert "-v" in template["spec"]["containers"][0]["args"]
+    assert "nodeSelector" not in template["spec"]
 
 
 def plugged(*words: str) -> str:

@@ -35,7 +35,9 @@ from virtpod.kube.resources import (
 from virtpod.kube.store import Informer
 from virtpod.operator import certificates
 from virtpod.operator.decide import Install, Remove, Workload, daemon_set_lacks, deployment_lacks
+from virtpod.render.customize import idle
 from virtpod.render.install import CA_MAP, OPERATOR, Options, Site, chosen, components, stamped
+from virtpod.render.patches import Unfit
 
 log = logging.getLogger(__name__)
 
@@ -204,8 +206,10 @@ class Installer:
             site = await self._site(kept.bundle)
             manifests = [stamped(secret) for secret in kept.secrets]
             manifests += components(cr, self.options, site)
+            if unmet := idle(manifests, cr["spec"].get("customizeComponents") or {}):
+                log.warning("patches of the KubeVirt object name nothing", extra={"of": unmet})
             applied = await apply.all(self.writer, manifests, MANAGER)
-        except (errors.ApiError, TimeoutError) as error:
+        except (errors.ApiError, TimeoutError, Unfit) as error:
             self.problem = str(error) or type(error).__name__
             self.done = None
             log.warning("cannot apply everything", extra={"error": self.problem})
@@ -245,7 +249,9 @@ class Installer:
             "metadata": {"name": "virt-controller", "namespace": namespace},
         }
         # With two nodes more is made than with one: what is not there is quickly deleted.
-        manifests = components(action.cr, self.options, Site(nodes=2))
+        # Patches change what is made, not what there is; one that does not fit must not keep it.
+        plain = {**action.cr, "spec": {**action.cr["spec"], "customizeComponents": None}}
+        manifests = components(plain, self.options, Site(nodes=2))
         running = [each for each in manifests if apply.rank(each) >= apply.RANK["Deployment"]]
         rest = [each for each in manifests if each not in running]
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from virtpod.api.crd import crds
 from virtpod.render import rbac, unattended, webhooks
+from virtpod.render.customize import customized
 from virtpod.render.rbac import Rule
 
 Json = dict[str, Any]
@@ -142,7 +143,10 @@ def chosen(cr: Mapping[str, Any], options: Options) -> Options:
 
 
 def components(cr: Mapping[str, Any], options: Options, site: Site) -> list[Json]:
-    """Everything but secrets and namespaces. `options` as given to virt-operator."""
+    """Everything but secrets and namespaces. `options` as given to virt-operator.
+
+    Raises Unfit where `spec.customizeComponents` does not fit.
+    """
     options = chosen(cr, options)
     spec = cr.get("spec") or {}
     infra = spec.get("infra") or {}
@@ -172,7 +176,9 @@ def components(cr: Mapping[str, Any], options: Options, site: Site) -> list[Json
         *webhooks.configurations(options.namespace, site.ca_bundle),
         *webhooks.api_services(options.namespace, site.ca_bundle),
     ]
-    return [stamped(each) for each in objects]
+    made = [stamped(each) for each in objects]
+    wishes = spec.get("customizeComponents")
+    return customized(made, wishes) if wishes else made
 
 
 def stamped(manifest: Json) -> Json:
@@ -613,7 +619,16 @@ def _place(workload: Json, placement: Mapping[str, Any]) -> None:
     if tolerations := placement.get("tolerations"):
         spec["tolerations"] = [*spec["tolerations"], *tolerations]
     if affinity := placement.get("affinity"):
-        spec["affinity"] = {**(spec.get("affinity") or {}), **affinity}
+        spec["affinity"] = _joined(spec.get("affinity") or {}, affinity)
+
+
+def _joined(ours: Any, theirs: Any) -> Any:
+    """Both: maps are joined, lists follow each other."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return {**ours, **{key: _joined(ours.get(key), value) for key, value in theirs.items()}}
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return [*ours, *theirs]
+    return theirs
 
 
 def _services(namespace: str) -> list[Json]:
