@@ -121,6 +121,27 @@ async def test_a_usb_device_wants_a_slot(api: Running) -> None:
         assert await device.receive_bytes(timeout=10) == b"echo:usb"
 
 
+async def test_a_vsock_wants_a_port_and_a_guest_that_has_one(api: Running) -> None:
+    stored = put_vmi(api)
+
+    async def refusal(query: str) -> tuple[int, str]:
+        url = api.path("virtualmachineinstances", "demo", f"vsock{query}")
+        async with api.session() as session, session.get(url) as reply:
+            return reply.status, (await reply.json())["message"]
+
+    assert await refusal("?port=5000") == (400, "VSOCK is not attached.")
+    for query in ("", "?port=0", "?port=x", "?port=4294967295", "?port=5&tls=maybe"):
+        assert (await refusal(query))[0] == 400, query
+    stored["spec"]["domain"]["devices"] = {"autoattachVSOCK": True}
+    stored["status"]["VSOCKCID"] = 1234
+    api.fake.put(VMIS, stored)
+    url = api.path("virtualmachineinstances", "demo", "vsock?port=5000")
+    async with api.session() as session, session.ws_connect(url) as guest:
+        await guest.send_bytes(b"hi")
+        assert await guest.receive_bytes(timeout=10) == b"echo:hi"
+    assert api.handler.streams[0][1] == {"port": "5000", "tls": "true"}
+
+
 async def _refusal(api: Running, kind: str, name: str, subresource: str) -> tuple[int, str]:
     url = api.path(kind, name, subresource)
     async with api.session() as session:

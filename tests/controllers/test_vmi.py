@@ -152,6 +152,21 @@ def test_a_pod_that_only_claims_the_name_is_not_its_pod() -> None:
     ]
 
 
+def test_a_guests_number_is_written_before_it_has_a_pod() -> None:
+    domain = {**SPEC["domain"], "devices": {"autoattachVSOCK": True}}
+    obj: Obj = {
+        "metadata": {"name": "demo", "namespace": "default", "uid": "vmi-1"},
+        "spec": {**SPEC, "domain": domain},
+        "status": {"phase": "Pending"},
+    }
+    seen = vmi.Seen(obj, [], CLUSTER, NOW, cid=1234)
+    first = vmi.decide(seen)
+    assert paths(first) == {"/status/VSOCKCID": 1234}
+    assert not any(isinstance(action, Create) for action in first.actions)
+    second = vmi.decide(after(seen, first))
+    assert any(isinstance(action, Create) for action in second.actions)
+
+
 def test_a_ready_condition_that_virt_handler_wrote_is_left_alone() -> None:
     told = [{"type": "Ready", "status": "True", "lastTransitionTime": "2027-01-01T00:00:00Z"}]
     running: Obj = {

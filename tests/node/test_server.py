@@ -17,6 +17,7 @@ import trustme
 
 from virtpod.kube.serve import Certificate
 from virtpod.node.server import CLIENT, Console, Declined, NoGuest
+from virtpod.node.vsock import Guests
 from virtpod.wire.messages import (
     AgentTold,
     Answer,
@@ -49,6 +50,7 @@ class Guest:
     ends: list[socket.socket] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     screens: list[str] = field(default_factory=list)
+    cid: int = 0
 
     def screen(self, file: str) -> socket.socket:
         if file == "virt-vnc" and self.error:
@@ -123,8 +125,14 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
             raise NoGuest("not here")
         return guest
 
+    def dial(cid: int, port: int) -> socket.socket:
+        if port != 5000:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        return guest.screen(f"vsock {cid}:{port}")
+
+    guests = Guests(tmp_path / "tls.crt", tmp_path / "tls.key", dial)
     async with (
-        Console(find).serving("127.0.0.1", 0, certificate) as port,
+        Console(find, guests).serving("127.0.0.1", 0, certificate) as port,
         aiohttp.ClientSession() as session,
     ):
         yield Place(f"https://127.0.0.1:{port}", ca, guest, session)
@@ -224,6 +232,28 @@ async def test_each_usb_device_has_a_slot_of_its_own(place: Place) -> None:
         async with place.stream("usbredir"):
             pass
     assert place.guest.screens == [f"virt-usbredir-{slot}" for slot in (0, 1, 2, 3, 3)]
+
+
+async def test_a_port_of_the_guest_by_vsock(place: Place) -> None:
+    async def refusal(query: str) -> int:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with place.stream(f"vsock?{query}"):
+                pass
+        return refused.value.status
+
+    async with asyncio.timeout(WITHIN):
+        assert await refusal("port=5000&tls=false") == 400, "this guest has none"
+        place.guest.cid = 77
+        assert await refusal("port=0&tls=false") == 400
+        assert await refusal("port=99999999999999&tls=false") == 400
+        assert await refusal("port=5001&tls=false") == 500, "nobody listens there"
+        async with place.stream("vsock?port=5000&tls=false") as client:
+            reader, writer = await end_of(place.guest, 0)
+            await client.send_bytes(b"ping")
+            assert await reader.read(100) == b"ping"
+            writer.write(b"pong")
+            assert (await client.receive()).data == b"pong"
+    assert place.guest.screens == ["vsock 77:5000"]
 
 
 @pytest.mark.parametrize(("query", "wake"), [("", False), ("?moveCursor=true", True)])

@@ -133,7 +133,7 @@ ANSWERS: dict[str, type] = {
 """What a subresource answers, if not with an empty body, a picture or a stream."""
 
 PICTURES = frozenset({"vnc/screenshot"})
-STREAMS = frozenset({"console", "vnc", "usbredir", "portforward"})
+STREAMS = frozenset({"console", "vnc", "usbredir", "vsock", "portforward"})
 ACCEPTED = frozenset({"start", "stop", "restart", "migrate", "addvolume", "removevolume"})
 """What is done after the answer."""
 QUERIES = {"vnc": ("preserveSession", "shared"), "vnc/screenshot": ("moveCursor",)}

@@ -37,6 +37,7 @@ from virtpod.apiserver.subresources import (
     usbredir,
     userlist,
     vnc,
+    vsock,
 )
 
 GROUP = "subresources.kubevirt.io"
@@ -117,6 +118,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", VMIS, "vnc", "vnc", vnc.vmi),
     Route("GET", VMIS, "vnc/screenshot", "vnc/screenshot", vnc.screenshot),
     Route("GET", VMIS, "usbredir", "usbredir", usbredir.vmi),
+    Route("GET", VMIS, "vsock", "vsock", vsock.vmi),
     Route("PUT", VMIS, "pause", "pause", pause.vmi),
     Route("PUT", VMIS, "unpause", "unpause", unpause.vmi),
     Route("PUT", VMIS, "reset", "reset", reset.vmi),

@@ -16,6 +16,7 @@ from typing import Any
 from virtpod.api.base import decode
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controller.cids import Cids
 from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
 from virtpod.controllers import instancetype, node, obstruction, unattended, vmi
@@ -90,6 +91,7 @@ class Caches:
             for resource in unattended.TOLD
         }
         self.claims = Claims(client, self.vmis, self.pods, self.nodes)
+        self.cids = Cids(self.vmis)
         self._buried: OrderedDict[str, Grave] = OrderedDict()
         self._ended: dict[str, float] = {}
         self._silent: dict[str, float] = {}

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from virtpod.controller import cids
 from virtpod.controller.acts import Creates
 from virtpod.controller.caches import Caches
 from virtpod.controller.held import Held, HeldNode
@@ -171,6 +172,8 @@ class Loops:
         if held.claims and not seen.deleting and seen.phase in ("", "Pending"):
             found = await self.caches.claims.seen(key, obj, hotplug=False)
             seen = replace(seen, claims=found.known, holders=found.holders, attached=found.attached)
+        if not pods and not seen.deleting and cids.wanted(held.raw):
+            seen = replace(seen, cid=self.caches.cids.of(held.uid))
         if pods:
             seen = await self._with_attachments(key, seen)
         return seen

@@ -84,6 +84,8 @@ class Seen:
     """The node that its pod is or was on, where that is known."""
     doubt: str = ""
     """Why its guest may run though its pod is gone: `node.doubt`."""
+    cid: int = 0
+    """The vsock context ID that it may have, where it is to have one."""
     lost_pod: str = ""
     """The uid of the pod that was seen to vanish."""
     attachments: Sequence[Obj] = ()
@@ -240,6 +242,16 @@ def waits_for_claims(seen: Seen) -> Plan | None:
     changes.obstruction()
     event = _warning(seen, reason, what, remedy)
     return changes.plan(why, [event], again_in=LOOK_AGAIN)
+
+
+def needs_cid(seen: Seen) -> Plan | None:
+    """Written before there is a pod: its launcher starts the guest as soon as it sees it."""
+    had = (seen.vmi.get("status") or {}).get("VSOCKCID")
+    if not seen.cid or had or seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
+        return None
+    changes = _Changes(seen)
+    changes.set("/status/VSOCKCID", seen.cid)
+    return changes.plan("its guest is given a vsock context ID")
 
 
 def needs_pod(seen: Seen) -> Plan | None:
@@ -417,6 +429,7 @@ RULES: tuple[Rule, ...] = (
     refused_pod,
     receives,
     waits_for_claims,
+    needs_cid,
     needs_pod,
     has_pod_already,
     pod_gone,

@@ -22,6 +22,7 @@ from virtpod.features.devices import (
     sound,
     tpm,
     usb_redirection,
+    vsock,
     watchdog,
 )
 from virtpod.features.disks import (
@@ -123,6 +124,7 @@ ALL: tuple[Feature[Any], ...] = (
     panic.FEATURE,
     host_devices.FEATURE,
     tpm.FEATURE,
+    vsock.FEATURE,
     io_threads.FEATURE,
     multi_queue.FEATURE,
     balloon.FEATURE,

@@ -32,7 +32,7 @@ from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
-from virtpod.node.devices import DEVICES, Shared
+from virtpod.node.devices import DEVICES, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.hostdevices import HostDevices
 from virtpod.node.inotify import Inotify
@@ -40,6 +40,7 @@ from virtpod.node.measures import Measures
 from virtpod.node.probe import Probe
 from virtpod.node.server import Console
 from virtpod.node.sync import NodeSync, Place
+from virtpod.node.vsock import Authority, Guests
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,10 @@ async def serve(args: argparse.Namespace) -> None:
                 lambda complaints: heartbeat.condition(HOST_DEVICES, complaints),
             )
             kubevirts.on_change(lambda _key, _old, new: given.configured(new))
+            vsocks = Shared(VSOCK, args.device_plugins_dir, args.dev_dir, inotify)
+            authority = Authority(args.ca, vsocks.run)
+            kubevirts.on_change(lambda _key, _old, new: authority.configured(new))
+            caller = args.certs / "kubevirt-virt-handler-vsock-client-certs"
             certificate = args.certs / "kubevirt-virt-handler-server-certs"
             files = (str(certificate / "tls.crt"), str(certificate / "tls.key"))
             guests = Measures(node, lambda: [guest.measured() for guest in sync.guests()])
@@ -161,7 +166,8 @@ async def serve(args: argparse.Namespace) -> None:
                 debug={"decisions": sync.loop.decisions},
                 refresh=guests.refresh,
             )
-            console = Console(sync.guest).serving(
+            vsock = Guests(caller / "tls.crt", caller / "tls.key")
+            console = Console(sync.guest, vsock).serving(
                 args.address,
                 args.console_server_port,
                 Certificate(*files, ca=str(args.ca), require_client=True),
@@ -174,6 +180,7 @@ async def serve(args: argparse.Namespace) -> None:
                         sync.run,
                         kubevirts.run,
                         given.run,
+                        authority.run,
                         *(plugin.run for plugin in plugins),
                     )
                 ]

@@ -41,6 +41,7 @@ class Device:
 
 
 DEVICES = (Device("kvm", "kvm"), Device("tun", "net/tun"), Device("vhost-net", "vhost-net"))
+VSOCK = Device("vhost-vsock", "vhost-vsock")
 
 
 class Shared:

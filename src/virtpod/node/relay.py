@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Hashable
 
 from aiohttp import WSMsgType, web
@@ -67,9 +66,10 @@ class Seats:
             self._taken.pop(screen, None)
 
 
-async def relay(client: web.WebSocketResponse, guest: socket.socket) -> None:
+async def relay(
+    client: web.WebSocketResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     """Until either side ends; closes both."""
-    reader, writer = await asyncio.open_unix_connection(sock=guest)
 
     async def down() -> None:
         with contextlib.suppress(OSError):

@@ -18,8 +18,10 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from virtpod.kube.serve import Certificate
+from virtpod.node import vsock
 from virtpod.node.relay import MESSAGE_LIMIT, PROTOCOL, Busy, Seats, relay
 from virtpod.node.safepath import Unsafe
+from virtpod.node.vsock import LARGEST_PORT, Streams
 from virtpod.render import guest_agent
 from virtpod.wire.messages import (
     AgentTold,
@@ -83,6 +85,10 @@ class Guest(Protocol):
     def uid(self) -> str:
         """Of the VMI."""
 
+    @property
+    def cid(self) -> int:
+        """Its vsock context ID; 0: it has none."""
+
     def screen(self, file: str) -> socket.socket:
         """A connection to QEMU's socket of that name. Raises OSError, Unsafe."""
 
@@ -96,8 +102,12 @@ class Guest(Protocol):
 class Console:
     """`find` gives the guest of a VMI by namespace and name, or raises NoGuest."""
 
-    def __init__(self, find: Callable[[str, str], Guest]) -> None:
+    def __init__(
+        self, find: Callable[[str, str], Guest], guests: vsock.Guests | None = None
+    ) -> None:
+        """`guests`: the way into those that have a vsock."""
         self._find = find
+        self._guests = guests
         self._seats = Seats()
 
     def application(self) -> web.Application:
@@ -105,6 +115,7 @@ class Console:
         for name in SCREENS:
             app.router.add_get(f"{VMIS}/{name}", self._stream, name=name)
         app.router.add_get(f"{VMIS}/usbredir", self._usb)
+        app.router.add_get(f"{VMIS}/vsock", self._vsock)
         app.router.add_get(f"{VMIS}/vnc/screenshot", self._screenshot)
         for name in BUTTONS:
             app.router.add_put(f"{VMIS}/{name}", self._button, name=name)
@@ -197,27 +208,53 @@ class Console:
         message = "all slots for redirected USB devices are taken: detach one of the devices"
         return _status(503, "ServiceUnavailable", message)
 
+    async def _vsock(self, request: web.Request) -> web.StreamResponse:
+        guest = self._guest(request)
+        if self._guests is None or not guest.cid:
+            return _status(400, "BadRequest", "VSOCK is not attached.")
+        guests, cid, port = self._guests, guest.cid, request.query.get("port", "")
+        if not port.isdigit() or not 0 < int(port[:11]) <= LARGEST_PORT:
+            return _status(400, "BadRequest", "port must be a number")
+        tls = request.query.get("tls") != "false"
+        return await self._spliced(
+            request, guest, f"vsock {port}", lambda: guests.connected(cid, int(port), tls=tls)
+        )
+
     async def _carried(self, request: web.Request, guest: Guest, socket: str) -> web.StreamResponse:
         """Splices the client with QEMU's socket until either side ends."""
+        return await self._spliced(
+            request,
+            guest,
+            socket,
+            lambda: asyncio.open_unix_connection(sock=guest.screen(socket)),
+        )
+
+    async def _spliced(
+        self,
+        request: web.Request,
+        guest: Guest,
+        what: str,
+        connected: Callable[[], Awaitable[Streams]],
+    ) -> web.StreamResponse:
         client = web.WebSocketResponse(
             protocols=(PROTOCOL,), compress=False, max_msg_size=MESSAGE_LIMIT, autoclose=False
         )
         if not client.can_prepare(request).ok:
             return _status(400, "BadRequest", "this is a stream: ask for a websocket upgrade")
-        about = {"stream": socket, "vmi": guest.uid}
+        about = {"stream": what, "vmi": guest.uid}
         try:
-            peer = guest.screen(socket)
+            reader, writer = await connected()
             try:
                 await client.prepare(request)
                 log.info("stream opened", extra=about)
-                await relay(client, peer)
+                await relay(client, reader, writer)
             finally:
-                peer.close()
+                writer.close()
         except asyncio.CancelledError:
             if not client.prepared or request.transport is None:
                 raise
             # A newer client has taken the seat; this one has been told goodbye.
-        except (OSError, Unsafe) as error:
+        except (OSError, TimeoutError, Unsafe) as error:
             log.info("stream cannot be opened", extra={**about, "error": str(error)})
             if not client.prepared:
                 name = request.path.rpartition("/")[2]

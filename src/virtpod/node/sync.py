@@ -666,6 +666,13 @@ class HostedGuest:
     def uid(self) -> str:
         return self.attended.pod.vmi_uid
 
+    @property
+    def cid(self) -> int:
+        """As virt-controller has it in the VMI's status, which no guest can write; 0: none."""
+        held = self.sync._held(self.attended.pod.vmi_uid)
+        vmi = _json.decode(held.raw) if held else self.attended.fetched
+        return int(((vmi or {}).get("status") or {}).get("VSOCKCID") or 0)
+
     def screen(self, file: str) -> socket.socket:
         """A connection to QEMU's socket of that name, if a process of the pod listens there.
 

@@ -96,6 +96,12 @@ def wanted(namespace: str) -> tuple[Wanted, ...]:
             client=True,
         ),
         Wanted(
+            "kubevirt-virt-handler-vsock-client-certs",
+            "kubevirt.io:system:client:vsock",
+            (f"client.vsock.{namespace}.svc",),
+            client=True,
+        ),
+        Wanted(
             "kubevirt-controller-certs",
             f"virt-controller.{namespace}.svc",
             service("virt-controller"),

@@ -416,7 +416,9 @@ HOST_PATHS = (
 
 
 def _handler(options: Options, site: Site) -> Json:
-    volumes, mounts = _trust(("kubevirt-virt-handler-server-certs",))
+    volumes, mounts = _trust(
+        ("kubevirt-virt-handler-server-certs", "kubevirt-virt-handler-vsock-client-certs")
+    )
     volumes += [
         {"name": each.name, "hostPath": {"path": each.path, "type": each.type}}
         for each in HOST_PATHS

@@ -19,7 +19,6 @@ VM_LATER = {
     ("PUT", "removememorydump"): MEMORY_DUMP,
 }
 VMI_LATER = {
-    ("GET", "vsock"): "VSOCK cannot be reached by this version",
     ("PUT", "backup"): BACKUP,
     ("PUT", "redefine-checkpoint"): BACKUP,
     ("GET", "sev/fetchcertchain"): ATTESTATION,

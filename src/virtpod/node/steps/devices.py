@@ -23,6 +23,7 @@ VFIO = (10, 196)
 NODES = {
     "dev/kvm": (10, 232),
     "dev/vhost-net": (10, 238),
+    "dev/vhost-vsock": (10, 241),
     "dev/net/tun": (10, 200),
 }
 """Path below the container's root: major and minor number (kernel's devices.txt)."""
