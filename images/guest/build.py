@@ -44,6 +44,7 @@ MODULES = (
     *("ahci", "ata_piix", "sd_mod", "sr_mod", "isofs", "vfat", "nls_cp437", "nls_ascii"),
     *("nls_utf8", "nls_iso8859-1", "evdev", "button"),
     *("pvpanic_mmio", "pvpanic_pci", "i6300esb"),
+    *("qemu_fw_cfg", "virtio_mem"),
 )
 
 # The clock and interrupt checks take long under emulation and find nothing in a virtual machine.

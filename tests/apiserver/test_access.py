@@ -78,6 +78,7 @@ def test_the_rights_are_those_that_kubevirt_s_roles_grant() -> None:
         ("get", "virtualmachineinstances/userlist"),
         ("get", "virtualmachineinstances/filesystemlist"),
         ("get", "virtualmachineinstances/usbredir"),
+        ("get", "virtualmachineinstances/vsock"),
         ("get", "virtualmachineinstances/vnc/screenshot"),
         ("get", "virtualmachines/expand-spec"),
         ("get", "virtualmachines/objectgraph"),

@@ -15,10 +15,7 @@ mkdir -p {CONFIG} {paths.LIBVIRT_RUNTIME}
 printf 'unix_sock_dir = "{paths.LIBVIRT_RUNTIME}"\\n' >{CONFIG}/libvirtd.conf
 libvirtd -f {CONFIG}/libvirtd.conf &
 for _ in $(seq 200); do [ -S {paths.LIBVIRT_SOCKET} ] && break; sleep 0.05; done
-for file in /run/domains/*.xml; do
-    echo "define --validate $file"
-    echo "undefine --nvram default_vm"
-done | virsh -c "{paths.LIBVIRT_URI}" >/run/domains/said 2>&1
+virsh -c "{paths.LIBVIRT_URI}" </run/domains/asked >/run/domains/said 2>&1
 kill $!
 """
 NO_ENCRYPTION = "not supported with this QEMU binary"
@@ -40,6 +37,7 @@ def test_libvirt_takes_every_golden_domain(folders: tuple[Path, ...]) -> None:
     drawn = sorted(GOLDENS.glob("*/*/domain.xml"))
     assert len(drawn) > 40
     encrypted = others = 0
+    asked = []
     with container(folders) as made:
         place = made.run / "domains"
         place.mkdir()
@@ -51,7 +49,11 @@ def test_libvirt_takes_every_golden_domain(folders: tuple[Path, ...]) -> None:
             encrypted += domain.find("launchSecurity") is not None
             others += domain.find("os/type[@arch='x86_64']") is None
             domain.getroot().set("type", "qemu")  # this host need not have KVM
-            domain.write(place / f"{path.parent.parent.name}-{path.parent.name}.xml")
+            file = f"{path.parent.parent.name}-{path.parent.name}.xml"
+            domain.write(place / file)
+            asked.append(f"define --validate /run/domains/{file}")
+            asked.append(f"undefine --nvram {domain.findtext('name')}")
+        (place / "asked").write_text("\n".join([*asked, ""]))
         made.start("sh", "-c", DEFINE)
         made.wait(120)
         said = (place / "said").read_text()

@@ -50,6 +50,9 @@ PROBE = "/usr/bin/virt-probe"
 SMBIOS_ENV = "VIRTPOD_SMBIOS"
 """What the cluster says of its machines' maker, as JSON in the launcher's environment."""
 
+NODE_ENV = "NODE_NAME"
+"""In the environment of launchers whose guests are told it."""
+
 LOCKS_MEMORY = "virtpod.io/locks-memory"
 """Annotation of a launcher's pod whose QEMU may lock all of its memory."""
 
@@ -124,6 +127,15 @@ def attachment(volume: str) -> str:
 def config_folder(volume: str) -> str:
     """Where the kubelet puts the files of a ConfigMap and its like."""
     return f"{CONFIGS}/{volume}"
+
+
+METRICS_DISK = f"{PRIVATE}/downwardmetrics-disk/vhostmd0"
+"""The guest's disk of metrics."""
+
+
+def metrics_socket(uid: str) -> str:
+    """QEMU's unix socket of the channel by which a guest asks for metrics."""
+    return f"{PRIVATE}/{uid}/downwardmetrics.sock"
 
 
 def ignition(namespace: str, name: str) -> str:

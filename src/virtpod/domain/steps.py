@@ -99,6 +99,14 @@ class WriteFile:
 
 
 @dataclass(frozen=True)
+class Blank:
+    """A file of `size` bytes that are all nought, its folder included."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
 class MakeIso:
     """An ISO 9660 image (Joliet, Rock Ridge) that holds `files` (relative path to content)."""
 
@@ -167,5 +175,10 @@ class Announce:
     searches: tuple[str, ...] = ()
 
 
+<<<<<<< HEAD
 HostStep = Bridge | Tap | TakeOver | Discard | Sysctl | Nft | MakeOwn
 BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run | Announce
+=======
+HostStep = Bridge | Tap | TakeOver | Sysctl | Nft | MakeOwn
+BootStep = WriteFile | Blank | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run | Announce
+>>>>>>> bf5f599 (Downward metrics: vhostmd's disk and channel, filled by the launcher)

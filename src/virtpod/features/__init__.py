@@ -11,6 +11,7 @@ from virtpod.features.contract import Feature
 from virtpod.features.devices import (
     balloon,
     controllers,
+    downward_metrics,
     graphics,
     host_devices,
     inputs,
@@ -125,6 +126,7 @@ ALL: tuple[Feature[Any], ...] = (
     host_devices.FEATURE,
     tpm.FEATURE,
     vsock.FEATURE,
+    downward_metrics.FEATURE,
     io_threads.FEATURE,
     multi_queue.FEATURE,
     balloon.FEATURE,

@@ -14,6 +14,7 @@ import msgspec
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
+from virtpod.features.devices import downward_metrics
 from virtpod.features.disks import access, claim, host_disk, hotplugged, shown
 from virtpod.features.disks.cloud_init import described
 from virtpod.features.machine import numa
@@ -72,6 +73,7 @@ class Boot:
                     if self._hooks:
                         xml = await self._hooks.define_domain(xml, bytes(request.vmi))
                     await self._hypervisor.create(xml, paused=vmi.spec.start_strategy == "Paused")
+                self._tell(vmi)
             except images.ImageInvalid as error:
                 raise StartFailed(error.reason, str(error), final=True) from None
             except Refused as error:
@@ -89,6 +91,18 @@ class Boot:
         """The guest is gone, and the launcher is about to go."""
         if self._hooks:
             await self._hooks.shutdown()
+
+    def _tell(self, vmi: VirtualMachineInstance) -> None:
+        """Gives the guest the metrics that it asked for."""
+        if not downward_metrics.asked(vmi):
+            return
+        from virtpod.launcher.downward import Downward
+
+        disk = paths.METRICS_DISK if downward_metrics.volumes(vmi) else ""
+        channel = downward_metrics.channel(vmi)
+        socket = paths.metrics_socket(vmi.metadata.uid or "") if channel else ""
+        node = os.environ.get(paths.NODE_ENV, "")
+        self._steps.keep("metrics", Downward(self._hypervisor, node, disk, socket).run)
 
     async def _probe(self, vmi: VirtualMachineInstance, request: Sync) -> Guest:
         """What the renderers must know and only this container can tell."""

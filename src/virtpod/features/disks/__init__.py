@@ -63,6 +63,8 @@ def backing(vmi: VMI, volume: Volume, facts: Guest) -> DiskImage | None:
         return DiskImage(f"{paths.EMPTY_DISKS}/{volume.name}.qcow2", "qcow2")
     if configured(volume):
         return DiskImage(paths.config_iso(volume.name))
+    if volume.downward_metrics is not None:
+        return DiskImage(paths.METRICS_DISK)
     if claim(volume) or volume.host_disk:
         return facts.images.get(volume.name)
     return None
@@ -85,6 +87,7 @@ WORKING = (
     "cloudInitConfigDrive",
     "containerPath",
     "dataVolume",
+    "downwardMetrics",
     "emptyDisk",
     "ephemeral",
     "hostDisk",

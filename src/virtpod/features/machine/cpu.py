@@ -141,7 +141,7 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
 def _pinned(vmi: VMI, facts: Guest) -> Element:
     """Each virtual CPU on a CPU of its own, QEMU's threads on the last or on all of them."""
     count = vcpus(vmi)
-    own = facts.cpus[:count]
+    own = facts.cpus[:count] or tuple(range(count))
     rest = facts.cpus[count : count + emulator_cpus(vmi)] or own
     cpu = vmi.spec.domain.cpu or CPU()
     pins = [E("vcpupin", vcpu=index, cpuset=each) for index, each in enumerate(own)]

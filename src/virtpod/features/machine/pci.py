@@ -89,6 +89,8 @@ def _on_pci(device: Element) -> bool:
             return device.get("type") != "usb"
         case "memballoon":
             return device.get("model") != "none"
+        case "memory":
+            return device.get("model", "").startswith("virtio")
         case "watchdog":
             return device.get("model") == "i6300esb"
     return device.tag in ON_PCI

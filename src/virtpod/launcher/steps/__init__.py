@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from virtpod.domain.steps import (
     Announce,
+    Blank,
     BootStep,
     MakeIso,
     MakeOverlay,
@@ -33,6 +35,11 @@ class Steps:
         self._helpers = helpers
         self._running: dict[str, asyncio.Task[None]] = {}
 
+    def keep(self, name: str, helper: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs beside the guest for as long as the launcher does, once."""
+        if name not in self._running:
+            self._running[name] = self._helpers.create_task(helper())
+
     async def perform(self, steps: Sequence[BootStep]) -> None:
         """Raises ToolFailed, ImageInvalid or OSError of the first step that failed."""
         try:
@@ -46,6 +53,8 @@ class Steps:
         match step:
             case WriteFile():
                 files.write(step)
+            case Blank():
+                files.blank(step)
             case MakeIso():
                 await iso.make(step, self._processes)
             case MakeOverlay():
