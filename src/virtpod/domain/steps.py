@@ -175,10 +175,5 @@ class Announce:
     searches: tuple[str, ...] = ()
 
 
-<<<<<<< HEAD
 HostStep = Bridge | Tap | TakeOver | Discard | Sysctl | Nft | MakeOwn
-BootStep = WriteFile | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run | Announce
-=======
-HostStep = Bridge | Tap | TakeOver | Sysctl | Nft | MakeOwn
 BootStep = WriteFile | Blank | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run | Announce
->>>>>>> bf5f599 (Downward metrics: vhostmd's disk and channel, filled by the launcher)
