@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import build, cluster, layout
+from . import build, cluster, layout, networks, policy
 from .progress import Failed, tail
+
+ROOTS = ("up", "down", "import", "enter", "crash", "networks", "policy")
+"""Commands that make namespaces, or enter them."""
 
 
 def main() -> int:
@@ -29,7 +32,7 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.command in ("up", "down", "import", "enter", "crash") and os.geteuid() != 0:
+    if arguments.command in ROOTS and os.geteuid() != 0:
         raise Failed("namespaces are made by root only: run this as root")
     match arguments.command:
         case "up":
@@ -43,6 +46,10 @@ def _run(arguments: argparse.Namespace) -> int:
             cluster.import_images(arguments.archive)
         case "crash":
             cluster.crash(arguments.node)
+        case "networks":
+            (networks.on if arguments.state == "on" else networks.off)()
+        case "policy":
+            (policy.on if arguments.state == "on" else policy.off)()
         case "enter":
             command = cluster.within(arguments.machine, arguments.words or ["bash"])
             path = f"{layout.BIN}:{os.environ['PATH']}:/usr/sbin:/sbin"  # ctr, kubectl, nft
@@ -77,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
 
     crash = commands.add_parser("crash", help="kill a node's first process; `up` boots it again")
     crash.add_argument("node", choices=[node.name for node in layout.ALL_NODES])
+
+    for name, text in {
+        "networks": "Multus, for pods that start from now on",
+        "policy": "an engine that enforces NetworkPolicy",
+    }.items():
+        option = commands.add_parser(name, help=text)
+        option.add_argument("state", choices=["on", "off"])
 
     enter = commands.add_parser("enter", help="run a command within a node or the control plane")
     enter.add_argument("machine")

@@ -111,12 +111,21 @@ HELM = Module(
 """No part of a cluster: for tests, which build it when they want it."""
 
 
-def build() -> None:
-    """All programs in `.local/bin`, each as new as its source."""
-    if all(_fresh(module) for module in MODULES):
+NETWORKS = (Module("multus", ("multus",), folder=layout.BIN / "cni", tools=True),)
+"""For `networks.py`."""
+
+
+POLICY = (Module("policy", ("kube-router",), tools=True),)
+FOR_POLICY = {"ipset": "ipset"}
+"""For `policy.py`."""
+
+
+def build(modules: tuple[Module, ...] = MODULES) -> None:
+    """Programs in `.local/bin`, each as new as its source."""
+    if all(_fresh(module) for module in modules):
         return
     go = find_go()
-    for module in MODULES:
+    for module in modules:
         if not _fresh(module):
             _build(module, go)
 

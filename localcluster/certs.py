@@ -56,6 +56,14 @@ def node(node: layout.Node) -> None:
         _kubeconfig(who, layout.PKI / f"{who}.kubeconfig", layout.API_SERVER)
 
 
+def user(name: str, subject: str) -> Path:
+    """The kubeconfig of a program on a node."""
+    _certificate(name, subject)
+    path = layout.PKI / f"{name}.kubeconfig"
+    _kubeconfig(name, path, layout.API_SERVER)
+    return path
+
+
 def admin_kubeconfig(port: int) -> None:
     """`.local/kubeconfig`: whole in itself, so that it may be copied; users' to change, so the
     starter reads one of its own."""

@@ -41,18 +41,23 @@ def load(path: Path) -> Any:
 def cluster_of(case: Path) -> Cluster:
     given = load(case / "cluster.yaml")
     volumes = given.pop("imageVolumes", True)
+    resources = given.pop("networkResources", {})
     config = msgspec.convert(given, KubeVirtConfiguration) if given else USUAL
     return Cluster(
         config=config,
         gates=resolve(config),
         launcher_image="virtpod.local/virt-launcher:1",
         image_volumes=volumes,
+        networks={tuple(name.split("/")): each for name, each in resources.items()},
     )
 
 
 def host_of(case: Path) -> Host:
     links = load(case / "host.yaml")
-    return Host(links=msgspec.convert(links, dict[str, PodLink]))
+    bindings, devices = links.pop("bindings", {}), links.pop("devices", {})
+    return Host(
+        links=msgspec.convert(links, dict[str, PodLink]), bindings=bindings, devices=devices
+    )
 
 
 def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:

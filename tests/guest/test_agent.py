@@ -93,6 +93,7 @@ async def test_what_the_agent_tells_and_does(
             handler, lambda d: d.os is not None and any(i.addresses for i in d.interfaces)
         )
         assert seen.agent_connected
+        assert seen.agent_lacks == ()
         assert seen.os is not None
         assert (seen.os.id, seen.os.machine) == ("virtpod-demo-guest", "x86_64")
         (nic,) = seen.interfaces

@@ -458,3 +458,25 @@ def test_a_try_under_way_is_not_asked_after_without_a_pause() -> None:
     trying = seen("Scheduled", replace(LISTENS, failure=failure, preparing=True))
     again = decide(trying).again_in
     assert again is None or again > 0
+
+
+def test_an_agent_that_lacks_what_is_wanted_of_it_is_called_old() -> None:
+    def lacking(obj: dict[str, Any], *names: str, connected: bool = True) -> Any:
+        guest = domain("Running", agent_connected=connected, agent_lacks=names)
+        return conditions(decide(seen("Running", guest, vmi=obj))).get("AgentVersionNotSupported")
+
+    old = ("True", "CommandsMissing")
+    assert lacking(vmi("Running"), "guest-get-users") == old
+    assert lacking(vmi("Running"), "guest-get-users", connected=False) is None
+    assert lacking(vmi("Running"), "guest-set-user-password") is None
+    asking = vmi("Running")
+    asking["spec"]["accessCredentials"] = [
+        {
+            "userPassword": {
+                "source": {"secret": {"secretName": "s"}},
+                "propagationMethod": {"qemuGuestAgent": {}},
+            }
+        }
+    ]
+    assert lacking(asking, "guest-set-user-password") == old
+    assert lacking(asking, "guest-ssh-add-authorized-keys") is None

@@ -110,7 +110,7 @@ def pod() -> Iterator[Pod]:
 
 
 def test_the_pod_s_link_is_found(pod: Pod) -> None:
-    found = pod.inside(lambda: facts.probe("node1", VMI))
+    found = pod.inside(lambda: facts.probe(Host("node1"), VMI))
     link = found.links["default"]
     assert (link.name, link.mtu, link.addresses) == ("eth0", 1400, ("10.1.0.7/24",))
     assert link.mac.count(":") == 5
@@ -148,7 +148,7 @@ def test_a_half_made_state_is_completed(pod: Pod) -> None:
 
 def test_what_a_vmi_asks_for_is_made(pod: Pod) -> None:
     def make() -> list[Any]:
-        found = facts.probe("node1", VMI)
+        found = facts.probe(Host("node1"), VMI)
         carry_out(host.host(VMI, found))
         return host.links(VMI, found)
 
@@ -188,7 +188,7 @@ def test_a_pod_s_ipv6_is_translated_too(pod: Pod) -> None:
     pod.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
 
     def made() -> Any:
-        found = facts.probe("node1", VMI)
+        found = facts.probe(Host("node1"), VMI)
         carry_out(host.host(VMI, found))
         return host.links(VMI, found)
 
@@ -245,7 +245,7 @@ def test_only_network_settings_are_written(key: str) -> None:
 
 def test_a_pod_without_a_link(pod: Pod) -> None:
     pod.run("ip", "link", "del", "eth0")
-    assert pod.inside(lambda: facts.probe("node1", VMI)) == Host(node="node1", links={})
+    assert pod.inside(lambda: facts.probe(Host("node1"), VMI)) == Host(node="node1", links={})
     assert PodLink().mtu == 1500
 
 
@@ -267,7 +267,7 @@ BLUE = "pod16477688c0e"
 
 def bridged() -> Any:
     """What virt-handler does, and what it tells the launcher."""
-    found = facts.probe("node1", BRIDGED)
+    found = facts.probe(Host("node1"), BRIDGED)
     carry_out(host.host(BRIDGED, found))
     [link] = host.links(BRIDGED, found)
     return link
@@ -312,7 +312,7 @@ def test_each_network_has_links_of_its_own(pod: Pod) -> None:
     pod.run("sh", "-c", f"ip link set {BLUE} up; ip link set blue0 up")
 
     def made() -> Any:
-        found = facts.probe("node1", vmi)
+        found = facts.probe(Host("node1"), vmi)
         carry_out(host.host(vmi, found))
         return host.links(vmi, found)
 

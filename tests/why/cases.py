@@ -445,6 +445,22 @@ CASES: dict[str, tuple[str, Observed]] = {
             ),
         ),
     ),
+    "a network is awaited": (
+        "NetworkNotFound",
+        Observed(
+            NOW,
+            vm(),
+            vmi(
+                "Pending",
+                told(
+                    "Synchronized",
+                    "False",
+                    "FailedNetworkNotFound",
+                    "NetworkAttachmentDefinition team/lan does not exist",
+                ),
+            ),
+        ),
+    ),
     "a DataVolume is importing": (
         "DataVolumeNotReady",
         Observed(

@@ -19,8 +19,9 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.cids import Cids
 from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
-from virtpod.controllers import instancetype, node, obstruction, unattended, vmi
+from virtpod.controllers import instancetype, networks, node, obstruction, unattended, vmi
 from virtpod.controllers.why import claims_of
+from virtpod.domain.facts import Cluster
 from virtpod.installation import Installation, project
 from virtpod.kube import errors
 from virtpod.kube.client import Client
@@ -28,6 +29,7 @@ from virtpod.kube.resources import (
     CONTROLLER_REVISIONS,
     EVENTS,
     KUBEVIRTS,
+    NETWORK_DEFINITIONS,
     NODES,
     PODS,
     PVCS,
@@ -233,6 +235,11 @@ class Caches:
             for name in claims_of(vmi):
                 claims[name] = await self._read(PVCS, Key(namespace, name))
         return obstruction.Around(nodes, events, claims)
+
+    async def networks(self, vmi: Obj, cluster: Cluster) -> dict[Key, Obj | None]:
+        """The NetworkAttachmentDefinitions that it names; none is there where their kind is not."""
+        wanted = networks.wanted(vmi, cluster)
+        return {key: await self._read(NETWORK_DEFINITIONS, key) for key in wanted}
 
     async def _read(self, resource: Resource, key: Key) -> Obj | None:
         try:

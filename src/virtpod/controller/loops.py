@@ -174,6 +174,8 @@ class Loops:
             seen = replace(seen, claims=found.known, holders=found.holders, attached=found.attached)
         if not pods and not seen.deleting and cids.wanted(held.raw):
             seen = replace(seen, cid=self.caches.cids.of(held.uid))
+        if not pods and not seen.deleting and seen.phase in ("", "Pending"):
+            seen = replace(seen, networks=await self.caches.networks(obj, seen.cluster))
         if pods:
             seen = await self._with_attachments(key, seen)
         return seen

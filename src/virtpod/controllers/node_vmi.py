@@ -10,10 +10,11 @@ seen to end (`Guest.lost`) or the kubelet says so (`Pod.ended`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from virtpod.api.access import AccessCredential
 from virtpod.api.base import decode
 from virtpod.api.traits import acpi, grace
 from virtpod.api.vmi import VirtualMachineInstance
@@ -37,6 +38,10 @@ KUBELET_WITHIN = 2.0
 LOOK_AGAIN = 2.0
 """Seconds; the kubelet clears away the folders of pods that are no more every two."""
 IMMOBILE = "Live migration is not supported by this version."
+
+
+CREDENTIALS = {"guest-ssh-add-authorized-keys": "keys", "guest-set-user-password": "password"}
+"""Commands of the guest's agent that only access credentials need."""
 
 
 @dataclass(frozen=True)
@@ -478,7 +483,7 @@ def _crash(seen: Known) -> tuple[str, str]:
 def _observed(seen: Known, domain: DomainChanged) -> Json:
     """The observed fields that differ from the status."""
     changes = {}
-    for name, value in observe(seen.typed, domain, seen.pod.ips).items():
+    for name, value in observe(seen.typed, domain, seen.pod.ips, seen.pod.networks).items():
         before = seen.status.get(name)
         after = merged(before, value)
         if after != before and (after or before):
@@ -532,9 +537,33 @@ def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition |
         "AgentConnected": (
             conditions.new("AgentConnected", "True") if domain.agent_connected else None
         ),
+        "AgentVersionNotSupported": _old_agent(seen, domain),
         "Synchronized": None,
         OBSTRUCTED: None,
     }
+
+
+def _old_agent(seen: Known, domain: DomainChanged) -> Condition | None:
+    """Its agent lacks what the API promises, or what the spec's credentials need."""
+    wanted = [name for name in domain.agent_lacks if name not in CREDENTIALS]
+    kinds = {kind for each in seen.typed.spec.access_credentials or () for kind in _by_agent(each)}
+    wanted += [name for name, kind in CREDENTIALS.items() if kind in kinds]
+    lacks = [name for name in wanted if name in domain.agent_lacks]
+    if not domain.agent_connected or not lacks:
+        return None
+    message = (
+        f"The guest agent does not know, or was told not to do: {', '.join(lacks)}. Update "
+        "qemu-guest-agent in the guest, or have it allow these commands."
+    )
+    return conditions.new("AgentVersionNotSupported", "True", "CommandsMissing", message)
+
+
+def _by_agent(credential: AccessCredential) -> Iterator[str]:
+    keys, password = credential.ssh_public_key, credential.user_password
+    if keys and keys.propagation_method.qemu_guest_agent:
+        yield "keys"
+    if password and password.propagation_method.qemu_guest_agent:
+        yield "password"
 
 
 def _paused(domain: DomainChanged) -> Condition | None:

@@ -10,12 +10,12 @@ The phases: https://kubevirt.io/user-guide/user_workloads/lifecycle/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import claims, conditions, hotplug, lifecycle, obstruction
+from virtpod.controllers import claims, conditions, hotplug, lifecycle, networks, obstruction
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
 from virtpod.controllers.node import ALARM, DRAIN, REMEDY, Standing
@@ -37,6 +37,8 @@ RECHECK = 10.0
 """Seconds until a doubt is looked into again, should no change tell of its end."""
 UNNOTICED = 60.0
 """Seconds after a pod's end in which virt-handler, who knows more, may say how the guest ended."""
+NETWORK_AGAIN = 5.0
+"""Seconds after which a missing network is looked for: nobody watches them."""
 LOOK_AGAIN = 60.0
 """Seconds after which a claim is looked for that nobody told us of."""
 WAITING = (
@@ -77,6 +79,9 @@ class Seen:
     """Claims that another VMI has, and its name."""
     attached: Mapping[str, str] = field(default_factory=dict)
     """Claims whose volume is attached to a node that is lost, and its name."""
+    networks: Mapping[Key, Obj | None] = field(default_factory=dict)
+    """Of a VMI that has no pod yet: each NetworkAttachmentDefinition that it names, None where it
+    is not there."""
     ended_for: float = 0.0
     """Seconds since the pod was first seen to have ended, by this process's own clock: a node's
     clock may be minutes away."""
@@ -184,7 +189,7 @@ def final(seen: Seen) -> Plan | None:
     if held:
         actions = [Delete(PODS, key_of(pod), uid=pod["metadata"]["uid"]) for pod in held]
         return changes.plan("the guest's life is over, and pods still hold volumes for it", actions)
-    left = [pod for pod in seen.pods if ended(pod) and not lies(pod) and not going(pod)]
+    left = [pod for pod in seen.pods if ended(pod) and outlived(pod) and not going(pod)]
     if left:
         uids = [(key_of(pod), pod["metadata"]["uid"]) for pod in left]
         actions = [Delete(PODS, key, uid=uid) for key, uid in uids]
@@ -254,6 +259,26 @@ def needs_cid(seen: Seen) -> Plan | None:
     return changes.plan("its guest is given a vsock context ID")
 
 
+def waits_for_networks(seen: Seen) -> Plan | None:
+    """A NetworkAttachmentDefinition is not there: no pod before it is."""
+    if seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
+        return None
+    what = networks.problem(seen.networks)
+    if not what:
+        return None
+    changes = _Changes(seen)
+    told = conditions.new("Synchronized", "False", networks.MISSING, what)
+    before = conditions.find(changes.conditions, "Synchronized")
+    if before and conditions.same(before, told) and seen.phase:
+        return Plan("a network is missing, as has been said", again_in=NETWORK_AGAIN)
+    if not seen.phase:
+        changes.phase("Pending")
+    changes.condition(told)
+    changes.obstruction()
+    event = _warning(seen, networks.MISSING, what, networks.REMEDY)
+    return changes.plan("a network is missing", [event], again_in=NETWORK_AGAIN)
+
+
 def needs_pod(seen: Seen) -> Plan | None:
     """New: make the pod, say that its gate is open, and enter Scheduling."""
     if seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
@@ -261,7 +286,7 @@ def needs_pod(seen: Seen) -> Plan | None:
     disks = claims.volume_status(seen.vmi, seen.claims)
     known = {**(seen.vmi.get("status") or {}), "volumeStatus": disks}
     vmi = decode({**seen.vmi, "status": known}, VirtualMachineInstance)
-    manifest = rendered.pod(vmi, seen.cluster)
+    manifest = rendered.pod(vmi, replace(seen.cluster, networks=networks.resources(seen.networks)))
     kept = [state.claim(vmi, seen.cluster)] if state.asked(vmi) else []
     name = manifest["metadata"]["name"]
     changes = _scheduling(seen)
@@ -410,7 +435,7 @@ def pod_starts(seen: Seen) -> Plan | None:
         changes.drop("Synchronized")
     changes.obstruction()
     again = obstruction.look_in(seen.vmi, seen.now)
-    return changes.plan("its pod is starting", _gate_actions(seen, pod), again_in=again)
+    return changes.plan("its pod is starting", _pod_actions(seen, pod), again_in=again)
 
 
 def runs(seen: Seen) -> Plan | None:
@@ -429,6 +454,7 @@ RULES: tuple[Rule, ...] = (
     refused_pod,
     receives,
     waits_for_claims,
+    waits_for_networks,
     needs_cid,
     needs_pod,
     has_pod_already,
@@ -457,6 +483,12 @@ def ended(pod: Mapping[str, Any]) -> bool:
 def lies(pod: Mapping[str, Any]) -> bool:
     """Whether all its containers are over."""
     return (pod.get("status") or {}).get("phase") in FINAL
+
+
+def outlived(pod: Mapping[str, Any]) -> bool:
+    """Whether containers go on that nobody ends: native side-cars the kubelet ends itself."""
+    states = (pod.get("status") or {}).get("containerStatuses") or ()
+    return not lies(pod) and any((each.get("state") or {}).get("running") for each in states)
 
 
 def running(pod: Mapping[str, Any]) -> bool:
@@ -582,9 +614,7 @@ def _hand_over(changes: _Changes, pod: Obj) -> Plan:
     if image:
         changes.set("/status/launcherContainerImageVersion", image)
     changes.drop("PodScheduled", "Synchronized", OBSTRUCTED)
-    return changes.plan(
-        "compute runs: over to virt-handler", after=_gate_actions(changes.seen, pod)
-    )
+    return changes.plan("compute runs: over to virt-handler", after=_pod_actions(changes.seen, pod))
 
 
 def _on_node(changes: _Changes, node: str, pod_uid: str) -> None:
@@ -621,7 +651,7 @@ def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
         changes.drop("Synchronized")
     if obstructed:
         changes.obstruction()
-    gate = _gate_actions(seen, seen.pod) if seen.pod else []
+    gate = _pod_actions(seen, seen.pod) if seen.pod else []
     return changes.plan(why, [*told, *gate, *_attach(changes)], again_in=again_in)
 
 
@@ -688,10 +718,22 @@ def _readiness(seen: Seen) -> Condition:
     )
 
 
-def _gate_actions(seen: Seen, pod: Obj) -> list[Patch]:
-    """The pod's gate: shut while the guest is paused."""
+def _pod_actions(seen: Seen, pod: Obj) -> list[Patch]:
+    """Its gate, and what side-cars of network bindings read of its devices."""
     if going(pod) or ended(pod):
         return []
+    return [*_gate_actions(seen, pod), *_network_info(seen, pod)]
+
+
+def _network_info(seen: Seen, pod: Obj) -> list[Patch]:
+    told = networks.info(seen.vmi, pod, seen.cluster)
+    if told in ("", (pod["metadata"].get("annotations") or {}).get(networks.INFO)):
+        return []
+    return [Patch(PODS, key_of(pod), {"metadata": {"annotations": {networks.INFO: told}}})]
+
+
+def _gate_actions(seen: Seen, pod: Obj) -> list[Patch]:
+    """The pod's gate: shut while the guest is paused."""
     paused = conditions.status(conditions.of(seen.vmi), "Paused") == "True"
     have = conditions.status(conditions.of(pod), rendered.READINESS_GATE)
     wanted = "False" if paused else "True"

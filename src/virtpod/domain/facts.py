@@ -26,6 +26,9 @@ class Cluster:
     architecture: str = "amd64"
     image_volumes: bool = False
     """Pods may mount images as volumes (Kubernetes 1.33+ with the gate, a runtime that can)."""
+    networks: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Of the NetworkAttachmentDefinitions that the VMI at hand names (namespace, name): the
+    resource of the node that one needs."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Host:
     node: str = ""
     links: Mapping[str, PodLink] = field(default_factory=dict)
     """By the name of the VMI's network."""
+    bindings: Mapping[str, str] = field(default_factory=dict)
+    """Network binding plugins, and how each has the guest joined: managedTap, tap or ""."""
+    devices: Mapping[str, str] = field(default_factory=dict)
+    """PCI addresses, by the pod's interface that Multus noted."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class GuestLink:
     mac: str = ""
     addresses: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
+    pci: str = ""
 
 
 class DeviceMissing(Exception):

@@ -32,13 +32,25 @@ class Attached:
 
 def read(annotation: str) -> tuple[Attached, ...]:
     """Nothing where it cannot be read: whoever may change the pod may have written it."""
+    return tuple(_attached(each) for each in _told(annotation))
+
+
+def devices(annotation: str) -> dict[str, Any]:
+    """What is told of the device behind each interface of the pod, where there is one."""
+    return {
+        str(each.get("interface")): each["device-info"]
+        for each in _told(annotation)
+        if isinstance(each.get("device-info"), dict)
+    }
+
+
+def _told(annotation: str) -> list[dict[str, Any]]:
     if not annotation or len(annotation) > LIMIT:
-        return ()
+        return []
     try:
-        told = msgspec.json.decode(annotation, type=list[dict[str, Any]])
+        return msgspec.json.decode(annotation, type=list[dict[str, Any]])
     except msgspec.DecodeError:
-        return ()
-    return tuple(_attached(each) for each in told)
+        return []
 
 
 def _attached(each: dict[str, Any]) -> Attached:

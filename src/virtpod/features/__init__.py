@@ -69,7 +69,16 @@ from virtpod.features.machine import (
     reboot,
     state,
 )
-from virtpod.features.network import bridge, dhcp_options, interface, masquerade, passt
+from virtpod.features.network import (
+    binding,
+    bridge,
+    dhcp_options,
+    interface,
+    masquerade,
+    multus,
+    passt,
+    sriov,
+)
 from virtpod.features.placement import eviction, naming, scheduling
 
 CARDS: tuple[Feature[Any], ...] = (bridge.FEATURE, masquerade.FEATURE, passt.FEATURE)
@@ -114,6 +123,9 @@ ALL: tuple[Feature[Any], ...] = (
     masquerade.FEATURE,
     passt.FEATURE,
     bridge.FEATURE,
+    multus.FEATURE,
+    sriov.FEATURE,
+    binding.FEATURE,
     dhcp_options.FEATURE,
     serial_console.FEATURE,
     graphics.FEATURE,

@@ -51,6 +51,13 @@ USERS = 256
 FILESYSTEMS = 256
 DISKS = 16
 COMMANDS = 256
+EXPECTED = (
+    *("guest-ping", "guest-get-time", "guest-info", "guest-shutdown"),
+    *("guest-network-get-interfaces", "guest-get-fsinfo", "guest-get-host-name"),
+    *("guest-get-users", "guest-get-timezone", "guest-get-osinfo"),
+    *("guest-ssh-add-authorized-keys", "guest-set-user-password"),
+)
+"""Commands without which something that the API promises does not work."""
 OUTPUT = 8 * 1024
 """Characters that a probe's program is cited with."""
 ASKERS = 16
@@ -90,6 +97,7 @@ class Agent:
         self._following: asyncio.Task[None] | None = None
         self._thawing: asyncio.Task[None] | None = None
         self._os: GuestOS | None = None
+        self._lacks: tuple[str, ...] = ()
         self._interfaces: list[Interface] = []
         self._frozen = False
         self._loop = asyncio.get_running_loop()
@@ -100,6 +108,7 @@ class Agent:
         return structs.replace(
             domain,
             agent_connected=self._shown,
+            agent_lacks=self._lacks if self._shown else (),
             os=self._os,
             frozen=self._frozen,
             interfaces=merged(domain.interfaces, known),
@@ -201,9 +210,18 @@ class Agent:
         self._frozen = await self._is_frozen()
         if not self._frozen:  # a frozen guest's agent answers nothing else
             if self._os is None:
+                self._lacks = await self._missing()
                 self._os = (await self._command("guest-get-osinfo", System)).seen()
             found = await self._command("guest-network-get-interfaces", list[Interface])
             self._interfaces = [each.cut() for each in found[: 16 * INTERFACES]]
+
+    async def _missing(self) -> tuple[str, ...]:
+        """What an agent is expected to do and this one does not: too old, or told not to."""
+        about = await self._maybe(self._command("guest-info", About))
+        if about is None:
+            return ("guest-info",)
+        enabled = {each.name for each in about.supported_commands if each.enabled}
+        return tuple(name for name in EXPECTED if name not in enabled)
 
     async def _is_frozen(self) -> bool:
         try:

@@ -128,7 +128,13 @@ class Boot:
             emulation=request.emulation,
             links={
                 link.name: GuestLink(
-                    link.tap, link.bridge, link.mtu, link.mac, link.addresses, link.routes
+                    link.tap,
+                    link.bridge,
+                    link.mtu,
+                    link.mac,
+                    link.addresses,
+                    link.routes,
+                    link.pci,
                 )
                 for link in request.links
             },

@@ -153,6 +153,7 @@ async def serve(args: argparse.Namespace) -> None:
             authority = Authority(args.ca, vsocks.run)
             kubevirts.on_change(lambda _key, _old, new: authority.configured(new))
             caller = args.certs / "kubevirt-virt-handler-vsock-client-certs"
+            kubevirts.on_change(lambda _key, _old, new: sync.configured(new))
             certificate = args.certs / "kubevirt-virt-handler-server-certs"
             files = (str(certificate / "tls.crt"), str(certificate / "tls.key"))
             guests = Measures(node, lambda: [guest.measured() for guest in sync.guests()])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain.facts import Host
 from virtpod.features.network import joined, names
 from virtpod.node.steps.links import pod_link
 
 
-def probe(node: str, vmi: VirtualMachineInstance) -> Host:
+def probe(known: Host, vmi: VirtualMachineInstance) -> Host:
     """Blocks; the calling thread must be in the pod's network namespace."""
     found = {}
     for _, _, network in joined(vmi):
@@ -16,4 +18,4 @@ def probe(node: str, vmi: VirtualMachineInstance) -> Host:
         link = pod_link(own.pod, own.kept)
         if link is not None:
             found[network.name] = link
-    return Host(node=node, links=found)
+    return replace(known, links=found)

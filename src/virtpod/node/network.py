@@ -19,18 +19,19 @@ from virtpod.wire.messages import Link
 __all__ = ["NetlinkError", "discard", "prepare"]
 
 
-async def prepare(node: str, process: Peer, vmi: VirtualMachineInstance) -> list[Link]:
+async def prepare(known: Host, process: Peer, vmi: VirtualMachineInstance) -> list[Link]:
     """Carries out the host steps in the namespace of the launcher's process. Can be repeated.
+    `known`: what does not lie in that namespace.
 
     Raises OSError (nft's words, a refused namespace), NetlinkError, ValueError.
     """
     if not vmi.spec.domain.devices.interfaces:
-        await asyncio.to_thread(carry_out, host.host(vmi, Host(node)), process)
+        await asyncio.to_thread(carry_out, host.host(vmi, known), process)
         return []
     namespace = netns.of(process.pid)
     try:
         process.check_alive()  # so that the namespace is its own, and not a successor's
-        return await netns.inside(namespace, lambda: _make(node, process, vmi))
+        return await netns.inside(namespace, lambda: _make(known, process, vmi))
     finally:
         os.close(namespace)
 
@@ -48,7 +49,7 @@ async def discard(process: Peer, vmi: VirtualMachineInstance) -> None:
         os.close(namespace)
 
 
-def _make(node: str, process: Peer, vmi: VirtualMachineInstance) -> list[Link]:
-    found = facts.probe(node, vmi)
+def _make(known: Host, process: Peer, vmi: VirtualMachineInstance) -> list[Link]:
+    found = facts.probe(known, vmi)
     carry_out(host.host(vmi, found), process)
     return host.links(vmi, found)

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import hotplug as volumes
 from virtpod.controllers.node_hotplug import Replug
@@ -39,6 +40,7 @@ from virtpod.controllers.node_vmi import (
     decide,
 )
 from virtpod.domain import paths
+from virtpod.domain.facts import Host
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.events import Recorder
@@ -100,7 +102,7 @@ class Ways:
 
     identify: Callable[[socket.socket, str, int], Peer] = peer
     hand_over: Callable[[Peer, int, bool], None] = hand_over
-    prepare: Callable[[str, Peer, VirtualMachineInstance], Awaitable[list[Link]]] = network.prepare
+    prepare: Callable[[Host, Peer, VirtualMachineInstance], Awaitable[list[Link]]] = network.prepare
     discard: Callable[[Peer, VirtualMachineInstance], Awaitable[None]] = network.discard
 
 
@@ -155,6 +157,7 @@ class NodeSync:
         self.place = place
         self.inotify = inotify
         self.ways = ways or Ways()
+        self.bindings: dict[str, str] = {}
         self.pods: Informer[Pod] = Informer(
             client,
             PODS,
@@ -184,6 +187,12 @@ class NodeSync:
         self._predecessors: dict[Key, set[str]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._directory = -1
+
+    def configured(self, kubevirt: KubeVirt | None) -> None:
+        """Takes in how network binding plugins have guests joined."""
+        config = kubevirt and kubevirt.spec.configuration
+        plugins = (config and config.network and config.network.binding) or {}
+        self.bindings = {name: p.domain_attachment_type or "" for name, p in plugins.items()}
 
     @property
     def synced(self) -> bool:
@@ -497,13 +506,18 @@ class NodeSync:
         attended.guest = replace(attended.guest, preparing=True)
         self._tasks.create_task(self._start(attended, attended.launcher))
 
+    def _known(self, attended: Attended) -> Host:
+        """Of its network, what does not lie in its pod's namespace."""
+        devices = {each.interface: each.pci for each in attended.pod.networks if each.pci}
+        return Host(node=self.place.node, bindings=self.bindings, devices=devices)
+
     async def _start(self, attended: Attended, launcher: Launcher) -> None:
         held = self._held(attended.pod.vmi_uid)
         raw = held.raw if held else attended.raw
         began = time.monotonic()
         try:
             vmi = msgspec.json.decode(raw, type=VirtualMachineInstance)
-            links = await self.ways.prepare(self.place.node, launcher.peer, vmi)
+            links = await self.ways.prepare(self._known(attended), launcher.peer, vmi)
             made = time.monotonic()
             await launcher.request(
                 lambda number: Sync(
@@ -596,7 +610,7 @@ class NodeSync:
         try:
             vmi = msgspec.json.decode(raw, type=VirtualMachineInstance)
             at_hand = ready(vmi, [each.interface for each in attended.pod.networks])
-            links = await self.ways.prepare(self.place.node, launcher.peer, at_hand)
+            links = await self.ways.prepare(self._known(attended), launcher.peer, at_hand)
             await launcher.request(
                 lambda number: Sync(id=number, vmi=msgspec.Raw(raw), links=links, cards=True),
                 REPLUG_WITHIN,

@@ -9,7 +9,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Host
 from virtpod.domain.steps import Discard, HostStep, Tap
 from virtpod.features import ALL
-from virtpod.features.network import absent, joined, mac, names
+from virtpod.features.network import PLUGIN_TAP, absent, joined, mac, names
 from virtpod.wire.messages import Link
 
 
@@ -34,13 +34,20 @@ def leftovers(vmi: VMI) -> list[HostStep]:
 
 
 def links(vmi: VMI, facts: Host) -> list[Link]:
-    """What the launcher is told about the host side of each guest interface that has a tap."""
+    """What the launcher is told about the host side of each guest interface that has one."""
     taps = {step.name: step for step in host(vmi, facts) if isinstance(step, Tap)}
-    return [
-        _link(vmi, facts, nic, taps[names(network).tap])
-        for _, nic, network in joined(vmi)
-        if names(network).tap in taps
-    ]
+    found = []
+    for _, nic, network in joined(vmi):
+        own = names(network)
+        if own.tap in taps:
+            found.append(_link(vmi, facts, nic, taps[own.tap]))
+        elif nic.binding and facts.bindings.get(nic.binding.name) == PLUGIN_TAP:
+            link = facts.links.get(network.name)
+            mtu = link.mtu if link else 1500
+            found.append(Link(name=nic.name, tap=own.tap, mtu=mtu, mac=mac(vmi, nic)))
+        elif nic.sriov and own.pod in facts.devices:
+            found.append(Link(name=nic.name, tap="", pci=facts.devices[own.pod]))
+    return found
 
 
 def _link(vmi: VMI, facts: Host, nic: Interface, tap: Tap) -> Link:
@@ -48,7 +55,7 @@ def _link(vmi: VMI, facts: Host, nic: Interface, tap: Tap) -> Link:
     own = facts.links.get(nic.name)
     if own is None:
         return link
-    theirs = nic.mac_address or not nic.bridge
+    theirs = nic.mac_address or not (nic.bridge or nic.binding)
     return replace(
         link, mac=link.mac if theirs else own.mac, addresses=own.addresses, routes=own.routes
     )

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain.network_status import Attached
 from virtpod.features import ALL
 from virtpod.features.network import PRIMARY, joined, names
 from virtpod.wire.messages import DomainChanged, InterfaceSeen
 
 
-def observe(vmi: VMI, domain: DomainChanged, pod_ips: Sequence[str]) -> dict[str, Any]:
+def observe(
+    vmi: VMI, domain: DomainChanged, pod_ips: Sequence[str], networks: Sequence[Attached] = ()
+) -> dict[str, Any]:
     """The fields to set below `status`, in JSON's names and values.
 
-    The primary interface shows the pod's addresses: they are what reaches the guest.
+    The primary interface shows the pod's addresses: they are what reaches the guest. `networks`:
+    what Multus noted of the pod.
     """
     status: dict[str, Any] = {}
     interfaces: list[dict[str, Any]] = []
@@ -29,6 +33,8 @@ def observe(vmi: VMI, domain: DomainChanged, pod_ips: Sequence[str]) -> dict[str
     for each in interfaces:
         if each["name"] in primary and pod_ips:
             each |= {"ipAddress": pod_ips[0], "ipAddresses": list(pod_ips)}
+        if any(seen.interface == each["podInterfaceName"] for seen in networks):
+            each["infoSource"] += ", multus-status"
     if interfaces:
         status["interfaces"] = interfaces
     if others := [_only_agents(each) for each in domain.interfaces if not each.name]:

@@ -116,12 +116,14 @@ CONTROLLER = Account(
             ),
             ("update",),
         ),
-        Rule("", ("pods",), (*READ, "create", "delete")),
+        # `patch`: what side-cars of network bindings read of the pod's devices.
+        Rule("", ("pods",), (*READ, "create", "delete", "patch")),
         Rule("", ("pods/status",), ("patch",)),
         Rule("", ("nodes",), (*READ, "patch")),
         # `create`: what TPM and EFI remember.
         Rule("", ("persistentvolumeclaims",), (*READ, "create")),
         Rule("storage.k8s.io", ("volumeattachments",), WATCH),
+        Rule("k8s.cni.cncf.io", ("network-attachment-definitions",), ("get",)),
         Rule("apps", ("controllerrevisions",), ("get", "list", "create", "delete")),
         Rule(INSTANCETYPES, CHOICES, ("get",)),
         # To say of what nothing acts on that this is so.

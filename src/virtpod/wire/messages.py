@@ -79,6 +79,8 @@ class Link(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """The pod's own, which a bridged guest is to have; CIDR notation."""
     routes: tuple[Route, ...] = ()
     """With these addresses."""
+    pci: str = ""
+    """The address of a function of the node's card, where the guest is given one; no tap then."""
 
 
 class Shutdown(Message, frozen=True, tag="shutdown"):
@@ -334,6 +336,8 @@ class DomainChanged(Message, frozen=True, tag="domain"):
     target_devices: dict[str, str] = {}
     interfaces: list[InterfaceSeen] = []
     agent_connected: bool = False
+    agent_lacks: tuple[str, ...] = ()
+    """Commands that an agent is expected to know, and this one does not."""
     os: GuestOS | None = None
     frozen: bool = False
     """The guest's file systems are frozen."""

@@ -101,7 +101,13 @@ def start_timeout(case: Case) -> Found | None:
     return _told(case, text[:1].upper() + text[1:]) if text else None
 
 
-ELSEWHERE = ("FailedCreate", "FailedPvcNotFound", "VolumeInUse", "FailedAttachVolume")
+ELSEWHERE = (
+    "FailedCreate",
+    "FailedPvcNotFound",
+    "FailedNetworkNotFound",
+    "VolumeInUse",
+    "FailedAttachVolume",
+)
 """Reasons that other rules read, and that may be out of date where those found nothing."""
 
 

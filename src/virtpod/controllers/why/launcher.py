@@ -204,6 +204,20 @@ def pod_network_failed(case: Case) -> Found | None:
 
 
 @rule(
+    "NetworkNotFound",
+    "broken",
+    "Create it, or name one that is there: kubectl get network-attachment-definitions. Without "
+    "Multus there are none.",
+)
+def network_not_found(case: Case) -> Found | None:
+    """A NetworkAttachmentDefinition that a network, or a binding plugin, names is not there."""
+    told = case.not_synchronized
+    if not case.starting or case.pod or told.get("reason") != "FailedNetworkNotFound":
+        return None
+    return Found(ended(f"The {told.get('message')}"), "", (), case.vmi_reference())
+
+
+@rule(
     "NodeRefused",
     "broken",
     "A VirtualMachine that shall run gets a new pod by itself; look at the node if it happens "
@@ -362,6 +376,7 @@ def handler_silent(case: Case) -> Found | None:
 
 REFUSED: tuple[Rule, ...] = (
     instancetype_not_found,
+    network_not_found,
     quota_exceeded,
     pod_security_refused,
     refused,

@@ -24,10 +24,12 @@ BINDINGS = (
     "macvtap",
     "passt",
 )
-WORKING = ("bridge", "masquerade", "passt_binding")
-SOURCES = ("pod",)
+WORKING = ("bridge", "masquerade", "passt_binding", "sriov", "binding")
+SOURCES = ("pod", "multus")
 """The kinds of networks that can be attached."""
 MOST_QUEUES = 256
+MANAGED_TAP, PLUGIN_TAP = "managedTap", "tap"
+"""How a binding plugin has the guest joined: by us, or at a tap device that it has made."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def seen_as(nic: Interface, vmi: VMI, domain: DomainChanged, pod_link: str) -> d
     }
     if seen and seen.interface_name:
         said["interfaceName"] = seen.interface_name
+    if seen and seen.addresses:
+        said |= {"ipAddress": seen.addresses[0], "ipAddresses": list(seen.addresses)}
     return said
 
 

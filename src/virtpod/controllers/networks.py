@@ -1,0 +1,79 @@
+"""The NetworkAttachmentDefinitions that a VMI's pod cannot start without: looked for, and named
+where they are missing, which the CNI would say after minutes only, and to nobody.
+
+https://github.com/k8snetworkplumbingwg/multi-net-spec
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from virtpod.api.base import decode
+from virtpod.api.network import Network
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.domain import network_status
+from virtpod.domain.facts import Cluster
+from virtpod.features.network import multus, names
+from virtpod.features.network._plugins import INFO_ANNOTATION as INFO
+from virtpod.features.network._plugins import registered
+from virtpod.kube.resources import Key, Obj
+
+MISSING = "FailedNetworkNotFound"
+RESOURCE = "k8s.v1.cni.cncf.io/resourceName"
+REMEDY = "Create it, or name one that is there: kubectl get network-attachment-definitions."
+
+
+def wanted(vmi: Mapping[str, Any], cluster: Cluster) -> list[Key]:
+    """Asked of VMIs as read: most have none, and those are not decoded."""
+    nics = vmi["spec"]["domain"]["devices"].get("interfaces") or ()
+    networks = vmi["spec"].get("networks") or ()
+    if not any("multus" in each for each in networks) and not any("binding" in n for n in nics):
+        return []
+    typed = decode(vmi, VirtualMachineInstance)
+    return [Key(*each) for each in multus.definitions(typed, cluster)]
+
+
+def problem(found: Mapping[Key, Obj | None]) -> str:
+    """The first that is missing, in words for users; empty: none."""
+    missing = next((key for key, definition in found.items() if definition is None), None)
+    return f"NetworkAttachmentDefinition {missing} does not exist" if missing else ""
+
+
+def resources(found: Mapping[Key, Obj | None]) -> dict[tuple[str, str], str]:
+    """The resource of the node that each definition's links are made from, where it names one."""
+    named = {
+        (key.namespace, key.name): (obj["metadata"].get("annotations") or {}).get(RESOURCE)
+        for key, obj in found.items()
+        if obj is not None
+    }
+    return {key: resource for key, resource in named.items() if resource}
+
+
+def info(vmi: Mapping[str, Any], pod: Mapping[str, Any], cluster: Cluster) -> str:
+    """What the pod's annotation is to tell of the devices of binding plugins that want to know;
+    empty: none does, or Multus has not noted them yet."""
+    nics = vmi["spec"]["domain"]["devices"].get("interfaces") or ()
+    plugins = registered(cluster)
+    wanting = [
+        nic["name"]
+        for nic in nics
+        if (plugin := plugins.get((nic.get("binding") or {}).get("name", "")))
+        and plugin.downward_api == "device-info"
+    ]
+    noted = (pod["metadata"].get("annotations") or {}).get(network_status.ANNOTATION, "")
+    if not wanting or not noted:
+        return ""
+    devices = network_status.devices(noted)
+    networks = msgspec.convert(vmi["spec"].get("networks") or [], list[Network])
+    told = [
+        {"network": network.name, "deviceInfo": devices[names(network).pod]}
+        for network in sorted(networks, key=lambda each: each.name)
+        if network.name in wanting and names(network).pod in devices
+    ]
+    return msgspec.json.encode({"interfaces": told}).decode() if told else ""
+
+
+__all__ = ["INFO", "MISSING", "REMEDY", "RESOURCE", "info", "problem", "resources", "wanted"]

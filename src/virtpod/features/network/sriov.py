@@ -1,0 +1,100 @@
+"""A virtual function of the node's network card as the guest's own.
+
+The NetworkAttachmentDefinition names a resource, whose device plugin gives the pod a function; the
+CNI plugin sets it up, and Multus notes in the pod which it is.
+
+https://github.com/k8snetworkplumbingwg/sriov-cni
+https://github.com/k8snetworkplumbingwg/device-info-spec
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from virtpod.api.network import Interface, Network
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain.facts import Cluster, DeviceMissing, Guest
+from virtpod.domain.xml import E, Element, pci_address
+from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json, PodPart
+from virtpod.features.network import at, joined, names, seen_as
+from virtpod.wire.messages import DomainChanged
+
+OVERHEAD = 2**30
+"""Bytes: QEMU maps the guest's memory for the device; KubeVirt's figure."""
+
+Part = list[tuple[int, Interface, Network]]
+
+
+def asked(vmi: VMI) -> Part:
+    return [(index, nic, net) for index, nic, net in joined(vmi) if nic.sriov]
+
+
+def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    for index, nic, network in part:
+        if network.pod:
+            where = f"spec.domain.devices.interfaces[{index}].sriov"
+            yield Cause(
+                where,
+                f"{where}: {nic.name} is the pod's network; SR-IOV needs one of kind multus, whose "
+                "NetworkAttachmentDefinition names the card's resource",
+                UNSUPPORTED,
+            )
+
+
+def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
+    return PodPart(overhead=OVERHEAD)
+
+
+def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
+    for _, nic, network in part:
+        given = at(facts, network).pci
+        if not given:
+            raise DeviceMissing(
+                f"{nic.name}: Multus noted no PCI device for network {network.name}; the CNI "
+                "plugin must tell device-info, and the NetworkAttachmentDefinition name the "
+                "resource (k8s.v1.cni.cncf.io/resourceName)"
+            )
+        yield E(
+            "hostdev",
+            E("source", _source(given)),
+            E("boot", order=nic.boot_order) if nic.boot_order else None,
+            E("alias", name=f"ua-sriov-{nic.name}"),
+            E("acpi", index=nic.acpi_index) if nic.acpi_index else None,
+            pci_address(nic.pci_address) if nic.pci_address else None,
+            mode="subsystem",
+            type="pci",
+            managed=False,
+        )
+
+
+def _source(address: str) -> Element:
+    domain, bus, rest = address.split(":")
+    slot, function = rest.split(".")
+    return E(
+        "address",
+        domain=f"0x{domain}",
+        bus=f"0x{bus}",
+        slot=f"0x{slot}",
+        function=f"0x{function}",
+    )
+
+
+def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
+    return {"interfaces": [seen_as(nic, vmi, domain, names(net).pod) for _, nic, net in part]}
+
+
+def blocks_migration(part: Part, vmi: VMI) -> str | None:
+    names = ", ".join(nic.name for _, nic, _ in part)
+    return f"InterfaceNotLiveMigratable: it has functions of its node's network card: {names}"
+
+
+FEATURE = Feature(
+    name="sriov",
+    owns=("domain.devices.interfaces.sriov",),
+    asked=asked,
+    validate=validate,
+    pod=pod,
+    devices=devices,
+    observe=observe,
+    blocks_migration=blocks_migration,
+)

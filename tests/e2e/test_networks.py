@@ -1,0 +1,288 @@
+"""Networks beside the pod's, by Multus; bindings that others supply; and a hook that is a script.
+
+Two guests on one node, joined by two networks that no address is on but their own.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from images import catalogue, deliver, layers, oci
+from localcluster import networks
+from tests.e2e.support import (
+    SYSTEM,
+    Console,
+    Namespace,
+    Object,
+    Refused,
+    available,
+    bare,
+    condition,
+    conditions,
+    kubectl,
+    kubevirt,
+    on_node,
+    vm,
+    vmi,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+NODE = "node1"
+PREFIX = "virtpod.local"
+BRIDGES = "e2e-red e2e-green e2e-lan"
+BINARY = "/opt/cni/bin/test-tap"
+# A CNI plugin that gives the guest a tap device of its own, in a bridge with the pod's link.
+CNI_PLUGIN = r"""#!/bin/sh
+set -eu
+config=$(cat)
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}' ;;
+ADD)
+    network=$(echo "$config" | sed -n 's/.*"logicNetworkName": *"\([^"]*\)".*/\1/p')
+    hash=$(printf %s "$network" | sha256sum | cut -c1-11)
+    exec 3>&1 1>&2
+    inside() { nsenter --net="$CNI_NETNS" "$@"; }
+    inside ip link add "by-plugin" type bridge
+    inside ip tuntap add "tap$hash" mode tap user 107
+    for link in "tap$hash" "pod$hash"; do inside ip link set "$link" master by-plugin up; done
+    inside ip link set by-plugin up
+    echo '{"cniVersion":"1.0.0","interfaces":[{"name":"by-plugin"}]}' >&3
+    ;;
+esac
+"""
+SCRIPT = """#!/bin/sh
+# sidecar-shim: --vmi JSON --domain XML
+echo "$4" | sed 's/>KubeVirt</>Scripted</'
+"""
+
+
+def pod_link(network: str) -> str:
+    return "pod" + hashlib.sha256(network.encode()).hexdigest()[:11]
+
+
+@pytest.fixture(scope="module")
+def plugin_image(cluster: None) -> str:
+    """The side-car's image: Virtpod's, which has Python and grpc, and one file."""
+    store = layers.Store()
+    program = Path(__file__).with_name("binding_plugin.py")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "opt")
+        place.mkdir(mode=0o755)
+        (place / program.name).write_bytes(program.read_bytes())
+        own = store.add("test", "plugin", lambda stream: layers.write(Path(folder), stream, 0))
+    settings = oci.Settings(command=("/usr/bin/python3", f"/opt/{program.name}"))
+    built = oci.image("binding-plugin", (*catalogue.VIRTPOD.layers(store), own), settings)
+    deliver.into_cluster([built], PREFIX, store)
+    return built.reference(PREFIX)
+
+
+@pytest.fixture(scope="module")
+def multus(cluster: None) -> Iterator[None]:
+    networks.on()
+    install = f"mkdir -p /opt/cni/bin && cat >{BINARY} <<'END'\n{CNI_PLUGIN}END\n"
+    on_node(NODE, f"{install}chmod +x {BINARY}")
+    yield
+    networks.off()
+    on_node(
+        NODE, f"rm -f {BINARY}; for link in e2e-red e2e-green; do ip link del $link || true; done"
+    )
+
+
+@pytest.fixture(scope="module")
+def plugins(plugin_image: str) -> Iterator[None]:
+    """Three bindings, and the gate for hooks."""
+    before = kubevirt()["spec"].get("configuration", {})
+    wanted = copy.deepcopy(before)
+    developer = wanted.setdefault("developerConfiguration", {})
+    developer["featureGates"] = [*developer.get("featureGates", ()), "Sidecar"]
+    wanted.setdefault("network", {})["binding"] = {
+        "managed": {"domainAttachmentType": "managedTap"},
+        "by-cni": {"domainAttachmentType": "tap", "networkAttachmentDefinition": "by-cni"},
+        "user-network": {"sidecarImage": plugin_image},
+    }
+    configure(wanted)
+    yield
+    configure(before)
+
+
+def configure(configuration: Object) -> None:
+    patch = [{"op": "add", "path": "/spec/configuration", "value": configuration}]
+    kubectl(
+        *("-n", SYSTEM, "patch", "kubevirt", "kubevirt", "--type", "json"),
+        *("--patch", json.dumps(patch)),
+    )
+    available()
+
+
+def definition(name: str, **config: object) -> Object:
+    whole = {"cniVersion": "1.0.0", "name": name, **config}
+    return {
+        "apiVersion": f"{networks.GROUP}/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": name},
+        "spec": {"config": json.dumps(whole)},
+    }
+
+
+def machine(name: str, number: int, nics: dict[str, Object], nets: dict[str, Object]) -> Object:
+    """Its secondary interfaces have the addresses 10.77.<interface>.<number>."""
+    made = vm(name, "RerunOnFailure", nodeSelector={"kubernetes.io/hostname": NODE})
+    spec = made["spec"]["template"]["spec"]
+    spec["domain"]["devices"]["interfaces"] = [{"name": nic, **how} for nic, how in nics.items()]
+    spec["domain"]["devices"]["disks"].append({"name": "cloud", "disk": {"bus": "virtio"}})
+    spec["networks"] = [{"name": net, **how} for net, how in nets.items()]
+    addresses = {
+        f"eth{place}": {"addresses": [f"10.77.{place}.{number}/24"]}
+        for place in range(1, len(nics))
+    }
+    told = {"version": 2, "ethernets": {"eth0": {"dhcp4": True}, **addresses}}
+    text = "version: 2\nethernets:\n" + "".join(
+        f"  {nic}:\n" + "".join(f"    {key}: {json.dumps(value)}\n" for key, value in each.items())
+        for nic, each in told["ethernets"].items()  # type: ignore[attr-defined]
+    )
+    source = {"userData": "#cloud-config\n", "networkData": text}
+    spec["volumes"].append({"name": "cloud", "cloudInitNoCloud": source})
+    return made
+
+
+@pytest.fixture(scope="module")
+def guests(namespace: Namespace, multus: None, plugins: None) -> dict[str, Object]:
+    red = {"multus": {"networkName": "red"}}
+    green = {"multus": {"networkName": f"{namespace.name}/green"}}
+    one = machine(
+        "one",
+        1,
+        {
+            "default": {"masquerade": {}},
+            "red": {"bridge": {}, "macAddress": "02:00:00:00:77:01"},
+            "green": {"binding": {"name": "by-cni"}},
+        },
+        {"default": {"pod": {}}, "red": red, "green": green},
+    )
+    one["spec"]["template"]["metadata"]["annotations"] = {
+        "hooks.kubevirt.io/hookSidecars": json.dumps(
+            [
+                {
+                    "args": ["--version", "v1alpha3"],
+                    "configMap": {
+                        "name": "scripts",
+                        "key": "domain.sh",
+                        "hookPath": "/usr/bin/onDefineDomain",
+                    },
+                }
+            ]
+        )
+    }
+    two = machine(
+        "two",
+        2,
+        {
+            "default": {"binding": {"name": "user-network"}},
+            "red": {"bridge": {}},
+            "green": {"binding": {"name": "managed"}},
+        },
+        {"default": {"pod": {}}, "red": red, "green": green},
+    )
+    scripts: Object = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "scripts"},
+        "data": {"domain.sh": SCRIPT},
+    }
+    bridged = {"type": "bridge", "ipam": {}}
+    namespace.apply(
+        scripts,
+        definition("green", bridge="e2e-green", **bridged),
+        definition("by-cni", type="test-tap"),
+        one,
+        two,
+    )
+    missing = namespace.wait(
+        *("vmi", "one"),
+        lambda vmi: condition(vmi, "Synchronized") == "False",
+        "it lacks a network",
+    )
+    told = conditions(missing)["Synchronized"]
+    assert told["reason"] == "FailedNetworkNotFound"
+    assert told["message"] == f"NetworkAttachmentDefinition {namespace.name}/red does not exist"
+    with pytest.raises(Refused, match="NetworkNotFound"):
+        namespace.virtctl("why", "vm", "one")
+    namespace.apply(definition("red", bridge="e2e-red", **bridged))
+    return {name: namespace.running(name) for name in ("one", "two")}
+
+
+@pytest.mark.shows("networks.multus.networkName", "domain.devices.interfaces.binding.name")
+def test_guests_talk_on_each_of_their_networks(
+    namespace: Namespace, guests: dict[str, Object]
+) -> None:
+    with Console(namespace.name, "two") as other:
+        other.login()
+    with Console(namespace.name, "one") as console:
+        console.login()
+        console.run("ping -c 2 -W 5 10.77.1.2")  # bridge to bridge
+        console.run("ping -c 2 -W 5 10.77.2.2")  # the CNI plugin's tap to a managed one
+        assert console.run("cat /sys/class/net/eth1/address") == "02:00:00:00:77:01"
+
+
+def test_the_status_tells_of_them(namespace: Namespace, guests: dict[str, Object]) -> None:
+    seen = {each["name"]: each for each in guests["one"]["status"]["interfaces"]}
+    assert list(seen) == ["default", "red", "green"]
+    for name in ("red", "green"):
+        assert seen[name]["podInterfaceName"] == pod_link(name)
+        assert "multus-status" in seen[name]["infoSource"]
+    assert seen["red"]["mac"] == "02:00:00:00:77:01"
+
+
+def test_a_script_from_a_config_map_changes_the_domain(
+    namespace: Namespace, guests: dict[str, Object]
+) -> None:
+    with Console(namespace.name, "one") as console:
+        assert console.login().run("cat /sys/class/dmi/id/sys_vendor") == "Scripted"
+
+
+def test_a_plugin_s_side_car_gives_the_guest_its_network_and_hears_of_its_end(
+    namespace: Namespace, guests: dict[str, Object]
+) -> None:
+    address = guests["one"]["status"]["interfaces"][0]["ipAddress"]
+    pod = namespace.launcher(guests["two"])["metadata"]["name"]
+    with Console(namespace.name, "two") as console:
+        console.login()
+        assert "10.0.2.15" in console.run("ip address")
+        assert console.run(f"wget -q -T 20 -O - http://{address}/") == "hello from one"
+        console.type("poweroff -f\n")
+        console.closed()
+    namespace.kubectl(
+        *("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{pod}", "--timeout=60s")
+    )
+    log = namespace.kubectl("logs", pod, "--container", "hook-sidecar-0")
+    assert "the guest is gone" in log
+
+
+@pytest.mark.shows("networks.multus.default")
+def test_a_network_in_place_of_the_pod_s_own(namespace: Namespace, multus: None) -> None:
+    ranges = {"type": "host-local", "subnet": "10.88.7.0/24", "dataDir": "/run/cni/e2e-lan"}
+    namespace.apply(definition("lan", type="bridge", bridge="e2e-lan", ipam=ranges))
+    made = bare("inside")["spec"]["template"]["spec"]
+    del made["domain"]["devices"]["autoattachPodInterface"]
+    made["domain"]["devices"]["interfaces"] = [{"name": "lan", "bridge": {}}]
+    made["networks"] = [{"name": "lan", "multus": {"networkName": "lan", "default": True}}]
+    namespace.apply({**vmi("inside"), "spec": made})
+    found = namespace.running("inside")
+    [interface] = found["status"]["interfaces"]
+    assert interface["ipAddress"].startswith("10.88.7.")
+    assert interface["podInterfaceName"] == "eth0"
+    assert interface["ipAddress"] == namespace.launcher(found)["status"]["podIP"]
+
+
+def test_a_binding_that_nobody_registered_is_refused(namespace: Namespace, plugins: None) -> None:
+    made = machine("bad", 3, {"default": {"binding": {"name": "none"}}}, {"default": {"pod": {}}})
+    with pytest.raises(Refused, match="network binding plugin 'none' is not registered"):
+        namespace.apply(made)
