@@ -79,9 +79,11 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
             place = f"{paths.claim_folder(volume.name)}/{disk.path.rpartition('/')[2]}"
             size = 2**30 if disk.type == "Disk" else 0
             images[volume.name] = DiskImage(place, "raw", size, direct=True)
+    functions = [nic.name for nic in vmi.spec.domain.devices.interfaces or () if nic.sriov]
     usual = Guest(
         emulation=True,
         images=images,
+        links={name: GuestLink("", pci="0000:81:02.1") for name in functions},
         nameservers=("10.96.0.10",),
         searches=("default.svc.cluster.local", "svc.cluster.local"),
         direct_io=True,
