@@ -139,6 +139,7 @@ class Handler:
         app = web.Application()
         app.router.add_put("/{path:.*}", self.put)
         app.router.add_get("/{path:.*}/{what:guestosinfo|userlist|filesystemlist}", self.get)
+        app.router.add_get("/{path:.*}/sev/{what}", self.get)
         app.router.add_get("/{path:.*}/screenshot", self.picture)
         app.router.add_get("/{path:.*}", self.stream)
         runner = web.AppRunner(app, shutdown_timeout=1)

@@ -15,7 +15,16 @@ from images.guest import build
 from tests.guest.conftest import MACHINE, VMI, admitted
 from tests.guest.pod import QEMU, UID, Container, Serial, connected
 from virtpod.domain import paths
-from virtpod.wire.messages import Done, Failed, Kill, Measure, Measured, Pictured, Screenshot
+from virtpod.wire.messages import (
+    Attest,
+    Done,
+    Failed,
+    Kill,
+    Measure,
+    Measured,
+    Pictured,
+    Screenshot,
+)
 
 ARGUMENTS = "console=ttyS0 quiet net.ifnames=0 nokaslr seen=by-the-guest"
 STATE = f"{paths.PRIVATE}/libvirt/qemu"
@@ -173,6 +182,9 @@ async def test_what_is_seen_of_a_guest_from_outside(
         await handler.ask(lambda n: Kill(id=n))
         await handler.domain("Shutoff", "Crashed")
         refused = await handler.ask(lambda n: Screenshot(id=n))
+        platform = await handler.ask(lambda n: Attest(id=n, what="platform"))
+        assert isinstance(platform, Failed)  # no SEV here, and libvirt says so
+        assert "SEV" in platform.message
         assert isinstance(refused, Failed)
         await handler.release()
 

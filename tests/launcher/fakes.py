@@ -20,6 +20,8 @@ from virtpod.wire import codec
 from virtpod.wire.messages import (
     AgentRequest,
     Answer,
+    Attest,
+    Attested,
     DomainChanged,
     DomainState,
     Done,
@@ -134,6 +136,10 @@ class Fake:
     async def picture(self, *, wake: bool) -> bytes:
         self.asked.append("picture")
         return b"a picture"
+
+    async def attest(self, request: Attest) -> Attested:
+        self.asked.append(f"attest {request.what}")
+        return Attested(id=request.id, facts={"pdh": "AA=="})
 
     async def measure(self, request: Measure) -> Measured:
         return Measured(id=request.id, counted={"state.state": 1})

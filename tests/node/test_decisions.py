@@ -241,6 +241,25 @@ def test_a_guest_that_is_to_start_paused_runs_when_it_is_paused() -> None:
     assert conditions(plan)["Paused"] == ("True", "PausedByUser")
 
 
+def attested(phase: str, **sev: Any) -> dict[str, Any]:
+    obj = vmi(phase)
+    obj["spec"]["domain"]["launchSecurity"] = {"sev": {"attestation": {}, **sev}}
+    return obj
+
+
+def test_a_guest_that_is_attested_waits_for_its_owner_and_then_starts_paused() -> None:
+    listens = Guest(connected=True)
+    waiting = decide(seen("Scheduled", guest=listens, vmi=attested("Scheduled")))
+    assert waiting.why == "its owner's session is awaited"
+    assert waiting.actions == ()
+    given = attested("Scheduled", session="AA==", dhCert="AA==")
+    assert [type(a) for a in decide(seen("Scheduled", guest=listens, vmi=given)).actions] == [
+        Prepare
+    ]
+    started = domain("Paused", "User", started=False)
+    assert written(decide(seen("Scheduled", started, vmi=given)))["phase"] == "Running"
+
+
 def after(plan: Plan, obj: dict[str, Any]) -> dict[str, Any]:
     """The VMI once the plan is carried out."""
     changed: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))

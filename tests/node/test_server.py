@@ -22,6 +22,8 @@ from virtpod.wire.messages import (
     AgentTold,
     Answer,
     AskAgent,
+    Attest,
+    Attested,
     Done,
     Freeze,
     GuestDisk,
@@ -264,6 +266,23 @@ async def test_a_screenshot(place: Place, query: str, wake: bool) -> None:
         assert response.content_type == "image/png"
         assert await response.read() == b"a picture"
     assert place.guest.pressed == [Screenshot(id=1, wake=wake)]
+
+
+async def test_sev_is_asked_and_told_by_the_names_that_users_know(place: Place) -> None:
+    facts = {"pdh": "cGRo", "cert-chain": "Y2VydA==", "cbitpos": 51}
+    place.guest.told = Attested(id=1, facts=facts)
+    url = f"{place.url}{VMI}/sev/"
+    async with place.session.get(url + "fetchcertchain", ssl=place.tls(CLIENT)) as response:
+        assert await response.json() == {"pdh": "cGRo", "certChain": "Y2VydA=="}
+    place.guest.told = Attested(id=1, facts={"sev-measurement": "bQ==", "sev-api-major": 1})
+    async with place.session.get(url + "querylaunchmeasurement", ssl=place.tls(CLIENT)) as response:
+        assert await response.json() == {"measurement": "bQ==", "apiMajor": 1}
+    secret, put = {"header": "aA==", "secret": "cw=="}, url + "injectlaunchsecret"
+    async with place.session.put(put, json=secret, ssl=place.tls(CLIENT)) as response:
+        assert response.status == 200
+    assert place.guest.pressed[-1] == Attest(id=1, what="secret", **secret)
+    async with place.session.put(put, json={"header": 1}, ssl=place.tls(CLIENT)) as response:
+        assert response.status == 400
 
 
 async def test_console_and_vnc_do_not_disturb_each_other(place: Place) -> None:

@@ -89,6 +89,17 @@ def grace(vmi: VMI) -> int:
     return 30 if given is None else given
 
 
+def attested(vmi: VMI) -> bool:
+    """Whether the guest's owner wants proof of its memory's encryption before it may run."""
+    security = vmi.spec.domain.launch_security
+    return bool(security and security.sev and security.sev.attestation is not None)
+
+
+def starts_paused(vmi: VMI) -> bool:
+    """Whether the guest waits for somebody to unpause it."""
+    return vmi.spec.start_strategy == "Paused" or attested(vmi)
+
+
 def on(state: FeatureState | None) -> bool:
     """Asked for, and not said to be off: KubeVirt's booleans are true where they are left out."""
     return state is not None and state.enabled is not False

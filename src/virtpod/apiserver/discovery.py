@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from virtpod.api import openapi, options
+from virtpod.api import openapi, options, sev
 from virtpod.api.catalog import name
 from virtpod.api.graph import ObjectGraphNode
 from virtpod.api.vm import VirtualMachine
@@ -116,6 +116,8 @@ BODIES: dict[str, type] = {
     "pause": options.PauseOptions,
     "removevolume": options.RemoveVolumeOptions,
     "restart": options.RestartOptions,
+    "sev/injectlaunchsecret": sev.SEVSecretOptions,
+    "sev/setupsession": sev.SEVSessionOptions,
     "start": options.StartOptions,
     "stop": options.StopOptions,
     "unpause": options.UnpauseOptions,
@@ -128,13 +130,17 @@ ANSWERS: dict[str, type] = {
     "filesystemlist": options.VirtualMachineInstanceFileSystemList,
     "guestosinfo": options.VirtualMachineInstanceGuestAgentInfo,
     "objectgraph": ObjectGraphNode,
+    "sev/fetchcertchain": sev.SEVPlatformInfo,
+    "sev/querylaunchmeasurement": sev.SEVMeasurementInfo,
     "userlist": options.VirtualMachineInstanceGuestOSUserList,
 }
 """What a subresource answers, if not with an empty body, a picture or a stream."""
 
 PICTURES = frozenset({"vnc/screenshot"})
 STREAMS = frozenset({"console", "vnc", "usbredir", "vsock", "portforward"})
-ACCEPTED = frozenset({"start", "stop", "restart", "migrate", "addvolume", "removevolume"})
+ACCEPTED = frozenset(
+    {"start", "stop", "restart", "migrate", "addvolume", "removevolume", "sev/setupsession"}
+)
 """What is done after the answer."""
 QUERIES = {"vnc": ("preserveSession", "shared"), "vnc/screenshot": ("moveCursor",)}
 """What may be set to true in the request's query."""

@@ -29,6 +29,7 @@ from virtpod.apiserver.subresources import (
     removevolume,
     reset,
     restart,
+    sev,
     softreboot,
     start,
     stop,
@@ -128,6 +129,18 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", VMIS, "guestosinfo", "guestosinfo", guestosinfo.vmi),
     Route("GET", VMIS, "userlist", "userlist", userlist.vmi),
     Route("GET", VMIS, "filesystemlist", "filesystemlist", filesystemlist.vmi),
+    Route("GET", VMIS, "sev/fetchcertchain", "sev/fetchcertchain", sev.fetch_cert_chain),
+    Route(
+        "GET",
+        VMIS,
+        "sev/querylaunchmeasurement",
+        "sev/querylaunchmeasurement",
+        sev.query_launch_measurement,
+    ),
+    Route("PUT", VMIS, "sev/setupsession", "sev/setupsession", sev.setup_session),
+    Route(
+        "PUT", VMIS, "sev/injectlaunchsecret", "sev/injectlaunchsecret", sev.inject_launch_secret
+    ),
     Route("GET", VMIS, _PORT, "portforward", portforward.vmi),
     Route("GET", VMIS, _PORT_OF_PROTOCOL, "portforward", portforward.vmi),
     Route("GET", VMS, "expand-spec", "expand-spec", expand_spec.vm),

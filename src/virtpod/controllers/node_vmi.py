@@ -177,8 +177,10 @@ class Known:
     def domain_alive(self) -> DomainChanged | None:
         """The domain, if a guest is there."""
         domain = self.guest.domain
-        starts_paused = self.vmi["spec"].get("startStrategy") == "Paused"
-        if domain is None or not lifecycle.alive(domain, starts_paused=starts_paused):
+        if domain is None:
+            return None
+        waits = self.vmi["spec"].get("startStrategy") == "Paused" or bool(_attestation(self.vmi))
+        if not lifecycle.alive(domain, starts_paused=waits):
             return None
         return domain
 
@@ -301,11 +303,22 @@ def unprepared(seen: Known) -> Plan | None:
     if seen.phase not in ON_NODE and not claims.noted(seen.typed):
         # What was read of it before virt-controller's word on its claims came: wait for the next.
         return Plan("its claims are not noted yet")
+    sev = _attestation(seen.vmi)
+    if sev and not sev.get("session"):
+        # The API must say Scheduled first: then its owner may send what the start rests on.
+        return None if seen.phase not in ON_NODE else Plan("its owner's session is awaited")
     if seen.predecessor:
         return Plan("a launcher of before still lives here", again_in=1.0)
     if guest.failure and (wait := _due(guest.failure) - seen.now) > 0:
         return _failed_to_start(seen, guest.failure, wait)
     return Plan("the launcher listens: prepare and start", (Prepare(seen.pod.uid),))
+
+
+def _attestation(vmi: Json) -> Json:
+    """What the spec says of AMD SEV, where its owner wants proof before the guest runs."""
+    domain = vmi["spec"].get("domain") or {}
+    sev: Json = (domain.get("launchSecurity") or {}).get("sev") or {}
+    return sev if sev.get("attestation") is not None else {}
 
 
 def not_ours(seen: Known) -> Plan | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from virtpod.api.traits import starts_paused
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
@@ -72,7 +73,7 @@ class Boot:
                     xml = domain(vmi, facts)
                     if self._hooks:
                         xml = await self._hooks.define_domain(xml, bytes(request.vmi))
-                    await self._hypervisor.create(xml, paused=vmi.spec.start_strategy == "Paused")
+                    await self._hypervisor.create(xml, paused=starts_paused(vmi))
                 self._tell(vmi)
             except images.ImageInvalid as error:
                 raise StartFailed(error.reason, str(error), final=True) from None

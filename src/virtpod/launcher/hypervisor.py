@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from virtpod.wire.messages import AgentRequest, Answer, DomainChanged, Measure, Measured
+from virtpod.wire.messages import (
+    AgentRequest,
+    Answer,
+    Attest,
+    Attested,
+    DomainChanged,
+    Measure,
+    Measured,
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,9 @@ class Hypervisor(Protocol):
 
     async def picture(self, *, wake: bool) -> bytes:
         """The first display as PNG; `wake`: after moving the pointer."""
+
+    async def attest(self, request: Attest) -> Attested:
+        """What AMD SEV says of the platform and of the guest, or is given for it."""
 
     async def measure(self, request: Measure) -> Measured:
         """What it has counted of the guest."""

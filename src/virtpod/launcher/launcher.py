@@ -29,6 +29,7 @@ from virtpod.wire import codec
 from virtpod.wire.messages import (
     Answer,
     AskAgent,
+    Attest,
     DomainChanged,
     Done,
     Execute,
@@ -340,6 +341,8 @@ class Launcher:
                 return Pictured(
                     id=request.id, png=await self._hypervisor.picture(wake=request.wake)
                 )
+            case Attest():
+                return await self._hypervisor.attest(request)
             case Measure():
                 return await self._hypervisor.measure(request)
             case Freeze() | Thaw() | AskAgent() | Ping() | Execute():

@@ -33,6 +33,8 @@ from virtpod.launcher.processes import Child, Processes
 from virtpod.wire.messages import (
     AgentRequest,
     Answer,
+    Attest,
+    Attested,
     DomainChanged,
     DomainState,
     Done,
@@ -533,6 +535,12 @@ class Libvirt:
         from virtpod.launcher.picture import taken
 
         return await self._asked(lambda: taken(self._connection, self._running(), wake=wake))
+
+    async def attest(self, request: Attest) -> Attested:
+        """Asks AMD SEV. Raises Refused."""
+        from virtpod.launcher.attest import done
+
+        return await self._asked(lambda: done(request, self._connection, self._running))
 
     async def measure(self, request: Measure) -> Measured:
         """What libvirt has counted. Raises Refused."""

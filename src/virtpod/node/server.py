@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
+import msgspec
 from aiohttp import web
 
 from virtpod.kube.serve import Certificate
@@ -27,6 +28,8 @@ from virtpod.wire.messages import (
     AgentTold,
     Answer,
     AskAgent,
+    Attest,
+    Attested,
     Freeze,
     Pause,
     Pictured,
@@ -59,6 +62,21 @@ LOOKS: dict[str, tuple[Callable[[int], Request], Callable[[AgentTold], Any]]] = 
     ),
 }
 """What the guest's agent is asked, and how its answer is put for users."""
+ATTESTED = {
+    "fetchcertchain": ("platform", {"pdh": "pdh", "certChain": "cert-chain"}),
+    "querylaunchmeasurement": (
+        "measurement",
+        {
+            "measurement": "sev-measurement",
+            "apiMajor": "sev-api-major",
+            "apiMinor": "sev-api-minor",
+            "buildID": "sev-build-id",
+            "policy": "sev-policy",
+            "loaderSHA": "loader-sha",
+        },
+    ),
+}
+"""What AMD SEV is asked, and the names that users know libvirt's answers by."""
 BUTTON_WITHIN = 10.0
 REBOOT_WITHIN = 20.0
 """Seconds: an agent that does not hear is given up before ACPI is tried."""
@@ -68,6 +86,11 @@ FREEZE_WITHIN = 50.0
 """Seconds for a guest to write out what it holds."""
 FAREWELL = 2.0
 """Seconds that streams under way get when the process is told to stop."""
+
+
+class _Secret(msgspec.Struct):
+    header: str
+    secret: str
 
 
 class NoGuest(Exception):
@@ -121,6 +144,9 @@ class Console:
             app.router.add_put(f"{VMIS}/{name}", self._button, name=name)
         for name in LOOKS:
             app.router.add_get(f"{VMIS}/{name}", self._look, name=name)
+        for name in ("fetchcertchain", "querylaunchmeasurement"):
+            app.router.add_get(f"{VMIS}/sev/{name}", self._attest)
+        app.router.add_put(f"{VMIS}/sev/injectlaunchsecret", self._secret)
         app.router.add_put(f"{VMIS}/freeze", self._freeze)
         app.router.add_put(f"{VMIS}/unfreeze", self._thaw)
         return app
@@ -155,6 +181,27 @@ class Console:
         if not isinstance(told, Pictured):
             return _status(500, "InternalError", "virt-launcher answered something else")
         return web.Response(body=told.png, content_type="image/png")
+
+    async def _attest(self, request: web.Request) -> web.Response:
+        what, shown = ATTESTED[request.path.rpartition("/")[2]]
+        told = await self._asked(request, lambda n: Attest(id=n, what=what), BUTTON_WITHIN)
+        if not isinstance(told, Attested):
+            return _status(500, "InternalError", "virt-launcher answered something else")
+        facts = told.facts
+        found = {name: facts[fact] for name, fact in shown.items() if fact in facts}
+        return web.json_response(found)
+
+    async def _secret(self, request: web.Request) -> web.Response:
+        try:
+            given = msgspec.json.decode(await request.content.read(BODY_LIMIT), type=_Secret)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return _status(400, "BadRequest", f"header and secret are wanted: {error}")
+        await self._asked(
+            request,
+            lambda n: Attest(id=n, what="secret", header=given.header, secret=given.secret),
+            BUTTON_WITHIN,
+        )
+        return web.Response()
 
     async def _freeze(self, request: web.Request) -> web.Response:
         given = await request.content.read(BODY_LIMIT)

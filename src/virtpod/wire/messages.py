@@ -171,6 +171,16 @@ class Measure(Message, frozen=True, tag="measure"):
     id: int
 
 
+class Attest(Message, frozen=True, tag="attest"):
+    """Asks libvirt about AMD SEV; answered by `Attested`. `what`: platform, measurement, or secret,
+    which is put into the guest's memory; `header` and `secret` are base64."""
+
+    id: int
+    what: str
+    header: str = ""
+    secret: str = ""
+
+
 class Release(Message, frozen=True, tag="release"):
     """virt-handler has seen the end: the launcher may exit."""
 
@@ -188,6 +198,7 @@ Request = (
     | Reset
     | SoftReboot
     | Screenshot
+    | Attest
     | Measure
     | Release
     | AgentRequest
@@ -310,6 +321,13 @@ class Pictured(Message, frozen=True, tag="pictured"):
     png: bytes
 
 
+class Attested(Message, frozen=True, tag="attested"):
+    """Answers `Attest`: what libvirt told, by its names."""
+
+    id: int
+    facts: dict[str, int | str | bool]
+
+
 class Measured(Message, frozen=True, tag="measured"):
     """Answers `Measure`: numbers by libvirt's names, and the VMI's names of the devices in them:
     interfaces by their device on the node, disks (volumes) by the guest's target."""
@@ -352,5 +370,5 @@ class Stopping(Message, frozen=True, tag="stopping"):
 
 
 Event = DomainChanged | Stopping
-Answer = Done | Failed | AgentTold | Executed | Pictured | Measured
+Answer = Done | Failed | AgentTold | Executed | Pictured | Measured | Attested
 Reply = Welcome | Answer | DomainChanged | Stopping

@@ -12,7 +12,6 @@ from virtpod.apiserver.status import Refusal
 NOT_IMPLEMENTED = 501
 MEMORY_DUMP = "memory dumps cannot be taken by this version"
 BACKUP = "backups cannot be taken by this version"
-ATTESTATION = "guests with encrypted memory cannot be attested by this version"
 
 VM_LATER = {
     ("PUT", "memorydump"): MEMORY_DUMP,
@@ -21,10 +20,6 @@ VM_LATER = {
 VMI_LATER = {
     ("PUT", "backup"): BACKUP,
     ("PUT", "redefine-checkpoint"): BACKUP,
-    ("GET", "sev/fetchcertchain"): ATTESTATION,
-    ("GET", "sev/querylaunchmeasurement"): ATTESTATION,
-    ("PUT", "sev/setupsession"): ATTESTATION,
-    ("PUT", "sev/injectlaunchsecret"): ATTESTATION,
 }
 """By method and path: what there is instead, or is not."""
 CLUSTER_LATER = {
