@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import api, audit, cli, table
+from bench import api, audit, cli, disks, table
 from bench.memory import Process
 from bench.scenarios import (
     NAMESPACE,
@@ -59,6 +59,8 @@ class Report:
     components: dict[str, dict[str, float]] = field(default_factory=dict)
     rest: dict[str, dict[str, float]] = field(default_factory=dict)
     cpu: dict[str, dict[str, float]] = field(default_factory=dict)
+    disks: dict[str, disks.Rates] = field(default_factory=dict)
+    """MB/s of the guest, and of the plain pod."""
     crds: dict[str, float] = field(default_factory=dict)  # KiB
     load: dict[str, float] = field(default_factory=dict)  # of the host, when each part began
     failures: list[str] = field(default_factory=list)
@@ -87,6 +89,7 @@ class Run:
             "plain": self._plain,
             "ten-guestless": lambda: self._many("guestless", guestless(), count),
             "ten-guests": lambda: self._many("guest", self.guest, count),
+            "disks": self._disks,
             "api": self._api,
             "rest": self._rest,
             "virtctl": self._virtctl,
@@ -118,6 +121,17 @@ class Run:
 
     async def _virtctl(self) -> None:
         self.report.measured |= await asyncio.to_thread(cli.starts)
+
+    async def _disks(self) -> None:
+        image = await self._launcher_image()
+        guest, plain = await disks.measured(self.bench, self.guest, image, await self._gates())
+        self.report.disks = {"guest": guest, "plain": plain}
+
+    async def _gates(self) -> list[str]:
+        kubevirt = await self.bench.client.get(KUBEVIRTS, Key(SYSTEM, "kubevirt"))
+        configuration = kubevirt["spec"].get("configuration") or {}
+        gates = (configuration.get("developerConfiguration") or {}).get("featureGates")
+        return list(gates or ())
 
     async def _rest(self) -> None:
         self.resting = await self.bench.rest()
@@ -287,6 +301,11 @@ def text(report: Report) -> str:
         rows2 = [(f"CPU seconds per VMI, a batch of {kind}", "")]
         rows2 += [(name, f"{seconds:.3f}") for name, seconds in cpu.items()]
         parts.append(table.columns(rows2))
+    if report.disks:
+        parts.append(table.columns(disks.table(report.disks["guest"], report.disks["plain"])))
+        parts.append(
+            "A guest under emulation has its disks emulated too: the ratios are for comparing."
+        )
     if report.crds:
         kinds = [("CRDs: KiB of JSON", "")]
         kinds += [(kind, f"{size:.0f}") for kind, size in report.crds.items()]
@@ -344,7 +363,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=REPORT, help="where to write all figures")
     parser.add_argument("--quick", action="store_true", help="without the batch of guests")
     parser.add_argument("--count", type=int, default=10, help="VMIs in a batch")
-    names = ("guestless", "guest", "plain", "ten-guestless", "ten-guests", "api", "rest", "virtctl")
+    names = (
+        *("guestless", "guest", "plain", "ten-guestless", "ten-guests", "disks", "api", "rest"),
+        "virtctl",
+    )
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
     try:

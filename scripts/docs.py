@@ -122,8 +122,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Guest agent",
-        "it is asked for its system, interfaces, users and file systems, and for freezing; "
-        "accessCredentials are not handed to it.",
+        "one that is older than QEMU 5.2 cannot be given SSH keys; the condition "
+        "AccessCredentialsSynchronized says so.",
     ),
     (
         "Kinds without a controller",
@@ -143,8 +143,9 @@ BEYOND_FIELDS = (
     ),
     (
         "Hotplug",
-        "disks of claims come and go; of block claims on nodes with cgroup v1 alone, for v2 wants "
-        "a program of its own in the kernel. A disk is not made larger while it is plugged in.",
+        "with cgroup v2 a container's device program is replaced; that was seen in a kernel that "
+        "has v2 beside v1, not yet under a kubelet on v2. A systemd that reloads puts its own "
+        "rules back, which does not touch disks that are open.",
     ),
     (
         "Live updates",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from virtpod.controllers import claims as permanent
 from virtpod.controllers import hotplug, node_hotplug, vm_volumes
 from virtpod.controllers.node_hotplug import Replug
 from virtpod.domain.facts import Cluster
@@ -241,3 +242,37 @@ def test_requests_become_the_template_and_are_dropped_when_they_are_true() -> No
     assert vm_volumes.pending(vm(requests=[wish]), None) == [wish]
     assert vm_volumes.pending(vm("data", requests=[wish]), instance()) == [wish]
     assert vm_volumes.pending(vm("data", requests=[wish]), instance("data")) == []
+
+
+def test_a_claim_that_has_grown_is_noted_while_its_guest_runs() -> None:
+    small = {"claimName": "root", "capacity": {"storage": "1Gi"}}
+    grown = {"claimName": "root", "capacity": {"storage": "2Gi"}}
+    machine = vmi()
+    machine["spec"]["volumes"] = [
+        {"name": "root", "persistentVolumeClaim": {"claimName": "root"}},
+        {"name": "scratch", "emptyDisk": {"capacity": "1Gi"}},
+    ]
+    other = {"name": "scratch", "target": "vdb"}
+    noted = {"name": "root", "target": "vda", "persistentVolumeClaimInfo": small}
+    machine["status"]["volumeStatus"] = [noted, other]
+    expected = [{**noted, "persistentVolumeClaimInfo": grown}, other]
+    assert permanent.larger(machine, {"root": grown}) == expected
+    assert permanent.larger(machine, {"root": small}) is None
+    assert permanent.larger(machine, {}) is None, "what nobody knows of stays as it is"
+    assert permanent.sizes({"status": {"volumeStatus": expected}}) == {"root": "2Gi"}
+    # The same beside volumes that come and go.
+    machine["spec"]["volumes"].append(volume())
+    found = decide(machine, [], {"data": BOUND, "root": grown})
+    assert found.status
+    assert [each["name"] for each in found.status] == ["data", "root", "scratch"]
+    assert found.status[1]["persistentVolumeClaimInfo"] == grown
+
+
+def test_a_claim_that_one_pod_alone_may_have_stays_in_its_pod() -> None:
+    """Else the pod for the new set would wait for the old one, and the old one for it."""
+    mine = {**BOUND, "claimName": "mine", "accessModes": ["ReadWriteOncePod"]}
+    [first] = created(decide(vmi("mine"), [], {"mine": mine}))
+    claims = {"data": BOUND, "mine": mine}
+    [second] = created(decide(vmi("data", "mine"), [started(first)], claims))
+    assert [each["name"] for each in second["spec"]["volumes"]] == ["hotplug-disks", "data"]
+    assert deleted(decide(vmi("data", "mine"), [started(first), started(second)], claims)) == []

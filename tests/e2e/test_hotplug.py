@@ -1,4 +1,5 @@
-"""Disks that come to a guest while it runs, and go again."""
+"""Disks and media that come to a guest while it runs, grow with their claims, and go again; and
+credentials that change with their secrets."""
 
 from __future__ import annotations
 
@@ -25,11 +26,57 @@ def at(volume: str, phase: str) -> Callable[[Object], bool]:
     return lambda vmi: entry(vmi, volume).get("phase") == phase
 
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} {}@example.org"
+ANNA, BERT = (KEY.format(name[0] * 43, name) for name in ("anna", "bert"))
+
+
+def secret(name: str, **content: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "stringData": content,
+    }
+
+
+def machine() -> Object:
+    """With a drive that has nothing in it, a claim from the start, and credentials."""
+    made = vm(NAME)
+    spec = made["spec"]["template"]["spec"]
+    spec["volumes"].append({"name": "kept", "persistentVolumeClaim": {"claimName": "kept"}})
+    spec["domain"]["devices"]["disks"] += [
+        {"name": "kept", "serial": "of-kept", "disk": {"bus": "virtio"}},
+        {"name": "drive", "cdrom": {"bus": "sata"}},
+    ]
+    spec["accessCredentials"] = [
+        {
+            "sshPublicKey": {
+                "source": {"secret": {"secretName": "keys"}},
+                "propagationMethod": {"qemuGuestAgent": {"users": ["root"]}},
+            }
+        }
+    ]
+    return made
+
+
 @pytest.fixture(scope="module")
 def place(namespace: Namespace) -> Namespace:
-    namespace.apply(vm(NAME), *(diary.claim(name, mode=mode) for name, mode in DISKS.items()))
+    claims = {**DISKS, "kept": "Filesystem", "first": "Filesystem", "second": "Block"}
+    namespace.apply(
+        secret("keys", anna=ANNA),
+        machine(),
+        *(diary.claim(name, mode=mode) for name, mode in claims.items()),
+    )
     namespace.running(NAME)
     return namespace
+
+
+def device(console: Console, claim: str) -> str:
+    """The guest's own name of the disk with this serial: it counts no drives among its disks."""
+    places = "/sys/block/*/serial /sys/block/*/device/vpd_pg80"
+    look = f"grep -l of-{claim} {places} 2>/dev/null"
+    found = console.run(f"until {look}; do sleep 1; done")
+    return found.split("/sys/block/", 1)[1].split("/", 1)[0]
 
 
 def attachments(namespace: Namespace) -> list[Object]:
@@ -48,12 +95,110 @@ def test_disks_come_and_are_written_to(place: Namespace) -> None:
     with Console(place.name, NAME) as console:
         console.login()
         for claim in DISKS:
-            disk = f"/dev/{entry(found, claim)['target']}"
+            disk = f"/dev/{device(console, claim)}"
             written = f"echo written-on-{claim} | dd of={disk} conv=fsync 2>&1"
             assert "records out" in console.run(written)
             assert f"written-on-{claim}" in console.run(f"dd if={disk} bs=64 count=1 2>&1")
     reasons = {reason for reason, _ in place.events(NAME)}
     assert {"VolumeMountedToPod", "VolumeReady"} <= reasons
+
+
+def size_of(console: Console, name: str) -> int:
+    """MiB, as the guest has it; a SCSI disk is looked at again for it."""
+    look = f"/sys/block/{name}"
+    console.run(f"echo 1 > {look}/device/rescan 2>/dev/null; true")
+    return int(console.run(f"cat {look}/size")) * 512 // 2**20
+
+
+@pytest.mark.shows("volumes.persistentVolumeClaim.claimName")
+def test_a_claim_that_is_expanded_makes_the_disk_larger(place: Namespace) -> None:
+    for claim in (*DISKS, "kept"):
+        place.patch("pvc", claim, {"spec": {"resources": {"requests": {"storage": "20Mi"}}}})
+
+    def noted(vmi: Object) -> bool:
+        sizes = (
+            entry(vmi, claim)["persistentVolumeClaimInfo"]["capacity"]["storage"]
+            for claim in (*DISKS, "kept")
+        )
+        return all(size == "20Mi" for size in sizes)
+
+    place.wait("vmi", NAME, noted, "the claims have grown", 120)
+    with Console(place.name, NAME) as console:
+        console.login()
+        for claim in (*DISKS, "kept"):
+            name = device(console, claim)
+            eventually(
+                lambda of=name: size_of(console, of) == 20, f"{claim} is larger in the guest"
+            )
+
+
+@pytest.mark.shows("domain.devices.disks.cdrom.bus")
+def test_media_are_exchanged_while_the_guest_runs(place: Namespace) -> None:
+    before = place.get("vmi", NAME)["metadata"]["uid"]
+    words = {"first": "the first medium", "second": "the second one"}
+
+    def volumes(*media: str) -> list[Object]:
+        spec = place.get("vm", NAME)["spec"]["template"]["spec"]
+        given = {"hotpluggable": True}
+        return [
+            *(each for each in spec["volumes"] if each["name"] != "drive"),
+            *(
+                {"name": "drive", "persistentVolumeClaim": {"claimName": each, **given}}
+                for each in media
+            ),
+        ]
+
+    def insert(*media: str) -> None:
+        body = {"spec": {"template": {"spec": {"volumes": volumes(*media)}}}}
+        place.patch("vm", NAME, body)
+
+    # Each claim is written to as a disk first.
+    for claim, text in words.items():
+        place.virtctl("addvolume", NAME, f"--volume-name={claim}", f"--serial=of-{claim}")
+        place.wait("vmi", NAME, at(claim, "Ready"), f"{claim} is there", 120)
+        with Console(place.name, NAME) as console:
+            disk = f"/dev/{device(console.login(), claim)}"
+            console.run(f"echo '{text}' | dd of={disk} conv=fsync 2>&1")
+        place.virtctl("removevolume", NAME, f"--volume-name={claim}")
+        place.wait("vmi", NAME, lambda vmi, of=claim: not entry(vmi, of), f"{claim} is gone", 120)
+    with Console(place.name, NAME) as console:
+        console.login()
+        assert "No medium" in console.run("dd if=/dev/sr0 count=1 2>&1; true")
+        for claim, text in words.items():
+            insert(claim)
+
+            def there(vmi: Object, of: str = claim) -> bool:
+                told = entry(vmi, "drive")
+                info = told.get("persistentVolumeClaimInfo") or {}
+                return told.get("phase") == "Ready" and info.get("claimName") == of
+
+            found = place.wait("vmi", NAME, there, f"{claim} is in the drive", 180)
+            read = f"head -c {len(text)} /dev/sr0 2>/dev/null"
+            assert text in console.run(f"until {read}; do sleep 1; done")
+        insert()
+        place.wait("vmi", NAME, lambda vmi: not entry(vmi, "drive"), "the drive is empty", 120)
+        assert "No medium" in console.run("dd if=/dev/sr0 count=1 2>&1; true")
+    assert found["metadata"]["uid"] == before
+    told = {each["type"]: each["status"] for each in place.get("vm", NAME)["status"]["conditions"]}
+    assert told.get("RestartRequired", "False") == "False"
+
+
+@pytest.mark.shows("accessCredentials.sshPublicKey.source.secret.secretName")
+def test_a_secret_that_changes_reaches_the_guest(place: Namespace) -> None:
+    def synchronized(vmi: Object) -> bool:
+        told = {each["type"]: each for each in vmi["status"]["conditions"]}
+        return told.get("AccessCredentialsSynchronized", {}).get("status") == "True"
+
+    place.wait("vmi", NAME, synchronized, "the guest has its keys", 120)
+    assert "AccessCredentialsSyncSuccess" in {reason for reason, _ in place.events(NAME)}
+    with Console(place.name, NAME) as console:
+        console.login()
+        assert console.run("cat /root/.ssh/authorized_keys") == ANNA
+        place.apply(secret("keys", anna=BERT))
+        # The kubelet looks at a secret once a minute or so.
+        eventually(
+            lambda: console.run("cat /root/.ssh/authorized_keys") == BERT, "the other key", 180
+        )
 
 
 def test_a_claim_that_is_not_there_is_said_and_harms_nobody(place: Namespace) -> None:
@@ -73,26 +218,28 @@ def test_a_claim_that_is_not_there_is_said_and_harms_nobody(place: Namespace) ->
 def test_they_are_there_again_after_a_restart(place: Namespace) -> None:
     before = place.get("vmi", NAME)["metadata"]["uid"]
     place.virtctl("restart", NAME)
-    after = place.running(NAME, other_than=before)
+    place.running(NAME, other_than=before)
     for claim in DISKS:
-        after = place.wait("vmi", NAME, at(claim, "Ready"), f"{claim} is there again", 120)
+        place.wait("vmi", NAME, at(claim, "Ready"), f"{claim} is there again", 120)
     with Console(place.name, NAME) as console:
         console.login()
         for claim in DISKS:
-            disk = f"/dev/{entry(after, claim)['target']}"
+            disk = f"/dev/{device(console, claim)}"
             assert f"written-on-{claim}" in console.run(f"dd if={disk} bs=64 count=1 2>&1")
 
 
 def test_disks_go_and_leave_nothing(place: Namespace) -> None:
     vmi = place.get("vmi", NAME)
-    targets = [entry(vmi, claim)["target"] for claim in DISKS]
+    with Console(place.name, NAME) as console:
+        console.login()
+        names = {device(console, claim) for claim in DISKS}
     for claim in DISKS:
         place.virtctl("removevolume", NAME, f"--volume-name={claim}")
     for claim in DISKS:
         place.wait("vmi", NAME, lambda vmi, of=claim: not entry(vmi, of), f"{claim} is gone", 120)
     with Console(place.name, NAME) as console:
         left = console.login().run("ls /sys/block").split()
-    assert not set(targets) & set(left)
+    assert not names & set(left)
     eventually(lambda: not attachments(place), "no attachment pod is left", 60)
     pod = place.launcher(vmi)
     mounts = "cat /proc/[0-9]*/mountinfo 2>/dev/null | grep hotplug-disks; true"
@@ -102,4 +249,4 @@ def test_disks_go_and_leave_nothing(place: Namespace) -> None:
         if pod["metadata"]["uid"] in line or "/hotplug-disks/" in line
     ]
     template = place.get("vm", NAME)["spec"]["template"]["spec"]
-    assert [volume["name"] for volume in template["volumes"]] == ["root"]
+    assert [volume["name"] for volume in template["volumes"]] == ["root", "kept"]

@@ -19,7 +19,16 @@ from tests.conftest import Golden
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
-from virtpod.domain.facts import Cluster, DiskImage, GivenDevice, Guest, GuestLink, Host, PodLink
+from virtpod.domain.facts import (
+    Blocks,
+    Cluster,
+    DiskImage,
+    GivenDevice,
+    Guest,
+    GuestLink,
+    Host,
+    PodLink,
+)
 from virtpod.domain.jsonpatch import Operation
 from virtpod.domain.steps import MakeIso, Nft
 from virtpod.features import ALL
@@ -93,6 +102,13 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
             volume: {name: text.encode() for name, text in files.items()}
             for volume, files in given["files"].items()
         }
+    if "secrets" in given:
+        given["secrets"] = {
+            volume: {name: text.encode() for name, text in files.items()}
+            for volume, files in given["secrets"].items()
+        }
+    if "blocks" in given:
+        given["blocks"] = msgspec.convert(given["blocks"], dict[str, Blocks])
     if "links" in given:
         given["links"] = msgspec.convert(given["links"], dict[str, GuestLink])
     if "given" in given:

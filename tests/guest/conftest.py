@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,21 @@ def box(folders: tuple[Path, ...], disk: Path) -> Iterator[Container]:
     with container(folders) as made:
         made.volume(0, disk)
         yield made
+
+
+@pytest.fixture
+def box_of(
+    folders: tuple[Path, ...], disk: Path
+) -> Callable[[], AbstractContextManager[Container]]:
+    """One such container after the other."""
+
+    @contextmanager
+    def another() -> Iterator[Container]:
+        with container(folders) as made:
+            made.volume(0, disk)
+            yield made
+
+    return another
 
 
 @pytest.fixture

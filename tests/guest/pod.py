@@ -302,13 +302,16 @@ class Handler:
         return found
 
     async def sync(
-        self, vmi: dict[str, Any], links: Sequence[Link] = (), within: float = 60
+        self,
+        vmi: dict[str, Any],
+        links: Sequence[Link] = (),
+        within: float = 60,
+        hotplugged: list[str] | None = None,
     ) -> Answer:
         shown.given(vmi["spec"])
         raw = msgspec.Raw(msgspec.json.encode(vmi))
-        return await self.ask(
-            lambda n: Sync(id=n, vmi=raw, links=list(links), emulation=True), within
-        )
+        more: dict[str, Any] = {"links": list(links), "hotplugged": hotplugged}
+        return await self.ask(lambda n: Sync(id=n, vmi=raw, emulation=True, **more), within)
 
     async def rewire(self, vmi: dict[str, Any], links: Sequence[Link]) -> Answer:
         """For a guest that runs, whose network cards changed."""

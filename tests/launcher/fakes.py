@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from virtpod.domain import paths
-from virtpod.launcher.hypervisor import Refused
+from virtpod.launcher.hypervisor import Entrusted, Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.launcher import Identity, run
 from virtpod.launcher.processes import Processes
@@ -143,6 +143,9 @@ class Fake:
 
     async def measure(self, request: Measure) -> Measured:
         return Measured(id=request.id, counted={"state.state": 1})
+
+    def entrust(self, given: tuple[Entrusted, ...]) -> None:
+        self.asked.append("entrust")
 
     async def ask_agent(self, request: AgentRequest) -> Answer:
         raise Refused("the guest agent is not connected")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from virtpod.domain import paths
-from virtpod.domain.facts import DiskImage
-from virtpod.launcher import claims
+from virtpod.domain.facts import Blocks, DiskImage
+from virtpod.launcher import blocks, claims
 
 MIB = 1 << 20
 
@@ -99,3 +99,40 @@ def test_what_a_disk_may_lack_is_told_by_the_controller(
 ) -> None:
     monkeypatch.setenv(paths.TOLERANCE, told)
     assert claims.tolerance() == percent
+
+
+def test_a_disk_grows_with_its_claim_and_never_shrinks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "claim_folder", lambda volume: str(tmp_path))
+    disk = tmp_path / paths.DISK_FILE
+    disk.write_bytes(b"the guest's")
+    os.truncate(disk, 8 * MIB)
+    assert claims.could_be("data", 12 * MIB, hotplugged=False) == 12 * MIB
+    claims.grow(str(tmp_path), paths.DISK_FILE, 12 * MIB)
+    assert (disk.stat().st_size, disk.read_bytes()[:11]) == (12 * MIB, b"the guest's")
+    for most in (4 * MIB, 12 * MIB + 8192, 0):
+        claims.grow(str(tmp_path), paths.DISK_FILE, most)
+        assert disk.stat().st_size == 12 * MIB
+    room = os.statvfs(tmp_path)
+    free = room.f_bavail * room.f_frsize
+    assert 12 * MIB < claims.could_be("data", 1 << 60, hotplugged=False) <= free + 12 * MIB
+    (tmp_path / "outside").touch()
+    disk.unlink()
+    disk.symlink_to("/etc/hostname")
+    with pytest.raises(OSError, match="cross-device"):
+        claims.grow(str(tmp_path), paths.DISK_FILE, 12 * MIB)
+
+
+def test_blocks_are_those_of_what_is_below(tmp_path: Path) -> None:
+    size = os.statvfs(tmp_path).f_bsize
+    (tmp_path / "disk").touch()
+    for place in (tmp_path / "disk", tmp_path / "yet" / "to" / "be" / "made"):
+        assert blocks.look(str(place)) == Blocks(size, size)
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"), [(512, 512), (4096, 4096), (0, 512), (3000, 512), (1 << 30, 2 * MIB)]
+)
+def test_no_block_is_of_a_size_that_qemu_does_not_take(said: int, taken: int) -> None:
+    assert blocks._sane(said) == taken

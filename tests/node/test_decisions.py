@@ -13,6 +13,7 @@ from tests.node.world import NODE, POD_UID, RUNNING, UID, vmi
 from virtpod.controllers.node_vmi import (
     LONGEST_PAUSE,
     Failure,
+    Grow,
     Guest,
     Pod,
     Prepare,
@@ -499,3 +500,51 @@ def test_an_agent_that_lacks_what_is_wanted_of_it_is_called_old() -> None:
     ]
     assert lacking(asking, "guest-set-user-password") == old
     assert lacking(asking, "guest-ssh-add-authorized-keys") is None
+
+
+# Its disks and its credentials.
+
+
+def with_claim(size: str, **more: Any) -> dict[str, Any]:
+    """A VMI that runs from a claim; as much as its status says of it."""
+    info = {"claimName": "root", "capacity": {"storage": size}}
+    entry = {"name": "root", "target": "vda", "persistentVolumeClaimInfo": info}
+    return vmi("Running", volumeStatus=[entry], **more)
+
+
+def test_a_launcher_is_told_once_of_claims_that_have_grown() -> None:
+    grow = Grow(POD_UID)
+    knows = replace(RUNS, sizes={"root": "1Gi"})
+    assert grow not in decide(seen("Running", knows, vmi=with_claim("1Gi"))).actions
+    assert decide(seen("Running", knows, vmi=with_claim("2Gi"))).actions == (grow,)
+    # After a restart of virt-handler nobody knows what the launcher knows.
+    unknown = replace(RUNS, sizes=None)
+    assert decide(seen("Running", unknown, vmi=with_claim("1Gi"))).actions == (grow,)
+    for guest in (
+        replace(knows, growing=True),
+        replace(knows, connected=False),
+        replace(knows, ungrown=Failure("ExpansionFailed", "no room", at=NOW)),
+    ):
+        assert grow not in decide(seen("Running", guest, vmi=with_claim("2Gi"))).actions
+    assert grow not in decide(seen("Running", unknown)).actions, "it has no claims"
+
+
+AGENT = {"qemuGuestAgent": {"users": ["root"]}}
+
+
+def test_credentials_are_in_step_when_the_agent_has_taken_them() -> None:
+    source = {"secret": {"secretName": "keys"}}
+    keys = {"sshPublicKey": {"source": source, "propagationMethod": AGENT}}
+    obj = vmi("Running")
+    obj["spec"]["accessCredentials"] = [keys]
+    for told_by, state, message, reason, status, event in (
+        ("", "", "", "AgentNotConnected", "False", []),
+        ("Synchronized", "Synchronized", "", "", "True", ["AccessCredentialsSyncSuccess"]),
+        ("Failed", "Failed", "no user x", "SyncFailed", "False", ["AccessCredentialsSyncFailed"]),
+    ):
+        assert RUNS.domain is not None, told_by
+        domain = structs.replace(RUNS.domain, credentials=state, credentials_message=message)
+        plan = decide(seen("Running", replace(RUNS, domain=domain), vmi=obj))
+        assert conditions(plan)["AccessCredentialsSynchronized"] == (status, reason)
+        assert told(plan) == event
+    assert "AccessCredentialsSynchronized" not in conditions(decide(seen("Running")))

@@ -89,6 +89,11 @@ class Claims:
                 self._reserved[Key(key.namespace, name)].add(obj["metadata"]["uid"])
         return Found({name: claim.info for name, claim in found.items()}, held, lost)
 
+    def noted(self, key: Key, obj: Obj) -> dict[str, Obj]:
+        """What the caches have of a running VMI's claims."""
+        held = {name: self.known.get(Key(key.namespace, name)) for name in claims.named(obj)}
+        return {name: claim.info for name, claim in held.items() if claim is not None}
+
     def give_back(self, key: Key, obj: Obj) -> None:
         """Its pod was not taken: somebody else may have what it would have used."""
         self._release(key.namespace, claims.named(obj), obj["metadata"]["uid"])

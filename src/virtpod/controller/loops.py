@@ -185,8 +185,10 @@ class Loops:
         owners = [pod["metadata"]["uid"] for pod in seen.pods]
         held = [pod.object for uid in owners for pod in self.caches.pods.by("owner", uid)]
         seen = replace(seen, attachments=held)
-        if seen.deleting or seen.phase not in ON_NODE or not hotplug.wanted(seen.vmi):
+        if seen.deleting or seen.phase not in ON_NODE:
             return seen
+        if not hotplug.wanted(seen.vmi):
+            return replace(seen, claims=self.caches.claims.noted(key, seen.vmi))
         found = await self.caches.claims.seen(key, seen.vmi, hotplug=True)
         return replace(seen, claims=found.known, holders=found.holders)
 

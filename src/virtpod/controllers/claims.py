@@ -22,6 +22,9 @@ from virtpod.kube.resources import Obj
 MISSING = "FailedPvcNotFound"
 IN_USE = "VolumeInUse"
 ATTACHED = "FailedAttachVolume"
+PREALLOCATED = "cdi.kubevirt.io/storage.preallocation"
+"""Annotation of a claim whose disk's importer has allocated all of its bytes."""
+INFO = "persistentVolumeClaimInfo"
 WHY = {
     MISSING: "a claim is missing",
     IN_USE: "a claim is in use",
@@ -52,12 +55,14 @@ def _hotplugged(volume: Mapping[str, Any]) -> bool:
 def info(claim: Mapping[str, Any]) -> Obj:
     """What a VMI's status says of a claim."""
     spec, status = claim.get("spec") or {}, claim.get("status") or {}
+    annotations = claim["metadata"].get("annotations") or {}
     said = {
         "claimName": claim["metadata"]["name"],
         "accessModes": status.get("accessModes") or spec.get("accessModes"),
         "volumeMode": spec.get("volumeMode") or "Filesystem",
         "capacity": status.get("capacity"),
         "requests": (spec.get("resources") or {}).get("requests"),
+        "preallocated": annotations.get(PREALLOCATED) == "true",
     }
     return {name: value for name, value in said.items() if value}
 
@@ -93,6 +98,29 @@ def volume_status(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> list[Obj
                 entry = {"name": volume["name"], "target": ""}
                 said.append({**entry, "persistentVolumeClaimInfo": claims[name]})
     return sorted(said, key=lambda status: str(status["name"]))
+
+
+def larger(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> list[Obj] | None:
+    """`status.volumeStatus` of a guest with what its permanent claims are by now; None where it
+    says so already."""
+    told = list((vmi.get("status") or {}).get("volumeStatus") or ())
+    known = {each["name"]: each for each in volume_status(vmi, claims)}
+    news = [
+        {**each, INFO: known[each["name"]][INFO]}
+        if each["name"] in known and each.get("hotplugVolume") is None and each.get(INFO)
+        else each
+        for each in told
+    ]
+    return news if news != told else None
+
+
+def sizes(vmi: Mapping[str, Any]) -> dict[str, str]:
+    """What the status says that each claim of a guest holds, by volume."""
+    return {
+        each["name"]: size
+        for each in (vmi.get("status") or {}).get("volumeStatus") or ()
+        if (size := ((each.get(INFO) or {}).get("capacity") or {}).get("storage"))
+    }
 
 
 def data_volumes(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> Condition | None:

@@ -4,7 +4,7 @@ claims to the guest's node, and how far each volume is.
 One pod holds all claims that are bound, for a pod cannot be given another volume: when they
 change, a pod for the new set takes the place of the old one, which goes once that runs. A claim
 that is not bound yet has a pod of its own, which has it bound where the first pod decides where,
-and holds nobody else up.
+and holds nobody else up. One that only a single pod may have stays in a pod of its own.
 
 virt-handler goes on from phase AttachedToNode, and says UnMountedFromPod when it has let a volume
 go; until then its pod stays.
@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from virtpod.controllers import claims as permanent
 from virtpod.controllers import lifecycle
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Reference
@@ -31,6 +32,8 @@ PENDING, ATTACHED, DETACHING, RELEASED = (
 WAITING = ("", PENDING, "Bound", RELEASED, DETACHING)
 """Phases from which a volume that is wanted goes on to AttachedToNode."""
 NOT_READY = "PVCNotReady"
+EXCLUSIVE = "ReadWriteOncePod"
+"""Access mode of a claim that no second pod can have, not even to take the first one's place."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,13 @@ def _pods(
     launcher: Obj, volumes: _Volumes, claims: Mapping[str, Obj], cluster: Cluster
 ) -> dict[str, Obj]:
     """The pods that there shall be, by name."""
-    sets = [volumes.bound, *({name: source} for name, source in volumes.unbound.items())]
+    alone = {
+        name: source
+        for name, source in volumes.bound.items()
+        if EXCLUSIVE in (claims[source["claimName"]].get("accessModes") or ())
+    }
+    together = {name: source for name, source in volumes.bound.items() if name not in alone}
+    sets = [together, *({name: each} for name, each in {**alone, **volumes.unbound}.items())]
     made = {}
     for each in filter(None, sets):
         blocks = [
@@ -156,11 +165,8 @@ def _status(
     have: Mapping[str, Obj],
 ) -> list[Obj]:
     known = statuses(vmi)
-    told = [
-        each
-        for each in (vmi.get("status") or {}).get("volumeStatus") or ()
-        if each["name"] not in known
-    ]
+    noted = permanent.larger(vmi, claims) or (vmi.get("status") or {}).get("volumeStatus") or ()
+    told = [each for each in noted if each["name"] not in known]
     told = [each for each in told if each["name"] not in volumes.wanted]
     holding = {
         volume: pod

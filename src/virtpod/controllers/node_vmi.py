@@ -23,6 +23,7 @@ from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
 from virtpod.controllers.why import OBSTRUCTED
 from virtpod.domain.network_status import Attached
+from virtpod.features.guest import access_credentials
 from virtpod.kube.plan import Event, Patch, Plan, Reference, tests
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.render.observe import blocks_migration, observe
@@ -37,6 +38,7 @@ KUBELET_WITHIN = 2.0
 """Seconds in which the kubelet tells why a launcher ended that said nothing itself."""
 LOOK_AGAIN = 2.0
 """Seconds; the kubelet clears away the folders of pods that are no more every two."""
+SYNCHRONIZED = "AccessCredentialsSynchronized"
 IMMOBILE = "Live migration is not supported by this version."
 
 
@@ -110,6 +112,13 @@ class Guest:
     rewiring: bool = False
     """The same of network cards."""
     unwired: Failure | None = None
+    """Why that failed the last time."""
+    sizes: Mapping[str, str] | None = None
+    """What the launcher was told in this conversation that each claim holds."""
+    growing: bool = False
+    """It is being told."""
+    ungrown: Failure | None = None
+    """Why that failed the last time."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,13 @@ class Seen:
 @dataclass(frozen=True)
 class Prepare:
     """Set up the pod's network and tell the launcher to start the guest. Safe to repeat."""
+
+    pod_uid: str
+
+
+@dataclass(frozen=True)
+class Grow:
+    """Have the launcher make the disks larger whose claims are."""
 
     pod_uid: str
 
@@ -388,7 +404,7 @@ def replugs(seen: Known) -> Plan | None:
         return None
     if guest.replugging or not guest.connected:
         return None
-    work = node_hotplug.work(seen.vmi, seen.pod.uid, guest.there, domain.target_devices)
+    work = node_hotplug.work(seen.vmi, seen.pod.uid, guest.there, _filled(domain))
     if work is None:
         return None
     if guest.unplugged and _due(guest.unplugged) > seen.now:
@@ -410,6 +426,19 @@ def rewires(seen: Known) -> Plan | None:
     return Plan("network cards come or go", (work,))
 
 
+def grows(seen: Known) -> Plan | None:
+    """Claims are larger than the launcher was told, or nobody knows what it was told."""
+    guest = seen.guest
+    if seen.phase != "Running" or seen.domain_alive is None or not guest.connected:
+        return None
+    sizes = claims.sizes(seen.vmi)
+    if not sizes or guest.growing or guest.replugging or sizes == guest.sizes:
+        return None
+    if guest.ungrown and _due(guest.ungrown) > seen.now:
+        return None
+    return Plan("claims are larger", (Grow(seen.pod.uid),))
+
+
 def changed(seen: Known) -> Plan | None:
     """Running: what the domain shows is what the status says, and nothing is written otherwise."""
     domain = seen.domain_alive
@@ -420,13 +449,18 @@ def changed(seen: Known) -> Plan | None:
     for failure, busy in (
         (seen.guest.unplugged, seen.guest.replugging),
         (seen.guest.unwired, seen.guest.rewiring),
+        (seen.guest.ungrown, seen.guest.growing),
     ):
         if failure and not busy:
             again_in = min(max(_due(failure) - seen.now, 0.1), again_in or LONGEST_PAUSE)
     if not changes:
-        return Plan("a device could not come or go: wait", again_in=again_in) if again_in else None
+        return Plan("a device could not change: wait", again_in=again_in) if again_in else None
     why = f"the domain shows other {', '.join(sorted(changes))}"
-    told = [*_pause_events(seen, domain), *_volume_events(seen, changes)]
+    told = [
+        *_pause_events(seen, domain),
+        *_volume_events(seen, changes),
+        *_credential_events(seen, domain),
+    ]
     return _written(why, seen, changes, told, again_in)
 
 
@@ -440,6 +474,7 @@ RULES: tuple[Callable[[Known], Plan | None], ...] = (
     running,
     replugs,
     rewires,
+    grows,
     changed,
 )
 
@@ -505,12 +540,19 @@ def _observed(seen: Known, domain: DomainChanged) -> Json:
         before = seen.status.get("volumeStatus") or []
         told = changes.pop("volumeStatus", before)
         failure = seen.guest.unplugged.message if seen.guest.unplugged else ""
-        after = node_hotplug.status(
-            seen.vmi, told, seen.guest.there, domain.target_devices, failure
-        )
+        after = node_hotplug.status(seen.vmi, told, seen.guest.there, _filled(domain), failure)
         if after != before:
             changes["volumeStatus"] = after
     return changes
+
+
+def _filled(domain: DomainChanged) -> dict[str, str]:
+    """The guest's disks; of its CD-ROM drives those that have something in them."""
+    return {
+        name: target
+        for name, target in domain.target_devices.items()
+        if name not in domain.empty_drives
+    }
 
 
 def _volume_events(seen: Known, changes: Json) -> list[Event]:
@@ -551,6 +593,7 @@ def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition |
             conditions.new("AgentConnected", "True") if domain.agent_connected else None
         ),
         "AgentVersionNotSupported": _old_agent(seen, domain),
+        SYNCHRONIZED: _credentials(seen, domain),
         "Synchronized": None,
         OBSTRUCTED: None,
     }
@@ -577,6 +620,31 @@ def _by_agent(credential: AccessCredential) -> Iterator[str]:
         yield "keys"
     if password and password.propagation_method.qemu_guest_agent:
         yield "password"
+
+
+def _credentials(seen: Known, domain: DomainChanged) -> Condition | None:
+    """Whether the guest has the keys and passwords that its agent is to give it."""
+    if not access_credentials.by_agent(seen.vmi["spec"]):
+        return None
+    if domain.credentials == "Synchronized":
+        return conditions.new(SYNCHRONIZED, "True")
+    if domain.credentials == "Failed":
+        return conditions.new(SYNCHRONIZED, "False", "SyncFailed", domain.credentials_message)
+    what = "The guest agent is not connected yet; what it is to be given waits"
+    return conditions.new(SYNCHRONIZED, "False", "AgentNotConnected", what)
+
+
+def _credential_events(seen: Known, domain: DomainChanged) -> list[Event]:
+    before = conditions.find(conditions.of(seen.vmi), SYNCHRONIZED) or {}
+    after = _credentials(seen, domain) or {}
+    same = [before.get(each) == after.get(each) for each in ("status", "message")]
+    if not domain.credentials or all(same):
+        return []
+    if domain.credentials == "Synchronized":
+        return [seen.event("AccessCredentialsSyncSuccess", "Access credentials sync successful.")]
+    what = f"Access credentials sync failed: {domain.credentials_message}"
+    remedy = "It is tried again by itself; look for the users, and for a newer agent, in the guest."
+    return [seen.warning("AccessCredentialsSyncFailed", what, remedy)]
 
 
 def _paused(domain: DomainChanged) -> Condition | None:

@@ -662,12 +662,21 @@ def _attach(changes: _Changes) -> Sequence[Any]:
     if pod is None or ended(pod) or going(pod) or seen.deleting:
         return ()
     if not hotplug.concerned(seen.vmi, seen.attachments):
+        _note_growth(changes)
         return ()
     found = hotplug.decide(seen.vmi, pod, seen.attachments, seen.claims, seen.holders, seen.cluster)
     if found.status is not None:
         changes.rest_on("/status/volumeStatus")
         changes.set("/status/volumeStatus", found.status)
     return found.actions
+
+
+def _note_growth(changes: _Changes) -> None:
+    """What a running guest's claims are by now: virt-handler makes its disks as large."""
+    status = claims.larger(changes.seen.vmi, changes.seen.claims)
+    if status is not None:
+        changes.rest_on("/status/volumeStatus")
+        changes.set("/status/volumeStatus", status)
 
 
 def _asked_to_leave(changes: _Changes) -> list[Event]:

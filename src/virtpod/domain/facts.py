@@ -71,6 +71,16 @@ class DiskImage:
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """Bytes of the blocks of what is below a disk."""
+
+    logical: int = 512
+    physical: int = 512
+    discard: int = 0
+    """What is discarded together; 0: not known, or nothing is."""
+
+
+@dataclass(frozen=True)
 class GuestLink:
     """The host side of a guest's interface (see `wire.messages.Link`)."""
 
@@ -117,6 +127,8 @@ class Guest:
     """The same of what is to be a disk of files; a file's name may have folders."""
     mounts: tuple[str, ...] = ()
     """Where something is mounted in the container, if a volume is one of these places."""
+    blocks: Mapping[str, Blocks] = field(default_factory=dict)
+    """Of the disks that are to have blocks like what is below them, by name."""
     direct_io: bool = False
     """The file system of the ephemeral disks can O_DIRECT."""
     tolerance: int = 10

@@ -4,6 +4,8 @@ Clients and other people's tools know these places (people look for disks, socke
 there), so they are KubeVirt's.
 """
 
+from hashlib import sha256
+
 SHARE = "/var/run/kubevirt"
 SOCKETS = f"{SHARE}/sockets"
 LAUNCHER_SOCKET = "launcher-sock"
@@ -57,6 +59,8 @@ LOCKS_MEMORY = "virtpod.io/locks-memory"
 """Annotation of a launcher's pod whose QEMU may lock all of its memory."""
 
 QEMU_UID = 107
+LONGEST_LABEL = 63
+"""Characters of a DNS label, which the name of a pod's volume is."""
 
 
 def hook_folder(index: int, folder: str = HOOKS) -> str:
@@ -122,6 +126,19 @@ def hotplug(volume: str) -> str:
 def attachment(volume: str) -> str:
     """The same in the container of the pod that brings it to the node."""
     return f"/volumes/{volume}"
+
+
+def credentials_folder(secret: str) -> str:
+    """Where the kubelet puts a secret of access credentials."""
+    return f"{SECRETS}/{secret}-access-cred"
+
+
+def credentials_volume(secret: str) -> str:
+    """The pod's volume of it: a secret's name may be longer, and have dots."""
+    name = f"{secret}-access-cred"
+    if len(name) <= LONGEST_LABEL and "." not in name:
+        return name
+    return f"access-cred-{sha256(secret.encode()).hexdigest()[:16]}"
 
 
 def config_folder(volume: str) -> str:

@@ -144,6 +144,16 @@ class MakeRaw:
 
 
 @dataclass(frozen=True)
+class GrowRaw:
+    """The file `name` in `folder`, made as large as there is room for, up to `most` bytes; never
+    smaller than it is."""
+
+    folder: str
+    name: str
+    most: int
+
+
+@dataclass(frozen=True)
 class Run:
     """A process that lives as long as the launcher; `argv[0]` is found by PATH.
 
@@ -176,4 +186,6 @@ class Announce:
 
 
 HostStep = Bridge | Tap | TakeOver | Discard | Sysctl | Nft | MakeOwn
-BootStep = WriteFile | Blank | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | Run | Announce
+BootStep = (
+    WriteFile | Blank | MakeIso | MakeOverlay | MakeQcow2 | MakeRaw | GrowRaw | Run | Announce
+)

@@ -42,6 +42,7 @@ from virtpod.features.disks import (
     virtiofs,
 )
 from virtpod.features.guest import (
+    access_credentials,
     agent,
     hooks,
     probes,
@@ -144,6 +145,7 @@ ALL: tuple[Feature[Any], ...] = (
     balloon.FEATURE,
     pci.FEATURE,
     agent.FEATURE,
+    access_credentials.FEATURE,
     start_strategy.FEATURE,
     # its pod
     hooks.FEATURE,

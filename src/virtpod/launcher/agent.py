@@ -19,7 +19,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import field, structs
 
-from virtpod.launcher.hypervisor import Refused
+from virtpod.launcher.credentials import Keeper
+from virtpod.launcher.hypervisor import Entrusted, Refused
 from virtpod.launcher.log import log
 from virtpod.wire.messages import (
     AgentRequest,
@@ -64,6 +65,8 @@ ASKERS = 16
 """Commands that may wait: the agent does one at a time."""
 WITHIN = 5.0
 """Seconds for an ordinary command."""
+GIVEN_WITHIN = 15.0
+"""Seconds for the guest to set a password: hashing one takes a while on purpose."""
 FREEZE_WITHIN = 40.0
 """Seconds for the guest to write out what it holds."""
 FIRST_PAUSES = (2.0, 3.0, 5.0)
@@ -78,13 +81,14 @@ LONGEST_RETRY = 30.0
 
 class Agent:
     """`ask` sends one command, `changed` is called when there is news for `onto`; `runs` tells
-    whether the guest's processors do."""
+    whether the guest's processors do. `entrusted`: what the agent is to be given."""
 
     def __init__(
         self,
         ask: Callable[[str, int], Awaitable[str]],
         changed: Callable[[], None],
         runs: Callable[[], bool],
+        entrusted: tuple[Entrusted, ...] = (),
     ) -> None:
         self._ask = ask
         self._changed = changed
@@ -95,6 +99,8 @@ class Agent:
         self._shown_at = -math.inf
         self._showing: asyncio.TimerHandle | None = None
         self._following: asyncio.Task[None] | None = None
+        self._keeper = Keeper(entrusted, self._give, changed) if entrusted else None
+        self._keeping: asyncio.Task[None] | None = None
         self._thawing: asyncio.Task[None] | None = None
         self._os: GuestOS | None = None
         self._lacks: tuple[str, ...] = ()
@@ -111,6 +117,8 @@ class Agent:
             agent_lacks=self._lacks if self._shown else (),
             os=self._os,
             frozen=self._frozen,
+            credentials=self._keeper.state if self._keeper else "",
+            credentials_message=text(self._keeper.message) if self._keeper else "",
             interfaces=merged(domain.interfaces, known),
         )
 
@@ -127,9 +135,12 @@ class Agent:
         if is_open:
             # It is shown with what it tells: one change, and one write, instead of two.
             self._following = self._loop.create_task(self._follow())
+            if self._keeper is not None:
+                self._keeping = self._loop.create_task(self._keeper.run())
             return
-        if self._following is not None:
-            self._following.cancel()
+        for task in (self._following, self._keeping):
+            if task is not None:
+                task.cancel()
         self._settle()
 
     def _settle(self) -> None:
@@ -142,7 +153,7 @@ class Agent:
 
     def end(self) -> None:
         """The guest is no more."""
-        for task in (self._following, self._thawing):
+        for task in (self._following, self._keeping, self._thawing):
             if task is not None:
                 task.cancel()
         if self._showing is not None:
@@ -345,6 +356,11 @@ class Agent:
                     pause = min(pause * 2, 0.5)
         except TimeoutError:
             raise Refused(f"{request.command} did not end within {request.within:g} s") from None
+
+    async def _give(self, command: str, arguments: dict[str, Any]) -> object:
+        if not self._runs():
+            raise Refused("the guest is paused")
+        return await self._command(command, dict[str, Any], arguments, within=GIVEN_WITHIN)
 
     # One command
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from virtpod.features.devices import downward_metrics
 from virtpod.features.disks import access, claim, host_disk, hotplugged, shown
 from virtpod.features.disks.cloud_init import described
 from virtpod.features.machine import numa
-from virtpod.launcher import claims, hotplug, images
+from virtpod.launcher import blocks, claims, growth, hotplug, images
 from virtpod.launcher.given import given
 from virtpod.launcher.hooks import HookFailed, Hooks
 from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
@@ -59,6 +60,7 @@ class Boot:
                     await nics.sync(vmi, self._links(request), self._hypervisor, self._steps)
                 if request.hotplugged is not None:
                     await hotplug.sync(vmi, request.hotplugged, self._hypervisor, self._steps)
+                await growth.sync(vmi, self._hypervisor)
                 return
             try:
                 facts = await self._probe(vmi, request)
@@ -68,6 +70,8 @@ class Boot:
                 steps = boot(vmi, facts)
                 await self._steps.perform(steps)
                 log("guest prepared", steps=len(steps))
+                if vmi.spec.access_credentials:
+                    self._entrust(vmi)
                 if not await self._hypervisor.exists():
                     Path(paths.PRIVATE, vmi.metadata.uid or "").mkdir(exist_ok=True)
                     xml = domain(vmi, facts)
@@ -107,9 +111,11 @@ class Boot:
 
     async def _probe(self, vmi: VirtualMachineInstance, request: Sync) -> Guest:
         """What the renderers must know and only this container can tell."""
+        found = await self._images(vmi)
         return replace(
             self._links(request),
-            images=await self._images(vmi),
+            images=found,
+            blocks=blocks.of(vmi, _places(vmi, found)),
             secrets=_mounted(Path(paths.SECRETS)),
             files=_mounted(Path(paths.CONFIGS)),
             direct_io=_direct_io(Path(paths.EPHEMERAL)),
@@ -142,6 +148,11 @@ class Boot:
             nameservers=servers,
             searches=searches,
         )
+
+    def _entrust(self, vmi: VirtualMachineInstance) -> None:
+        from virtpod.launcher.credentials import entrusted
+
+        self._hypervisor.entrust(entrusted(vmi))
 
     def _kernel(self, vmi: VirtualMachineInstance) -> dict[str, str]:
         """Kernel and initrd of a kernelBoot; found once: what is open keeps its name."""
@@ -190,6 +201,17 @@ async def _read_by_side_cars(
         for volume, told in described(vmi, facts)
     }
     return replace(facts, cloud_init=told)
+
+
+def _places(vmi: VirtualMachineInstance, found: Mapping[str, DiskImage]) -> dict[str, str]:
+    """What is below each disk: its own image, or the folder that all that goes with the pod is
+    in."""
+    places = {}
+    for volume in vmi.spec.volumes or ():
+        places[volume.name] = paths.EMPTY_DISKS if volume.empty_disk else paths.EPHEMERAL
+        if volume.name in found and not (volume.container_disk or volume.ephemeral):
+            places[volume.name] = found[volume.name].path
+    return places
 
 
 def _resources(vmi: VirtualMachineInstance) -> list[str]:

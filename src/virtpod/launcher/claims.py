@@ -20,6 +20,9 @@ MODE = 0o660
 PROBE = ".direct"
 RESERVE = 128 * 1024
 """Bytes of the file system that are left to it."""
+STEP = 1024 * 1024
+"""Bytes by which a disk grows at least: what a file system frees or takes for itself is no growth.
+"""
 
 
 def tolerance() -> int:
@@ -132,6 +135,51 @@ def _direct_made(folder: int) -> bool:
         with contextlib.suppress(OSError):
             os.unlink(PROBE, dir_fd=folder)
     return True
+
+
+def could_be(volume: str, most: int, *, hotplugged: bool) -> int:
+    """Bytes that the disk of the claim can have: all of a device; of a file what there is room for,
+    up to `most`. Raises OSError."""
+    place = paths.hotplug(volume)
+    if not hotplugged:
+        device = paths.claim_device(volume)
+        place = device if os.path.exists(device) else paths.claim_folder(volume)
+    if not os.path.isdir(place):
+        return _device(place, volume).size
+    opened = _opened(place, paths.DISK_FILE)
+    try:
+        return _room(opened, most)
+    finally:
+        os.close(opened)
+
+
+def grow(folder: str, name: str, most: int) -> None:
+    """Makes the file larger; a start does not fail for want of it."""
+    opened = _opened(folder, name)
+    try:
+        found = os.fstat(opened)
+        if stat.S_ISREG(found.st_mode) and (size := _room(opened, most)) > found.st_size:
+            os.ftruncate(opened, size)
+            os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _opened(folder: str, name: str) -> int:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        return open_beneath(handle, name, os.O_RDWR | os.O_NONBLOCK)
+    finally:
+        os.close(handle)
+
+
+def _room(opened: int, most: int) -> int:
+    """Bytes that the open file can have, which is never less than it has."""
+    found, room = os.fstat(opened), os.fstatvfs(opened)
+    size = found.st_size
+    mine = found.st_blocks * 512
+    larger = min(most, mine + room.f_bavail * room.f_frsize - RESERVE) // 4096 * 4096
+    return larger if larger >= size + STEP else size
 
 
 def make(folder: str, name: str, most: int, least: int) -> None:

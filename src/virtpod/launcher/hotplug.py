@@ -1,4 +1,5 @@
 """Disks that come and go while the guest runs: plugged in and out until all is as it shall be.
+A CD-ROM's drive stays, and its medium changes.
 
 Whose claim is in the container, virt-handler says; what the guest has, libvirt says. A disk is one
 of these by where QEMU opened it, so that none of the others is ever taken away.
@@ -7,13 +8,14 @@ of these by where QEMU opened it, so that none of the others is ever taken away.
 from __future__ import annotations
 
 import asyncio
+from xml.etree.ElementTree import fromstring
 
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import Guest
 from virtpod.domain.xml import text
 from virtpod.features.disks import access, disk, hotplug
-from virtpod.launcher import claims, images
+from virtpod.launcher import blocks, claims, images
 from virtpod.launcher.hypervisor import Hypervisor, PluggedDisk, Refused, StartFailed
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import ToolFailed
@@ -22,6 +24,8 @@ from virtpod.launcher.steps import Steps
 LET_GO_WITHIN = 10.0
 """Seconds for a guest to let a disk go; one that is still booting does not hear of it."""
 LOOK_EVERY = 0.2
+NO_PORT = "No more available PCI slots"
+"""libvirt's words."""
 
 
 async def sync(
@@ -36,10 +40,17 @@ async def sync(
         }
         for name, plugged in gone.items():
             log("disk is plugged out", volume=name, target=plugged.target)
-            await hypervisor.detach(plugged)
-        for name in wanted.keys() - have.keys():
-            await _plug_in(vmi, name, hypervisor, steps)
-        await _let_go(set(gone), hypervisor)
+            if plugged.drive:
+                await hypervisor.update(text(hotplug.holding(fromstring(plugged.xml), None)))
+            else:
+                await hypervisor.detach(plugged)
+        for name in wanted:
+            drive = have.get(name)
+            if drive is None:
+                await _plug_in(vmi, name, hypervisor, steps)
+            elif drive.drive and not drive.source:
+                await _insert(vmi, name, drive, hypervisor)
+        await _let_go({name for name in gone if not gone[name].drive}, hypervisor)
     except (images.ImageInvalid, Refused, OSError, ToolFailed) as error:
         reason = getattr(error, "reason", "HotplugFailed")
         raise StartFailed(reason, str(error), final=False) from None
@@ -57,13 +68,33 @@ async def _plug_in(
     part = hotplug.asked(only)
     [(_, volume)] = part
     image = claims.look_hotplugged(name, read_only=access(only, volume) == "reads")
-    facts = Guest(images={name: image}, tolerance=claims.tolerance())
+    facts = Guest(
+        images={name: image},
+        blocks=blocks.of(only, {name: image.path}),
+        tolerance=claims.tolerance(),
+    )
     await steps.perform(list(hotplug.boot(part, only, facts)))
     taken = {plugged.target for plugged in (await hypervisor.disks()).values()}
     for drawn in disk.devices(only, only, facts):
         aimed = hotplug.aimed(drawn, taken)
         log("disk is plugged in", volume=name)
-        await hypervisor.attach(text(aimed))
+        try:
+            await hypervisor.attach(text(aimed))
+        except Refused as error:
+            if NO_PORT not in str(error):
+                raise
+            raise Refused(
+                f"disk {name} finds no free port on the guest's PCI bus ({error}): take another "
+                "virtio disk out, or give this one the bus scsi"
+            ) from None
+
+
+async def _insert(
+    vmi: VirtualMachineInstance, name: str, drive: PluggedDisk, hypervisor: Hypervisor
+) -> None:
+    image = claims.look_hotplugged(name, read_only=True)
+    log("medium is put into its drive", volume=name, target=drive.target)
+    await hypervisor.update(text(hotplug.holding(fromstring(drive.xml), image)))
 
 
 async def _let_go(names: set[str], hypervisor: Hypervisor) -> None:

@@ -19,11 +19,23 @@ from virtpod.wire.messages import (
 
 @dataclass(frozen=True)
 class PluggedDisk:
-    """A disk of the running guest: its name in the guest's order, what QEMU opened, and its XML."""
+    """A disk of the running guest: its name in the guest's order, what QEMU opened ("" for a drive
+    without a medium), and its XML."""
 
     target: str
     source: str
     xml: str
+    drive: bool = False
+    """A CD-ROM drive, whose medium comes and goes."""
+
+
+@dataclass(frozen=True)
+class Entrusted:
+    """A folder with a secret's files for the guest's agent: SSH keys for `users`, or, without
+    users, passwords by the names of the files."""
+
+    folder: str
+    users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,12 @@ class Hypervisor(Protocol):
     async def update(self, xml: str) -> None:
         """Gives a device that is there other settings."""
 
+    async def size(self, disk: PluggedDisk) -> int:
+        """Bytes of the disk, as the guest sees it."""
+
+    async def resize(self, disk: PluggedDisk, size: int) -> None:
+        """Makes the disk so many bytes large, and tells the guest."""
+
     async def detach(self, device: PluggedDisk | PluggedCard) -> None:
         """Asks the guest to let it go; it is gone when `disks` or `cards` has it no more."""
 
@@ -114,6 +132,9 @@ class Hypervisor(Protocol):
 
     async def measure(self, request: Measure) -> Measured:
         """What it has counted of the guest."""
+
+    def entrust(self, given: tuple[Entrusted, ...]) -> None:
+        """What the guest's agent is to be given as soon as there is one, and when it changes."""
 
     async def ask_agent(self, request: AgentRequest) -> Answer:
         """What the guest's agent answers."""

@@ -26,7 +26,7 @@ from msgspec import structs
 from virtpod.domain import paths
 from virtpod.launcher.affinity import on_one_processor, release
 from virtpod.launcher.autopsy import Autopsy
-from virtpod.launcher.hypervisor import PluggedCard, PluggedDisk, Refused
+from virtpod.launcher.hypervisor import Entrusted, PluggedCard, PluggedDisk, Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import Child, Processes
@@ -142,6 +142,7 @@ class Libvirt:
         # A guest's agent may keep us waiting: it has a thread of its own, made when it comes.
         self._agent_thread = ThreadPoolExecutor(1, "libvirt-agent")
         self._agent: Agent | None = None
+        self._entrusted: tuple[Entrusted, ...] = ()
         self._connection: Any = None
         self._opened = 0
         self._domain: Any = None
@@ -235,6 +236,7 @@ class Libvirt:
             libvirt.VIR_DOMAIN_EVENT_ID_REBOOT,
             libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE,
             libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+            libvirt.VIR_DOMAIN_EVENT_ID_TRAY_CHANGE,
         ):
             connection.domainEventRegisterAny(
                 None, event, lambda *_: self._call(self._ask_again), None
@@ -381,7 +383,9 @@ class Libvirt:
                 return
             from virtpod.launcher.agent import Agent
 
-            self._agent = Agent(self._command_agent, self._agent_changed, self._runs)
+            self._agent = Agent(
+                self._command_agent, self._agent_changed, self._runs, self._entrusted
+            )
         self._agent.connected(is_open)
 
     def _agent_changed(self) -> None:
@@ -390,6 +394,10 @@ class Libvirt:
 
     def _runs(self) -> bool:
         return self._last is not None and self._last.state == "Running"
+
+    def entrust(self, given: tuple[Entrusted, ...]) -> None:
+        """What the guest's agent is to be given, from now on."""
+        self._entrusted = given
 
     async def ask_agent(self, request: AgentRequest) -> Answer:
         """What the guest's agent answers. Raises Refused."""
@@ -451,6 +459,16 @@ class Libvirt:
             return {name: _card(nic) for nic in found if (name := alias(nic))}
 
         return await self._asked(look)
+
+    async def size(self, disk: PluggedDisk) -> int:
+        """Bytes of the disk, as the guest sees it. Raises Refused."""
+        capacity, _, _ = await self._asked(lambda: self._running().blockInfo(disk.target))
+        return int(capacity)
+
+    async def resize(self, disk: PluggedDisk, size: int) -> None:
+        """Makes the disk so many bytes large, and tells the guest. Raises Refused."""
+        flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES
+        await self._on_domain(lambda: self._domain.blockResize(disk.target, size, flags))
 
     async def update(self, xml: str) -> None:
         """Gives a device that is there other settings. Raises Refused."""
@@ -639,11 +657,13 @@ def _process(name: str) -> int:
 def _describe(xml: str) -> dict[str, Any]:
     """What the running domain tells of itself, in the fields of DomainChanged."""
     root = ElementTree.fromstring(xml)
-    targets, interfaces = {}, []
+    targets, empty, interfaces = {}, [], []
     for disk in root.iterfind("devices/disk"):
         name, target = alias(disk), disk.find("target")
         if name and target is not None:
             targets[name] = target.get("dev", "")
+            if disk.get("device") == "cdrom" and not _source(disk):
+                empty.append(name)
     for nic in root.iterfind("devices/interface"):
         name, mac = alias(nic), nic.find("mac")
         if name:
@@ -654,18 +674,19 @@ def _describe(xml: str) -> dict[str, Any]:
     return {
         "machine": machine.get("machine", "") if machine is not None else "",
         "target_devices": targets,
+        "empty_drives": empty,
         "interfaces": interfaces,
         "agent_connected": agent is not None and agent.get("state") == "connected",
     }
 
 
 def _plugged(disk: ElementTree.Element) -> PluggedDisk:
-    target, source = disk.find("target"), disk.find("source")
-    opened = {} if source is None else source.attrib
+    target = disk.find("target")
     return PluggedDisk(
         "" if target is None else target.get("dev", ""),
-        opened.get("file") or opened.get("dev") or "",
+        _source(disk),
         ElementTree.tostring(disk, encoding="unicode"),
+        disk.get("device") == "cdrom",
     )
 
 
@@ -676,6 +697,13 @@ def _card(nic: ElementTree.Element) -> PluggedCard:
 def _is_down(nic: ElementTree.Element) -> bool:
     link = nic.find("link")
     return link is not None and link.get("state") == "down"
+
+
+def _source(disk: ElementTree.Element) -> str:
+    """What QEMU opened, "" where nothing is in the drive."""
+    source = disk.find("source")
+    opened = {} if source is None else source.attrib
+    return opened.get("file") or opened.get("dev") or ""
 
 
 def alias(element: ElementTree.Element) -> str:

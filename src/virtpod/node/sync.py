@@ -26,11 +26,13 @@ import msgspec
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.controllers import claims
 from virtpod.controllers import hotplug as volumes
 from virtpod.controllers.node_hotplug import Replug
 from virtpod.controllers.node_nics import Rewire, ready
 from virtpod.controllers.node_vmi import (
     Failure,
+    Grow,
     Guest,
     Json,
     Pod,
@@ -177,6 +179,7 @@ class NodeSync:
             Tell: self._tell,
             Replug: self._replug,
             Rewire: self._rewire,
+            Grow: self._grow,
         }
         acts = Acts(client, recorder, perform=perform)
         self.loop: Loop[str, Seen] = Loop(
@@ -454,6 +457,8 @@ class NodeSync:
                 grace=None,
                 replugging=False,
                 rewiring=False,
+                sizes=None,
+                growing=False,
             )
             await launcher.run()
         finally:
@@ -546,13 +551,14 @@ class NodeSync:
                 },
             )
             if attended.launcher is launcher:
-                self._change(attended, preparing=False, prepared=True, failure=None)
+                told = claims.sizes(_json.decode(raw))
+                self._change(attended, preparing=False, prepared=True, failure=None, sizes=told)
             return
         log.warning("cannot start", extra={**_about(attended.pod), "error": failure.message})
         if attended.launcher is launcher:
             times = attended.guest.failure.times + 1 if attended.guest.failure else 1
-            told = replace(failure, at=time.time(), times=times)
-            self._change(attended, preparing=False, failure=told)
+            failure = replace(failure, at=time.time(), times=times)
+            self._change(attended, preparing=False, failure=failure)
 
     async def _replug(self, action: Replug) -> None:
         """Begins it, as `_prepare` does."""
@@ -642,6 +648,37 @@ class NodeSync:
         """An event of the pod's VMI."""
         about = Reference(VMIS.api_version, VMIS.kind, pod.namespace, pod.vmi_name, pod.vmi_uid)
         self.recorder.event(about, "Warning", reason, message)
+
+    async def _grow(self, action: Grow) -> None:
+        """Begins it, as `_prepare` does."""
+        attended = self._attended.get(action.pod_uid)
+        if attended is None or attended.launcher is None or self._tasks is None:
+            return
+        attended.guest = replace(attended.guest, growing=True)
+        self._tasks.create_task(self._enlarge(attended, attended.launcher))
+
+    async def _enlarge(self, attended: Attended, launcher: Launcher) -> None:
+        held = self._held(attended.pod.vmi_uid)
+        raw = held.raw if held else attended.raw
+        sizes, problem = attended.guest.sizes, None
+        try:
+            await launcher.request(
+                lambda number: Sync(id=number, vmi=msgspec.Raw(raw)), REPLUG_WITHIN
+            )
+            sizes = claims.sizes(_json.decode(raw))
+        except ConnectionLost:
+            pass
+        except RequestFailed as error:
+            problem = Failure(error.reason, error.message)
+        except TimeoutError:
+            problem = Failure("ExpansionFailed", f"it took longer than {REPLUG_WITHIN:.0f} s")
+        if problem is not None:
+            times = attended.guest.ungrown.times + 1 if attended.guest.ungrown else 1
+            problem = replace(problem, at=time.time(), times=times)
+            remedy = "It is tried again by itself; mend what it names."
+            self.warn(attended.pod, problem.reason, f"{problem.message}. {remedy}")
+        if attended.launcher is launcher:
+            self._change(attended, growing=False, ungrown=problem, sizes=sizes)
 
     async def _tell(self, action: Tell) -> None:
         attended = self._attended.get(action.pod_uid)

@@ -40,7 +40,8 @@ class Hello(Message, frozen=True, tag="hello"):
 
 class Sync(Message, frozen=True, tag="sync"):
     """Makes the domain what `vmi` says: starts it if it has never run, else plugs in and out the
-    disks and network cards that come and go. Safe to repeat.
+    disks and network cards that come and go, and makes those disks larger whose claims are. Safe to
+    repeat.
 
     `vmi`: the object as JSON. `links`: what virt-handler made in the pod's network namespace.
     `cards`: of a guest that runs, network cards are what is at stake.
@@ -352,6 +353,8 @@ class DomainChanged(Message, frozen=True, tag="domain"):
     message: str = ""
     machine: str = ""
     target_devices: dict[str, str] = {}
+    empty_drives: list[str] = []
+    """Disks (volumes) of `target_devices` that are CD-ROM drives with nothing in them."""
     interfaces: list[InterfaceSeen] = []
     agent_connected: bool = False
     agent_lacks: tuple[str, ...] = ()
@@ -359,6 +362,9 @@ class DomainChanged(Message, frozen=True, tag="domain"):
     os: GuestOS | None = None
     frozen: bool = False
     """The guest's file systems are frozen."""
+    credentials: Literal["", "Synchronized", "Failed"] = ""
+    """What came of handing the agent keys and passwords; "": nothing yet."""
+    credentials_message: str = ""
     started: bool = False
     """The guest has run at some time in this launcher."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from virtpod.controllers.why.case import Case, Found, Rule, ended, line, rule, seconds
+from virtpod.features.guest import access_credentials
 from virtpod.kube.resources import Obj
 
 
@@ -270,7 +271,7 @@ def _needs_agent(spec: Obj) -> str:
         probe = spec.get(name) or {}
         if "guestAgentPing" in probe or "exec" in probe:
             return f"its {name}"
-    return "accessCredentials" if spec.get("accessCredentials") else ""
+    return "accessCredentials" if access_credentials.by_agent(spec) else ""
 
 
 @rule(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from virtpod.api.disks import Disk
 from virtpod.api.vmi import PersistentVolumeClaimInfo
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import Volume
 from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, DiskImage, Guest
 from virtpod.domain.quantity import bytes_of
-from virtpod.domain.steps import BootStep, MakeRaw
+from virtpod.domain.steps import BootStep, GrowRaw, MakeRaw
 from virtpod.features.contract import Json, PodPart
 
 Access = Literal["writes", "reads", "shares"]
@@ -44,6 +45,12 @@ def sources(volume: Volume) -> Iterator[str]:
     ):
         if attribute != "name" and getattr(volume, attribute) is not None:
             yield name
+
+
+def matches_volume(disk: Disk) -> bool:
+    """Whether the guest's blocks are to be as large as those below."""
+    match = disk.block_size and disk.block_size.match_volume
+    return bool(match and match.enabled is not False)
 
 
 def backing(vmi: VMI, volume: Volume, facts: Guest) -> DiskImage | None:
@@ -183,15 +190,34 @@ def claim_pod(vmi: VMI, volumes: Iterable[Volume], cluster: Cluster) -> PodPart:
     )
 
 
+def claim_size(vmi: VMI, volume: Volume) -> int:
+    """Bytes that the claim behind the volume has, or else asks for; 0 where nobody knows."""
+    info = claim_info(vmi, volume)
+    if info is None:
+        return 0
+    given = (info.capacity or {}).get("storage") or (info.requests or {}).get("storage")
+    return bytes_of(given or 0)
+
+
+def growing(vmi: VMI) -> list[Volume]:
+    """The volumes whose disks become larger with their claims: those that the guest writes to."""
+    return [
+        volume
+        for volume in vmi.spec.volumes or ()
+        if claim(volume) and not volume.ephemeral and access(vmi, volume) != "reads"
+    ]
+
+
 def claim_boot(vmi: VMI, volumes: Iterable[Volume], facts: Guest) -> Iterable[BootStep]:
-    """A disk file for each claim that has none: as large as the claim, without its bytes."""
+    """A disk file for each claim that has none: as large as the claim, without its bytes. One that
+    is there becomes as large as a claim that has grown since."""
+    grow = {volume.name for volume in growing(vmi)}
     for volume in volumes:
-        image = facts.images.get(volume.name)
-        info = claim_info(vmi, volume)
-        if image is None or image.size or image.block or info is None:
+        image, size = facts.images.get(volume.name), claim_size(vmi, volume)
+        if image is None or image.block or not size:
             continue
-        size = bytes_of(
-            (info.capacity or {}).get("storage") or (info.requests or {}).get("storage") or 0
-        )
         place = paths.hotplug if hotplugged(volume) else paths.claim_folder
-        yield MakeRaw(place(volume.name), paths.DISK_FILE, size, least(size, facts))
+        if not image.size:
+            yield MakeRaw(place(volume.name), paths.DISK_FILE, size, least(size, facts))
+        elif image.size < size and volume.name in grow:
+            yield GrowRaw(place(volume.name), paths.DISK_FILE, size)

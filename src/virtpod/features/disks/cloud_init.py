@@ -25,6 +25,8 @@ from virtpod.features.contract import REQUIRED, Cause, Feature, Json, PodPart
 Source = CloudInitNoCloudSource | CloudInitConfigDriveSource
 Part = tuple[tuple[int, str, Source], ...]
 
+INSTANCE_TYPES = ("kubevirt.io/instancetype-name", "kubevirt.io/cluster-instancetype-name")
+"""Annotations that say it."""
 LIMIT = 2048
 """Bytes of user or network data that may stand in the spec itself."""
 _INSTANCES = UUID("8f6f9bd6-52a1-4f0c-9c1e-0b4f3a1f5a37")
@@ -124,7 +126,7 @@ def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
     meta = vmi.metadata
     for _, name, source in part:
         user, network = _content(name, source, facts)
-        about = _about(source, vmi)
+        about = _about(source, vmi, facts)
         if changed := facts.cloud_init.get(name):
             user, network = (_bytes(changed, key) for key in ("UserData", "NetworkData"))
             about = changed.get(_about_key(source)) or about
@@ -157,7 +159,7 @@ def described(vmi: VMI, facts: Guest) -> Iterable[tuple[str, Json]]:
                 "DataSource": "noCloud" if no_cloud else "configDrive",
                 "NoCloudMetaData": None,
                 "ConfigDriveMetaData": None,
-                _about_key(source): _about(source, vmi),
+                _about_key(source): _about(source, vmi, facts),
                 "UserData": user.decode(errors="replace"),
                 "NetworkData": network.decode(errors="replace"),
                 "DevicesData": None,
@@ -177,10 +179,14 @@ def _content(name: str, source: Source, facts: Guest) -> tuple[bytes, bytes]:
     return user, network
 
 
-def _about(source: Source, vmi: VMI) -> Json:
+def _about(source: Source, vmi: VMI, facts: Guest) -> Json:
     if isinstance(source, CloudInitNoCloudSource):
-        return _meta_data(vmi)
-    return _config_drive_meta_data(vmi)
+        return _meta_data(vmi) | _named("public-keys", _keys(vmi, facts, "no_cloud"))
+    return (
+        _config_drive_meta_data(vmi)
+        | _named("public_keys", _keys(vmi, facts, "config_drive"))
+        | _named("devices", _tagged(vmi))
+    )
 
 
 def _about_key(source: Source) -> str:
@@ -193,16 +199,59 @@ def _bytes(changed: Mapping[str, Any], key: str) -> bytes:
 
 
 def _meta_data(vmi: VMI) -> Json:
-    return {"instance-id": _instance_id(vmi), "local-hostname": hostname(vmi)}
+    return _named("instance-type", _instance_type(vmi)) | {
+        "instance-id": _instance_id(vmi),
+        "local-hostname": hostname(vmi),
+    }
 
 
 def _config_drive_meta_data(vmi: VMI) -> Json:
     firmware = vmi.spec.domain.firmware
-    return {
+    return _named("instance_type", _instance_type(vmi)) | {
         "instance_id": f"{vmi.metadata.name}.{vmi.metadata.namespace}",
         "hostname": hostname(vmi),
         "uuid": (firmware and firmware.uuid) or _instance_id(vmi),
     }
+
+
+def _instance_type(vmi: VMI) -> str:
+    """The name of the instance type that the VM was made with, "" without one."""
+    given = vmi.metadata.annotations or {}
+    return next((given[name] for name in INSTANCE_TYPES if name in given), "")
+
+
+def _named(name: str, value: object) -> Json:
+    return {name: value} if value else {}
+
+
+def _keys(vmi: VMI, facts: Guest, way: str) -> dict[str, str]:
+    """The SSH keys that reach the guest this way, numbered."""
+    lines: list[str] = []
+    for each in vmi.spec.access_credentials or ():
+        given = each.ssh_public_key
+        if given and given.source.secret and getattr(given.propagation_method, way) is not None:
+            folder = paths.credentials_folder(given.source.secret.secret_name).rpartition("/")[2]
+            for _, content in sorted(facts.secrets.get(folder, {}).items()):
+                lines += content.decode(errors="replace").splitlines()
+    keys = dict.fromkeys(line.strip() for line in lines if line.strip())
+    return {str(number): key for number, key in enumerate(keys)}
+
+
+def _tagged(vmi: VMI) -> list[Json]:
+    """The disks that have a tag, as OpenStack's metadata describes devices; a guest finds one by
+    its serial, or by its place where the spec gives it one."""
+    found = []
+    for disk in vmi.spec.domain.devices.disks or ():
+        if disk.tag:
+            target = disk.disk or disk.lun or disk.cdrom
+            place = disk.disk.pci_address if disk.disk else None
+            found.append(
+                {"type": "disk", "bus": (target and target.bus) or "sata"}
+                | _named("address", place)
+                | _named("serial", disk.serial)
+                | {"tags": [disk.tag]}
+            )
+    return found
 
 
 def _instance_id(vmi: VMI) -> str:
@@ -222,7 +271,11 @@ def _secret(facts: Guest, volume: str, *keys: str) -> bytes:
 
 FEATURE = Feature(
     name="cloud_init",
-    owns=("volumes.cloudInitNoCloud", "volumes.cloudInitConfigDrive"),
+    owns=(
+        "volumes.cloudInitNoCloud",
+        "volumes.cloudInitConfigDrive",
+        "domain.devices.disks.tag",
+    ),
     asked=asked,
     validate=validate,
     pod=pod,

@@ -27,9 +27,20 @@ from virtpod.features.contract import (
     Json,
     always,
 )
-from virtpod.features.disks import WORKING, backing, hotplugged, read_only, source, sources
+from virtpod.features.disks import (
+    WORKING,
+    backing,
+    claim_info,
+    hotplugged,
+    matches_volume,
+    read_only,
+    source,
+    sources,
+)
 from virtpod.wire.messages import DomainChanged
 
+CHANGES = "DeclarativeHotplugVolumes"
+"""The feature gate under which a drive's medium comes and goes."""
 SMALLEST_BLOCK, LARGEST_BLOCK = 512, 2 * 1024 * 1024
 """Bytes of a block, as QEMU takes them."""
 SERIAL = re.compile(r"[A-Za-z0-9_.+-]*")
@@ -132,6 +143,13 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
         seen.setdefault(disk.name, index)
         if disk.name not in volumes and disk.cdrom is None:
             yield Cause(f"{where}.name", f"{where}.Name '{disk.name}' not found.", NOT_FOUND)
+        elif disk.name not in volumes and CHANGES not in cluster.gates:
+            yield Cause(
+                f"{where}.name",
+                f"{where}.Name '{disk.name}' not found: a CD-ROM drive without a volume needs "
+                f"feature gate {CHANGES}",
+                NOT_FOUND,
+            )
         yield from _validate_disk(where, disk)
         if disk.boot_order is not None:
             if disk.boot_order < 1:
@@ -284,15 +302,22 @@ def warn(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[str]:
 
 def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     names = targets(vmi)
-    for disk, volume in joined(vmi):
-        image = backing(vmi, volume, facts)
-        if image is None:
+    volumes = {disk.name: volume for disk, volume in joined(vmi)}
+    for disk in vmi.spec.domain.devices.disks or ():
+        volume = volumes.get(disk.name)
+        image = backing(vmi, volume, facts) if volume else None
+        if image is None and disk.cdrom is not None:
+            yield _empty_drive(disk, names[disk.name])
+        if image is None or volume is None:
             continue
         used = bus(disk)
         kind = "cdrom" if disk.cdrom else "lun" if disk.lun else "disk"
         target = disk.disk or disk.lun or disk.cdrom
         cache = "none" if disk.shareable else disk.cache or _cache(image, facts)
         tray = disk.cdrom.tray if disk.cdrom and disk.cdrom.tray == "open" else None
+        info = claim_info(vmi, volume)
+        # Native I/O waits where blocks are still to be allocated.
+        allocated = image.block or bool(info and info.preallocated and not volume.ephemeral)
         yield E(
             "disk",
             E(
@@ -300,7 +325,7 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
                 name="qemu",
                 type=image.format,
                 cache=cache,
-                io=disk.io or ("native" if image.block and cache == "none" else None),
+                io=disk.io or ("native" if cache == "none" and allocated else None),
                 error_policy=disk.error_policy or "stop",
                 discard="unmap",
             ),
@@ -315,7 +340,7 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
             E("serial", disk.serial) if disk.serial else None,
             E("boot", order=disk.boot_order) if disk.boot_order else None,
             E("alias", name=f"ua-{disk.name}"),
-            _block_sizes(disk),
+            _block_sizes(disk, facts),
             pci_address(disk.disk.pci_address) if disk.disk and disk.disk.pci_address else None,
             type="block" if image.block else "file",
             device=kind,
@@ -331,7 +356,32 @@ def _reservations(disk: Disk) -> Element | None:
     return E("reservations", helper, managed="no")
 
 
-def _block_sizes(disk: Disk) -> Element | None:
+def _empty_drive(disk: Disk, target: str) -> Element:
+    """A CD-ROM drive whose medium comes later, or never."""
+    tray = disk.cdrom.tray if disk.cdrom and disk.cdrom.tray == "open" else None
+    return E(
+        "disk",
+        E("driver", name="qemu", type="raw", error_policy=disk.error_policy or "stop"),
+        E("target", dev=target, bus=bus(disk), tray=tray),
+        E("readonly"),
+        E("serial", disk.serial) if disk.serial else None,
+        E("boot", order=disk.boot_order) if disk.boot_order else None,
+        E("alias", name=f"ua-{disk.name}"),
+        type="file",
+        device="cdrom",
+    )
+
+
+def _block_sizes(disk: Disk, facts: Guest) -> Element | None:
+    if matches_volume(disk) and (found := facts.blocks.get(disk.name)):
+        # A SATA disk's sectors have one size only; what is below it may have larger ones.
+        logical = SMALLEST_BLOCK if bus(disk) == "sata" else found.logical
+        return E(
+            "blockio",
+            logical_block_size=logical,
+            physical_block_size=found.physical,
+            discard_granularity=found.discard or None,
+        )
     custom = disk.block_size.custom if disk.block_size else None
     if custom is None:
         return None
@@ -372,7 +422,7 @@ FEATURE = Feature(
     name="disk",
     owns=(
         "domain.devices.disks.name",
-        "domain.devices.disks.blockSize.custom",
+        "domain.devices.disks.blockSize",
         "domain.devices.disks.disk.bus",
         "domain.devices.disks.disk.pciAddress",
         "domain.devices.disks.disk.readonly",

@@ -16,9 +16,9 @@ from msgspec import structs
 from virtpod.api.disks import Disk
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import Volume
-from virtpod.domain.facts import Cluster, Guest
+from virtpod.domain.facts import Cluster, DiskImage, Guest
 from virtpod.domain.steps import BootStep
-from virtpod.domain.xml import Element
+from virtpod.domain.xml import E, Element
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature
 from virtpod.features.disks import claim_boot, hotplugged
 
@@ -84,6 +84,21 @@ def alone(vmi: VMI, name: str) -> VMI:
     volumes = [volume for volume in vmi.spec.volumes or () if volume.name == name]
     domain = structs.replace(vmi.spec.domain, devices=structs.replace(devices, disks=disks))
     return structs.replace(vmi, spec=structs.replace(vmi.spec, domain=domain, volumes=volumes))
+
+
+def holding(drive: Element, image: DiskImage | None) -> Element:
+    """The drive with the medium in it, or with none; the tray is closed."""
+    for each in drive.findall("source") + drive.findall("backingStore"):
+        drive.remove(each)
+    target, driver = drive.find("target"), drive.find("driver")
+    if target is not None:
+        target.attrib.pop("tray", None)
+    if driver is not None:
+        driver.set("type", image.format if image else "raw")
+    if image is not None:
+        drive.append(E("source", **{"dev" if image.block else "file": image.path}))
+    drive.set("type", "block" if image and image.block else "file")
+    return drive
 
 
 def aimed(disk: Element, taken: Collection[str]) -> Element:

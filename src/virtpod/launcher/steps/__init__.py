@@ -11,6 +11,7 @@ from virtpod.domain.steps import (
     Announce,
     Blank,
     BootStep,
+    GrowRaw,
     MakeIso,
     MakeOverlay,
     MakeQcow2,
@@ -69,6 +70,8 @@ class Steps:
 
                     router = ipv6.Router(step)
                     self._running[step.bridge] = self._helpers.create_task(router.serve())
+            case GrowRaw():
+                raw.grow(step)
             case Run():
                 if step.name not in self._running:
                     helper = keep(self._processes, step.name, step.argv, dict(step.env))

@@ -1,0 +1,262 @@
+"""How fast a guest reads and writes each kind of volume, beside a plain pod on the same node.
+
+Where guests are emulated, this measures the emulator as much as the path of the bytes: the ratios
+tell volumes from one another, and one version from the next, on one machine; they say nothing of
+what a guest with KVM gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from bench.scenarios import CONSOLE, NAMESPACE, PROMPT, Bench, Deadlines
+from bench.sightings import Failed
+from virtpod.kube import apply
+from virtpod.kube.errors import ApiError
+from virtpod.kube.resources import PODS, PVCS, VMIS, Key, Obj
+
+MIB = 32
+"""Read and written of each, once to warm up and then ROUNDS times."""
+ROUNDS = 3
+CLAIM = "96Mi"
+WITHIN = 120.0
+GUEST = "disks"
+PLAIN = {"file system": "/file", "block device": "/dev/plain", "empty": "/empty"}
+"""What the plain pod has, and where."""
+SCRIPT = f"""
+import mmap, os, sys, time
+piece = mmap.mmap(-1, 1 << 20)
+piece.write(bytes(range(256)) * 4096)
+def pass_over(path, flags, act):
+    handle = os.open(path, flags | os.O_DIRECT, 0o600)
+    began = time.perf_counter()
+    for _ in range({MIB}):
+        act(handle)
+    if flags & os.O_WRONLY:
+        os.fsync(handle)
+    took = time.perf_counter() - began
+    os.close(handle)
+    return {MIB} * 1.048576 / took
+for name in sys.argv[1:]:
+    path = name if name.startswith("/dev/") else name + "/bench"
+    for turn in range({ROUNDS} + 1):
+        writes = pass_over(path, os.O_WRONLY | os.O_CREAT, lambda h: os.write(h, piece))
+        reads = pass_over(path, os.O_RDONLY, lambda h: os.readv(h, [piece]))
+        if turn:
+            print("measured", name, writes, reads, flush=True)
+"""
+"""In the plain pod: MB/s past the page cache."""
+COPIED = re.compile(r"(\d+) bytes .*copied, ([0-9.]+) seconds")
+
+# Volume in the guest, and the place of the plain pod that it stands beside.
+BESIDE = {
+    "containerDisk": "empty",
+    "emptyDisk": "empty",
+    "claim, file system": "file system",
+    "claim, block device": "block device",
+    "plugged in, file system": "file system",
+    "plugged in, block device": "block device",
+    "hostDisk": "file system",
+}
+Rates = dict[str, tuple[float, float]]
+"""By volume: MB/s written, and read."""
+
+
+def claim(name: str, mode: str) -> Obj:
+    return {
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "volumeMode": mode,
+            "resources": {"requests": {"storage": CLAIM}},
+        },
+    }
+
+
+async def measured(bench: Bench, guest: Obj, image: str, gates: list[str]) -> tuple[Rates, Rates]:
+    """The guest's rates and the plain pod's."""
+    names = {"file": "Filesystem", "block": "Block"}
+    for who in ("plain", "kept", "plugged"):
+        for name, mode in names.items():
+            await bench.client.create(PVCS, claim(f"{who}-{name}", mode))
+    plain, node = await _plain(bench, image)
+    volumes = _volumes(gates)
+    await bench.client.create(VMIS, _machine(guest, node, volumes))
+    try:
+        await bench.seen.until(GUEST, "Running", Deadlines.boot)
+        found = await _in_guest(bench, ["containerDisk", *volumes])
+    finally:
+        await bench.client.delete(VMIS, Key(NAMESPACE, GUEST))
+        await apply.wait_for(
+            bench.client, VMIS, Key(NAMESPACE, GUEST), lambda each: each is None, Deadlines.removal
+        )
+    return found, plain
+
+
+def _volumes(gates: list[str]) -> dict[str, Obj]:
+    def kept(name: str, **more: Any) -> Obj:
+        return {"persistentVolumeClaim": {"claimName": name, **more}}
+
+    found: dict[str, Obj] = {
+        "emptyDisk": {"emptyDisk": {"capacity": CLAIM}},
+        "claim, file system": kept("kept-file"),
+        "claim, block device": kept("kept-block"),
+        "plugged in, file system": kept("plugged-file", hotpluggable=True),
+        "plugged in, block device": kept("plugged-block", hotpluggable=True),
+    }
+    if "HostDisk" in gates:
+        path = {"path": "/tmp/virtpod-bench/disk.img", "type": "DiskOrCreate"}
+        found["hostDisk"] = {"hostDisk": {**path, "capacity": CLAIM}}
+    return found
+
+
+def _machine(guest: Obj, node: str, volumes: dict[str, Obj]) -> Obj:
+    spec: Obj = {**guest, "nodeSelector": {"kubernetes.io/hostname": node}}
+    devices = guest["domain"]["devices"]
+    # On one kind of bus: volumes are compared.
+    disks = [
+        {"name": f"d{index}", "serial": f"d{index}", "disk": {"bus": "virtio"}}
+        for index, source in enumerate(volumes.values(), 1)
+    ]
+    spec["domain"] = {
+        **guest["domain"],
+        "devices": {**devices, "disks": [*devices["disks"], *disks]},
+    }
+    spec["volumes"] = [
+        *guest["volumes"],
+        *({"name": f"d{index}", **source} for index, source in enumerate(volumes.values(), 1)),
+    ]
+    return {"metadata": {"name": GUEST, "namespace": NAMESPACE}, "spec": spec}
+
+
+async def _plain(bench: Bench, image: str) -> tuple[Rates, str]:
+    """And the node that it ran on."""
+    name = "plain-disks"
+    container = {
+        "name": "compute",
+        "image": image,
+        "command": ["/usr/bin/python3", "-I", "-c", SCRIPT, *PLAIN.values()],
+        "volumeMounts": [
+            {"name": "file", "mountPath": PLAIN["file system"]},
+            {"name": "empty", "mountPath": PLAIN["empty"]},
+        ],
+        "volumeDevices": [{"name": "block", "devicePath": PLAIN["block device"]}],
+    }
+    spec = {
+        "containers": [container],
+        "securityContext": {"runAsUser": 0},
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "volumes": [
+            {"name": "file", "persistentVolumeClaim": {"claimName": "plain-file"}},
+            {"name": "block", "persistentVolumeClaim": {"claimName": "plain-block"}},
+            {"name": "empty", "emptyDir": {}},
+        ],
+    }
+    key = Key(NAMESPACE, name)
+    await bench.client.create(
+        PODS, {"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+    )
+
+    def over(pod: Obj | None) -> bool:
+        return ((pod or {}).get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+    pod = await apply.wait_for(bench.client, PODS, key, over, WITHIN)
+    said = await bench.client.request("GET", PODS.path(NAMESPACE, name, "log"))
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line in said.body.decode(errors="replace").splitlines():
+        words = line.split()
+        if words[:1] == ["measured"]:
+            found.setdefault(words[1], []).append((float(words[2]), float(words[3])))
+    await bench.client.delete(PODS, key)
+    if set(found) != set(PLAIN.values()) or pod is None:
+        raise Failed(f"{name}: {said.body[-500:]!r}")
+    return {what: best(found[place]) for what, place in PLAIN.items()}, pod["spec"]["nodeName"]
+
+
+def best(rates: list[tuple[float, float]]) -> tuple[float, float]:
+    """Of several: whatever else the machine does only makes one slower."""
+    return max(w for w, _ in rates), max(r for _, r in rates)
+
+
+async def _in_guest(bench: Bench, volumes: list[str]) -> Rates:
+    found: Rates = {}
+    async with (
+        asyncio.timeout(Deadlines.batch),
+        bench.client.websocket(
+            CONSOLE.format(NAMESPACE, GUEST), protocols=("plain.kubevirt.io",)
+        ) as console,
+    ):
+        shell = _Shell(console)
+        await shell.log_in()
+        for index, volume in enumerate(volumes):
+            # By its serial: where a disk sits on its bus is libvirt's choice.
+            device = "vda" if index == 0 else await shell.named(f"d{index}")
+            rates = [await shell.rates(device) for _ in range(ROUNDS + 1)]
+            found[volume] = best(rates[1:])
+    return found
+
+
+class _Shell:
+    """A root's shell on the guest's serial console."""
+
+    def __init__(self, console: Any) -> None:
+        self._console = console
+        self._seen = b""
+
+    async def _until(self, wanted: bytes) -> bytes:
+        try:
+            while wanted not in self._seen:
+                self._seen += await self._console.receive_bytes()
+        except (ApiError, TypeError) as error:
+            raise Failed(f"{GUEST}: no {wanted!r} but {self._seen[-300:]!r}") from error
+        found, _, self._seen = self._seen.partition(wanted)
+        return found
+
+    async def log_in(self) -> None:
+        for word, answer in ((b"\n", PROMPT), (b"root\n", b"assword:"), (b"demo\n", b"# ")):
+            await self._console.send_bytes(word)
+            await self._until(answer)
+
+    async def run(self, command: str) -> str:
+        await self._console.send_bytes(f"echo be''gin; {command}; echo en''d\n".encode())
+        await self._until(b"begin")
+        return (await self._until(b"end")).decode(errors="replace")
+
+    async def named(self, serial: str) -> str:
+        look = f"grep -lx {serial} /sys/block/*/serial"
+        said = await self.run(f"until {look}; do sleep 1; done")
+        return said.split("/sys/block/", 1)[1].split("/", 1)[0]
+
+    async def rates(self, device: str) -> tuple[float, float]:
+        path, size = f"/dev/{device}", f"bs=1M count={MIB}"
+        both = []
+        for command in (
+            f"dd if=/dev/zero of={path} {size} oflag=direct conv=fsync 2>&1",
+            f"dd if={path} of=/dev/null {size} iflag=direct 2>&1",
+        ):
+            said = await self.run(command)
+            match = COPIED.search(said)
+            if match is None or float(match[2]) == 0:
+                raise Failed(f"{GUEST}: {command}: {said[-200:]}")
+            both.append(int(match[1]) / 1e6 / float(match[2]))
+        return both[0], both[1]
+
+
+def table(found: Rates, plain: Rates) -> list[tuple[str, ...]]:
+    """Lines: volume, MB/s written and read, and each as a share of the plain pod's."""
+    lines: list[tuple[str, ...]] = [
+        ("disks: MB/s, and x plain pod", "written", "x", "read", "x"),
+        *((f"plain pod, {name}", f"{w:.0f}", "", f"{r:.0f}", "") for name, (w, r) in plain.items()),
+    ]
+    for volume, (writes, reads) in found.items():
+        beside = plain[BESIDE[volume]]
+        first, second = (
+            ours / theirs for ours, theirs in zip((writes, reads), beside, strict=True)
+        )
+        shares = (f"{writes:.0f}", f"{first:.2f}", f"{reads:.0f}", f"{second:.2f}")
+        lines.append((f"guest, {volume}", *shares))
+    return lines
