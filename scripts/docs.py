@@ -3,7 +3,8 @@
 docs/features.md from the features' own declarations, docs/gaps.md from the roadmap file,
 docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis,
 docs/api.md from the types, docs/observability.md and docs/monitoring from what is exported and from
-the alerts, docs/virtctl.md from the commands' parsers.
+the alerts, docs/virtctl.md from the commands' parsers, docs/advisories.md from the table of the
+tests that each has.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import inspect
 import sys
 from pathlib import Path
 
-from scripts import lifecycle, matrix, observability, reference, virtctl
+from scripts import advisories, lifecycle, matrix, observability, reference, virtctl
 from virtpod.apiserver.subresources import later
 from virtpod.controllers.why import OBSTRUCTED, RULES
 from virtpod.features import ALL
@@ -274,6 +275,7 @@ def why() -> str:
 
 
 PAGES = {
+    "advisories.md": advisories.page,
     "api.md": reference.page,
     "features.md": features,
     "gaps.md": gaps,
