@@ -82,6 +82,8 @@ def test_the_rights_are_those_that_kubevirt_s_roles_grant() -> None:
         ("get", "virtualmachineinstances/vnc/screenshot"),
         ("get", "virtualmachines/expand-spec"),
         ("get", "virtualmachines/objectgraph"),
+        ("update", "virtualmachines/memorydump"),
+        ("update", "virtualmachines/removememorydump"),
         ("get", "virtualmachineinstances/objectgraph"),
         ("update", "expand-vm-spec"),
     }

@@ -417,6 +417,25 @@ def kubevirt() -> Object:
     return found
 
 
+@contextlib.contextmanager
+def configured(*gates: str) -> Iterator[None]:
+    """With these feature gates on, beside those that are."""
+
+    def set_to(names: list[str] | None) -> None:
+        changes = {"developerConfiguration": {"featureGates": names}}
+        body = json.dumps({"spec": {"configuration": changes}})
+        kubectl("-n", SYSTEM, "patch", "kubevirt", "kubevirt", "--type", "merge", "-p", body)
+        available()
+
+    developer = kubevirt()["spec"]["configuration"].get("developerConfiguration") or {}
+    before = developer.get("featureGates")
+    set_to([*(before or ()), *gates])
+    try:
+        yield
+    finally:
+        set_to(before)
+
+
 def available(seconds: float = 180) -> None:
     """Waits until the KubeVirt object says that all is there, as its generation wants it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 import yaml
 
 from tests.guest.conftest import VMI, admitted
-from tests.guest.pod import Container, Serial, connected
+from tests.guest.pod import Container, Handler, Serial, connected
 from virtpod.domain import paths
-from virtpod.wire.messages import Done, Failed
+from virtpod.wire.messages import Done, DumpMemory, Failed
 
 MIB = 1 << 20
 GATES = ("HostDisk", "EnableVirtioFsStorageVolumes", "ContainerPathVolumes")
@@ -66,11 +67,47 @@ async def test_a_guest_writes_to_disks_of_its_node(box: Container, cache: dict[s
         assert await serial.answer("cat /sys/block/vdc/size") == "16384\n"
         assert await serial.answer("head -c 13 /dev/vdd; echo") == "from the node\n"
         await serial.answer("echo from the guest >/dev/vdc; sync")
+        await dumped(box, handler, serial)
         serial.say("poweroff")
         await handler.domain("Shutoff", "Crashed")
         await handler.release()
     assert made.read_bytes().startswith(b"from the guest")
     assert there.stat().st_uid == paths.QEMU_UID
+
+
+async def dumped(box: Container, handler: Handler, serial: Serial) -> None:
+    """What the guest has in its memory comes into a file, and the guest goes on."""
+    place = box.inside(paths.hotplug("dump"))
+    place.mkdir(parents=True)
+    shutil.chown(place, paths.QEMU_UID, paths.QEMU_UID)
+    await serial.answer("needle=nee''dle-$((4000 + 711))")
+
+    async def dump(file: str, volume: str = "dump") -> Any:
+        return await handler.ask(lambda n: DumpMemory(id=n, volume=volume, file=file), 120)
+
+    assert isinstance(await dump("vm.memory.dump"), Done)
+    found = place / "vm.memory.dump"
+    content = found.read_bytes()
+    assert content[:6] == b"\x7fELF\x02\x01"
+    kind, machine = struct.unpack_from("<HH", content, 16)
+    assert (kind, machine) == (4, 62)  # a core file of x86-64
+    assert len(content) > 128 * MIB
+    assert b"needle-4711" in content
+    await handler.domain("Running")
+    # Told again, not written again.
+    written = found.stat().st_mtime_ns
+    assert isinstance(await dump("vm.memory.dump"), Done)
+    assert found.stat().st_mtime_ns == written
+    # Nothing that is there is written to, and nothing outside of the claim.
+    (place / "link.memory.dump").symlink_to("../outside")
+    file(place / "there.memory.dump", b"somebody's")
+    for name in ("link.memory.dump", "there.memory.dump", "../up.memory.dump", "a/b"):
+        assert isinstance(await dump(name), Failed), name
+    assert (place / "there.memory.dump").read_bytes() == b"somebody's"
+    assert sorted(path.name for path in place.parent.iterdir()) == ["dump"]
+    answer = await dump("vm.memory.dump", "nowhere")
+    assert isinstance(answer, Failed)
+    assert "No such file" in answer.message
 
 
 async def test_a_disk_of_the_node_that_is_not_as_it_says(

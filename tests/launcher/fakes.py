@@ -141,6 +141,10 @@ class Fake:
         self.asked.append(f"attest {request.what}")
         return Attested(id=request.id, facts={"pdh": "AA=="})
 
+    async def dump(self, path: str) -> None:
+        self.asked.append("dump")
+        Path(path).write_bytes(b"the guest's memory")
+
     async def measure(self, request: Measure) -> Measured:
         return Measured(id=request.id, counted={"state.state": 1})
 

@@ -134,6 +134,12 @@ def test_format_and_size_come_from_the_header(tmp_path: Path) -> None:
         (qcow2(backing=512), "has a backing file"),
         (qcow2(incompatible=0b100), "data in another file"),
         (qcow2(version=2, backing=1), "has a backing file"),
+        (b"KDMV".ljust(512, b"\0"), "is a VMDK image"),
+        (b"# Disk DescriptorFile\nversion=1", "of a VMDK image"),
+        (b"vhdxfile".ljust(512, b"\0"), "is a VHDX image"),
+        (b"<<< VirtualBox >>>".ljust(64, b"\0") + b"\x7f\x10\xda\xbe", "is a VDI image"),
+        (b"\x1f\x8b\x08\0", "compressed by gzip"),
+        (b"\xfd7zXZ\0", "compressed by xz"),
     ],
 )
 def test_images_that_name_other_files_or_are_broken_are_refused(
@@ -199,3 +205,40 @@ async def test_a_side_car_that_never_comes_up_is_waited_for_so_long_only(
     monkeypatch.setattr(images, "HANDOVER_TIMEOUT", 0.01)
     with pytest.raises(OSError, match="did not come up"):
         await images.container_disk(0, "v", None)
+
+
+def test_a_disk_of_many_holes_is_as_large_as_it_says(tmp_path: Path) -> None:
+    (tmp_path / "d").touch()
+    os.truncate(tmp_path / "d", 1 << 40)
+    with (tmp_path / "d").open("rb") as opened:
+        assert images.inspect(opened.fileno(), "d", "v").size == 1 << 40
+    assert (tmp_path / "d").stat().st_blocks == 0
+
+
+@pytest.mark.parametrize("path", ["vmlinuz", "/boot/vmlinuz", "/real"])
+def test_a_kernel_is_found_in_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "real").write_bytes(b"a kernel")
+    for link in ("vmlinuz", "boot/vmlinuz"):
+        (tmp_path / link).symlink_to("/real")  # as it is in the image's own container
+    monkeypatch.setattr(paths, "KERNEL_BOOT", str(tmp_path))
+    found = images.kernel(path, "kernel")
+    assert Path(found).read_bytes() == b"a kernel"
+
+
+@pytest.mark.parametrize("path", ["/out", "/up", "../secret", "/folder", "/pipe", "/none", "/fd"])
+def test_a_kernel_is_nothing_but_a_file_of_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    image = tmp_path / "image"
+    (image / "folder").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(b"the node's own")
+    (image / "out").symlink_to(tmp_path / "secret")
+    (image / "up").symlink_to("../secret")
+    (image / "fd").symlink_to("/proc/self/fd/0")
+    os.mkfifo(image / "pipe")
+    monkeypatch.setattr(paths, "KERNEL_BOOT", str(image))
+    with pytest.raises(images.ImageInvalid, match="kernelBoot"):
+        images.kernel(path, "kernel")

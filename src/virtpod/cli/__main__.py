@@ -25,6 +25,7 @@ COMMANDS = {
     "guestosinfo": "Show what the agent of a guest tells of its operating system.",
     "image-upload": "Upload an image of this machine into a volume.",
     "install": "Install Virtpod on a cluster, or print its manifests.",
+    "memory-dump": "Write the memory of a virtual machine's guest into a claim.",
     "objectgraph": "Show the objects that a virtual machine stands on.",
     "pause": "Pause a virtual machine or a virtual machine instance.",
     "port-forward": "Forward local ports to a virtual machine or a virtual machine instance.",

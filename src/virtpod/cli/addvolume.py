@@ -86,8 +86,13 @@ async def change(session: Session, name: str, verb: str, body: dict[str, Any]) -
             if left and "the object has been modified" in (error.message or ""):
                 await asyncio.sleep(BETWEEN)
                 continue
-            raise Failure(f"error {_DOING[verb]} volume: {error.message or error}") from error
+            raise Failure(f"error {_DOING[verb]}: {error.message or error}") from error
         return
 
 
-_DOING = {"addvolume": "adding", "removevolume": "removing"}
+_DOING = {
+    "addvolume": "adding volume",
+    "removevolume": "removing volume",
+    "memorydump": "dumping memory",
+    "removememorydump": "removing memory dump association",
+}

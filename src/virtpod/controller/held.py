@@ -60,10 +60,12 @@ class _Volume(msgspec.Struct, rename="camel"):
     persistent_volume_claim: _Claim | None = None
     data_volume: _DataVolume | None = None
     ephemeral: _Ephemeral | None = None
+    memory_dump: _Claim | None = None
 
 
-class _VMISpec(msgspec.Struct):
+class _VMISpec(msgspec.Struct, rename="camel"):
     volumes: list[_Volume] | None = None
+    utility_volumes: list[_Claim] | None = None
 
 
 class _VMI(msgspec.Struct):
@@ -97,12 +99,16 @@ class Held:
     @staticmethod
     def project_vmi(raw: bytes) -> Held:
         names = []
-        for volume in _vmi.decode(raw).spec.volumes or ():
+        spec = _vmi.decode(raw).spec
+        for volume in spec.volumes or ():
             given = volume.ephemeral or volume
             if given.persistent_volume_claim:
                 names.append(given.persistent_volume_claim.claim_name)
             elif volume.data_volume:
                 names.append(volume.data_volume.name)
+            elif volume.memory_dump:
+                names.append(volume.memory_dump.claim_name)
+        names += [each.claim_name for each in spec.utility_volumes or ()]
         return replace(Held.project(raw), claims=tuple(names))
 
     @property

@@ -44,6 +44,10 @@ def named(vmi: Mapping[str, Any], *, hotplug: bool = True) -> list[str]:
         name = claim or (volume.get("dataVolume") or {}).get("name")
         if name:
             names.append(name)
+        elif hotplug and (dump := volume.get("memoryDump")):
+            names.append(dump["claimName"])
+    if hotplug:
+        names += [each["claimName"] for each in vmi["spec"].get("utilityVolumes") or ()]
     return names
 
 

@@ -65,6 +65,19 @@ def wanted(vmi: Mapping[str, Any]) -> dict[str, Obj]:
             found[volume["name"]] = {"claimName": claim["claimName"], **read_only}
         elif imported and imported.get("hotpluggable"):
             found[volume["name"]] = {"claimName": imported["name"]}
+        elif dump := volume.get("memoryDump"):
+            found[volume["name"]] = {"claimName": dump["claimName"]}
+    for volume in vmi["spec"].get("utilityVolumes") or ():
+        found[volume["name"]] = {"claimName": volume["claimName"]}
+    return found
+
+
+def targets(vmi: Mapping[str, Any]) -> dict[str, bool]:
+    """Those of them that are no disks, and whether a memory dump is to be written there."""
+    volumes = vmi["spec"].get("volumes") or ()
+    found = {each["name"]: True for each in volumes if each.get("memoryDump")}
+    for each in vmi["spec"].get("utilityVolumes") or ():
+        found[each["name"]] = each.get("type") == "MemoryDump"
     return found
 
 

@@ -12,16 +12,26 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from virtpod.controllers import hotplug
+from virtpod.controllers import conditions, hotplug
 from virtpod.controllers.hotplug import ATTACHED, DETACHING, RELEASED
 
 Json = dict[str, Any]
 
+NOTHING: Mapping[str, str] = {}
+
 MOUNTED, READY = "MountedToPod", "Ready"
+DUMPING, DUMPED, UNDUMPED = (
+    "MemoryDumpInProgress",
+    "MemoryDumpCompleted",
+    "MemoryDumpFailed",
+)
 EVENTS = {
     MOUNTED: "VolumeMountedToPod",
     READY: "VolumeReady",
     RELEASED: "VolumeUnMountedFromPod",
+    DUMPING: DUMPING,
+    DUMPED: DUMPED,
+    UNDUMPED: UNDUMPED,
 }
 """Phases that virt-handler sets, and the reason that it tells with each."""
 
@@ -35,6 +45,24 @@ class Replug:
     bring: tuple[tuple[str, str], ...] = ()
     keep: tuple[str, ...] = ()
     take: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dump:
+    """Have the guest's memory written into a file of a volume that is in the container."""
+
+    pod_uid: str
+    volume: str
+    file: str
+
+
+def due(vmi: Mapping[str, Any], pod_uid: str, done: Collection[str]) -> Dump | None:
+    """The dump that is under way; `done`: files of which it is known how they went."""
+    for name, entry in hotplug.statuses(vmi).items():
+        file = (entry.get("memoryDumpVolume") or {}).get("targetFileName")
+        if entry.get("phase") == DUMPING and file and file not in done:
+            return Dump(pod_uid, name, file)
+    return None
 
 
 def holders(vmi: Mapping[str, Any]) -> dict[str, str]:
@@ -57,7 +85,8 @@ def work(
     at_hand, told = holders(vmi), hotplug.statuses(vmi)
     wanted = hotplug.wanted(vmi)
     bring = tuple((name, uid) for name, uid in sorted(at_hand.items()) if name not in there)
-    keep = tuple(sorted(name for name in wanted if name in there or name in at_hand))
+    disks = wanted.keys() - hotplug.targets(vmi).keys()
+    keep = tuple(sorted(name for name in disks if name in there or name in at_hand))
     missing = [name for name in keep if name not in guest]
     surplus = [name for name in told if name not in wanted and name in guest]
     take = tuple(sorted(name for name in there if name not in wanted and name not in guest))
@@ -72,11 +101,47 @@ def status(
     there: Collection[str],
     guest: Mapping[str, str],
     failure: str,
+    done: Mapping[str, str] = NOTHING,
+    now: float = 0.0,
 ) -> list[Json]:
     """`told` (status.volumeStatus) with the phases that hot-plugged volumes are in. `guest`:
-    target names by disk; `failure`: why the last try did not get on."""
+    target names by disk; `failure`: why the last try did not get on; `done`: what went wrong with
+    each memory dump that is over, "" where nothing did."""
     wanted = hotplug.wanted(vmi)
-    return [_one(entry, wanted, there, guest, failure) for entry in told]
+    dumps = {name for name, dump in hotplug.targets(vmi).items() if dump}
+    after = [_one(entry, wanted, there, guest, failure) for entry in told]
+    return [
+        _dumped(vmi, entry, done, now)
+        if entry["name"] in dumps and entry["name"] in there
+        else entry
+        for entry in after
+    ]
+
+
+def _dumped(vmi: Mapping[str, Any], entry: Json, done: Mapping[str, str], now: float) -> Json:
+    """How far the dump is whose target is in the container."""
+    name, phase = entry["name"], entry.get("phase")
+    told = entry.get("memoryDumpVolume") or {}
+    file = told.get("targetFileName") or ""
+    if phase == MOUNTED:
+        claim = hotplug.wanted(vmi)[name]["claimName"]
+        moment = conditions.stamp(now).translate({ord(each): None for each in "-:Z"})
+        file = f"{vmi['metadata']['name']}-{claim}-{moment.replace('T', '-')}.memory.dump"
+        told = {
+            "claimName": claim,
+            "startTimestamp": conditions.stamp(now),
+            "targetFileName": file,
+        }
+        said = f"The guest's memory is being written to {file} in volume {name}"
+        return {**entry, "memoryDumpVolume": told, **_said(DUMPING, said)}
+    if phase != DUMPING or file not in done:
+        return entry
+    told = {**told, "endTimestamp": conditions.stamp(now)}
+    if problem := done[file]:
+        said = f"The guest's memory could not be written to volume {name}: {problem}"
+        return {**entry, "memoryDumpVolume": told, **_said(UNDUMPED, said)}
+    said = f"The guest's memory is in {file} in volume {name}"
+    return {**entry, "memoryDumpVolume": told, **_said(DUMPED, said)}
 
 
 def _one(

@@ -119,6 +119,10 @@ class Guest:
     """It is being told."""
     ungrown: Failure | None = None
     """Why that failed the last time."""
+    dumping: bool = False
+    """Its memory is being written down."""
+    dumped: Mapping[str, str] = field(default_factory=dict)
+    """By file of a memory dump that is over: what went wrong, "" where nothing did."""
 
 
 @dataclass(frozen=True)
@@ -439,6 +443,19 @@ def grows(seen: Known) -> Plan | None:
     return Plan("claims are larger", (Grow(seen.pod.uid),))
 
 
+def dumps(seen: Known) -> Plan | None:
+    """The guest's memory is to be written down."""
+    guest = seen.guest
+    if seen.phase != "Running" or seen.domain_alive is None or guest.there is None:
+        return None
+    if guest.dumping or not guest.connected:
+        return None
+    work = node_hotplug.due(seen.vmi, seen.pod.uid, guest.dumped.keys())
+    if work is None or work.volume not in guest.there:
+        return None
+    return Plan("the guest's memory is to be written down", (work,))
+
+
 def changed(seen: Known) -> Plan | None:
     """Running: what the domain shows is what the status says, and nothing is written otherwise."""
     domain = seen.domain_alive
@@ -475,6 +492,7 @@ RULES: tuple[Callable[[Known], Plan | None], ...] = (
     replugs,
     rewires,
     grows,
+    dumps,
     changed,
 )
 
@@ -540,7 +558,15 @@ def _observed(seen: Known, domain: DomainChanged) -> Json:
         before = seen.status.get("volumeStatus") or []
         told = changes.pop("volumeStatus", before)
         failure = seen.guest.unplugged.message if seen.guest.unplugged else ""
-        after = node_hotplug.status(seen.vmi, told, seen.guest.there, _filled(domain), failure)
+        after = node_hotplug.status(
+            seen.vmi,
+            told,
+            seen.guest.there,
+            _filled(domain),
+            failure,
+            seen.guest.dumped,
+            seen.now,
+        )
         if after != before:
             changes["volumeStatus"] = after
     return changes
@@ -648,8 +674,8 @@ def _credential_events(seen: Known, domain: DomainChanged) -> list[Event]:
 
 
 def _paused(domain: DomainChanged) -> Condition | None:
-    if domain.state != "Paused":
-        return None
+    if domain.state != "Paused" or domain.reason == "Dump":
+        return None  # while its memory is written down, nobody has paused it
     if domain.reason == "IOError":
         message = domain.message or "VMI was paused, an I/O error was detected"
         return conditions.new("Paused", "True", "PausedIOError", message)

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from virtpod.controllers import conditions, instancetype, lifecycle, revision, vm_volumes
+from virtpod.controllers import (
+    conditions,
+    instancetype,
+    lifecycle,
+    memory_dump,
+    revision,
+    vm_volumes,
+)
 from virtpod.controllers import vmi as instances
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL
@@ -121,6 +128,7 @@ def decide(seen: Seen) -> Plan:
     actions = [*seen.chosen.copies, *decision.actions]
     if not decision.actions:
         actions += vm_volumes.actions(vm, state.vmi, seen.cluster.gates)
+        actions += memory_dump.actions(vm, state.vmi, seen.cluster.gates)
     if state.going and state.over and state.vmi is not None and _holds(state.vmi):
         actions.append(_let_go(state.vmi))
     if FINALIZER not in (vm["metadata"].get("finalizers") or []):
@@ -312,6 +320,8 @@ def instance(vm: Obj, *, paused: bool = False) -> Obj:
     template = vm["spec"]["template"]
     given = template.get("metadata") or {}
     spec = dict(template.get("spec") or {})
+    if spec.get("volumes"):
+        spec["volumes"] = memory_dump.without(spec["volumes"])
     firmware = (spec.get("domain") or {}).get("firmware") or {}
     if not firmware.get("uuid"):
         identity = {"uuid": str(uuid.uuid5(LEGACY_IDENTITY, name))}
@@ -479,6 +489,7 @@ def _status_patch(seen: Seen, vmi: Obj | None, decision: Decision) -> Patch | No
         "conditions": _conditions(seen, vmi, decision),
         "stateChangeRequests": list(decision.requests) or None,
         "volumeRequests": vm_volumes.pending(vm, vmi) or None,
+        "memoryDumpRequest": memory_dump.request(vm, vmi, seen.now),
         "startFailure": decision.failure,
         "runStrategy": strategy(vm),
         "observedGeneration": _observed(vm, vmi, decision),
@@ -491,7 +502,7 @@ def _status_patch(seen: Seen, vmi: Obj | None, decision: Decision) -> Patch | No
     if isinstance(changed.get("startFailure"), dict) and have.get("startFailure"):
         changed["startFailure"] = {**dict.fromkeys(have["startFailure"]), **wanted["startFailure"]}
     body: Obj = {"status": changed}
-    rested_on = changed.keys() & {"stateChangeRequests", "volumeRequests"}
+    rested_on = changed.keys() & {"stateChangeRequests", "volumeRequests", "memoryDumpRequest"}
     if rested_on and not _written_before(seen, decision):
         body["metadata"] = {"resourceVersion": vm["metadata"]["resourceVersion"]}
     return Patch(VMS, key_of(vm), body, "merge", "status")

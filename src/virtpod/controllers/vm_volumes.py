@@ -113,7 +113,7 @@ def changes(volume: Mapping[str, Any]) -> bool:
 
 def permanent(spec: Mapping[str, Any]) -> Obj:
     """A template's spec without what can come and go: what is left needs a restart to change."""
-    moving = {each["name"] for each in _volumes(spec) if changes(each)}
+    moving = {each["name"] for each in _volumes(spec) if changes(each) or each.get("memoryDump")}
     if not moving:
         return dict(spec)
     domain = spec.get("domain") or {}
@@ -121,11 +121,11 @@ def permanent(spec: Mapping[str, Any]) -> Obj:
     disks = [
         each for each in _disks(spec) if each["name"] not in moving or each.get("cdrom") is not None
     ]
-    return {
-        **spec,
-        "volumes": [each for each in _volumes(spec) if each["name"] not in moving],
-        "domain": {**domain, "devices": {**devices, "disks": disks}},
-    }
+    volumes = [each for each in _volumes(spec) if each["name"] not in moving]
+    left = {**spec, "volumes": volumes}
+    if disks != _disks(spec):
+        left["domain"] = {**domain, "devices": {**devices, "disks": disks}}
+    return left
 
 
 def _spec(vm: Mapping[str, Any]) -> Obj:

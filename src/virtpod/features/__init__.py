@@ -38,7 +38,9 @@ from virtpod.features.disks import (
     host_disk,
     hotplug,
     lun,
+    memory_dump,
     persistent_volume_claim,
+    utility,
     virtiofs,
 )
 from virtpod.features.guest import (
@@ -119,6 +121,8 @@ ALL: tuple[Feature[Any], ...] = (
     host_disk.FEATURE,
     virtiofs.FEATURE,
     container_path.FEATURE,
+    memory_dump.FEATURE,
+    utility.FEATURE,
     lun.FEATURE,
     interface.FEATURE,
     masquerade.FEATURE,

@@ -130,6 +130,9 @@ class Hypervisor(Protocol):
     async def attest(self, request: Attest) -> Attested:
         """What AMD SEV says of the platform and of the guest, or is given for it."""
 
+    async def dump(self, path: str) -> None:
+        """Writes what is in the guest's memory into a file that is there; the guest waits."""
+
     async def measure(self, request: Measure) -> Measured:
         """What it has counted of the guest."""
 

@@ -29,6 +29,23 @@ DEFAULT_FOLDER = "disk"
 HANDOVER_TIMEOUT = 60
 """Seconds that a side-car may take to come up."""
 
+FOREIGN = (
+    (0, b"KDMV", "a VMDK image"),
+    (0, b"COWD", "a VMDK image"),
+    (0, b"# Disk DescriptorFile", "the description of a VMDK image"),
+    (0, b"vhdxfile", "a VHDX image"),
+    (0, b"conectix", "a VHD image"),
+    (64, b"\x7f\x10\xda\xbe", "a VDI image"),
+    (0, b"QED\0", "a QED image"),
+    (0, b"WithoutFreeSpace", "a Parallels image"),
+    (0, b"\x1f\x8b\x08", "compressed by gzip"),
+    (0, b"\xfd7zXZ\0", "compressed by xz"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+    (0, b"BZh", "compressed by bzip2"),
+    (0, b"PK\x03\x04", "a zip archive"),
+)
+"""Beginnings (offset, bytes) of what a guest could make nothing of were it taken for a raw disk."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -99,6 +116,12 @@ def inspect(opened: int, path: str, volume: str) -> DiskImage:
     if head[:4] != b"QFI\xfb":
         if size == 0:
             raise ImageInvalid(f"the disk of volume {volume} is empty")
+        for at, mark, what in FOREIGN:
+            if head[at : at + len(mark)] == mark:
+                raise ImageInvalid(
+                    f"the disk of volume {volume} is {what}: put a raw or a qcow2 image into the "
+                    "container image, as qemu-img convert makes it"
+                )
         return DiskImage(path, "raw", size)
     if len(head) < 72:
         raise ImageInvalid(f"the disk of volume {volume} is a truncated qcow2 image")

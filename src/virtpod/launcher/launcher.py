@@ -32,6 +32,7 @@ from virtpod.wire.messages import (
     Attest,
     DomainChanged,
     Done,
+    DumpMemory,
     Execute,
     Failed,
     Freeze,
@@ -57,6 +58,7 @@ from virtpod.wire.messages import (
 
 if TYPE_CHECKING:
     from virtpod.launcher.boot import Boot
+    from virtpod.launcher.dump import Dumps
 
 SEEN_TIMEOUT = 10
 """Seconds that virt-handler has to see the guest's end while it is connected."""
@@ -127,6 +129,7 @@ class Launcher:
         self._processes = Processes()
         self._make = make
         self._boot: Boot | None = None
+        self._dumps: Dumps | None = None
         self._peers: set[asyncio.StreamWriter] = set()
         self._synced = asyncio.Event()
         self._stop = asyncio.Event()
@@ -345,6 +348,11 @@ class Launcher:
                 return await self._hypervisor.attest(request)
             case Measure():
                 return await self._hypervisor.measure(request)
+            case DumpMemory():
+                from virtpod.launcher.dump import Dumps
+
+                self._dumps = self._dumps or Dumps(self._hypervisor, self._helpers)
+                await self._dumps.take(request)
             case Freeze() | Thaw() | AskAgent() | Ping() | Execute():
                 return await self._hypervisor.ask_agent(request)
             case _:

@@ -28,7 +28,7 @@ from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims
 from virtpod.controllers import hotplug as volumes
-from virtpod.controllers.node_hotplug import Replug
+from virtpod.controllers.node_hotplug import Dump, Replug
 from virtpod.controllers.node_nics import Rewire, ready
 from virtpod.controllers.node_vmi import (
     Failure,
@@ -63,6 +63,7 @@ from virtpod.wire.messages import (
     Answer,
     AskAgent,
     DomainChanged,
+    DumpMemory,
     Hello,
     Link,
     Measure,
@@ -80,6 +81,8 @@ SYNC_WITHIN = 180.0
 """Seconds for a launcher to start its guest, on a node where many start at once."""
 REPLUG_WITHIN = 60.0
 """Seconds for a launcher to plug disks in and out; guests let go of them in their own time."""
+DUMP_WITHIN = 3600.0
+"""Seconds for a guest's memory to be written down."""
 TELL_WITHIN = 10.0
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 5.0
@@ -180,6 +183,7 @@ class NodeSync:
             Replug: self._replug,
             Rewire: self._rewire,
             Grow: self._grow,
+            Dump: self._dump,
         }
         acts = Acts(client, recorder, perform=perform)
         self.loop: Loop[str, Seen] = Loop(
@@ -679,6 +683,33 @@ class NodeSync:
             self.warn(attended.pod, problem.reason, f"{problem.message}. {remedy}")
         if attended.launcher is launcher:
             self._change(attended, growing=False, ungrown=problem, sizes=sizes)
+
+    async def _dump(self, action: Dump) -> None:
+        """Begins it, as `_prepare` does."""
+        attended = self._attended.get(action.pod_uid)
+        if attended is None or attended.launcher is None or self._tasks is None:
+            return
+        attended.guest = replace(attended.guest, dumping=True)
+        self._tasks.create_task(self._write_down(attended, attended.launcher, action))
+
+    async def _write_down(self, attended: Attended, launcher: Launcher, action: Dump) -> None:
+        """A launcher that is asked again for the same file tells how it went."""
+        known = attended.guest.dumped
+        try:
+            await launcher.request(
+                lambda number: DumpMemory(id=number, volume=action.volume, file=action.file),
+                DUMP_WITHIN,
+            )
+        except ConnectionLost:
+            pass  # the next conversation asks again
+        except RequestFailed as error:
+            known = {**known, action.file: error.message}
+        except TimeoutError:
+            known = {**known, action.file: f"it took longer than {DUMP_WITHIN:.0f} s"}
+        else:
+            known = {**known, action.file: ""}
+        if attended.launcher is launcher:
+            self._change(attended, dumping=False, dumped=known)
 
     async def _tell(self, action: Tell) -> None:
         attended = self._attended.get(action.pod_uid)

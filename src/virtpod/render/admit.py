@@ -6,7 +6,8 @@ Both are the same computation, so a spec that passed is one that renders.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -25,10 +26,11 @@ from virtpod.api.vmi import (
 from virtpod.domain.facts import Cluster
 from virtpod.domain.jsonpatch import Operation, diff
 from virtpod.features import ALL
-from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause
+from virtpod.features.contract import DUPLICATE, REQUIRED, UNSUPPORTED, Cause
 from virtpod.features.machine import board, firmware
 from virtpod.render import prefer
 from virtpod.render.expand import Choice, Named, expand, problems
+from virtpod.render.pod import PLACES
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
 RUN_STRATEGIES = ("Always", "Halted", "Manual", "RerunOnFailure", "Once", "WaitAsReceiver")
@@ -46,6 +48,7 @@ GATED_ANNOTATIONS = {
 }
 """By annotation: the feature gate without which it is refused."""
 QEMU_RUNTIME_USER = 107
+POD_VOLUME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 NOTHING = Choice()
 
@@ -219,7 +222,31 @@ def _validate(given: VirtualMachineInstance, cluster: Cluster) -> list[Cause]:
             ]
         elif feature.validate:
             causes += feature.validate(part, given, cluster)
-    return causes
+    return causes or list(_volumes_of_the_pod(given, cluster))
+
+
+def _volumes_of_the_pod(given: VirtualMachineInstance, cluster: Cluster) -> Iterator[Cause]:
+    """What the API server would refuse in the pod, said where a user can mend it."""
+    seen: dict[str, Any] = {name: None for name, _ in PLACES}
+    for feature in ALL:
+        if not feature.pod or not (part := feature.asked(given)):
+            continue
+        for volume in feature.pod(part, given, cluster).volumes:
+            name = volume["name"]
+            if not POD_VOLUME.fullmatch(name):
+                yield Cause(
+                    "spec.volumes",
+                    f"spec.volumes: {name!r} cannot be the name of a volume of a pod: it must have "
+                    "at most 63 small letters, digits and hyphens, with no hyphen at its ends",
+                )
+            elif seen.get(name, volume) != volume:
+                yield Cause(
+                    "spec.volumes",
+                    f"spec.volumes: the launcher's pod has a volume {name!r} already; take "
+                    "another name",
+                    DUPLICATE,
+                )
+            seen.setdefault(name, volume)
 
 
 def _reserved_labels(given: VirtualMachineInstance) -> list[Cause]:

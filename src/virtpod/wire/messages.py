@@ -182,6 +182,15 @@ class Attest(Message, frozen=True, tag="attest"):
     secret: str = ""
 
 
+class DumpMemory(Message, frozen=True, tag="dumpMemory"):
+    """Writes what is in the guest's memory as an ELF file into a volume that comes and goes. Safe
+    to repeat: a file is written once, and told of again."""
+
+    id: int
+    volume: str
+    file: str
+
+
 class Release(Message, frozen=True, tag="release"):
     """virt-handler has seen the end: the launcher may exit."""
 
@@ -201,6 +210,7 @@ Request = (
     | Screenshot
     | Attest
     | Measure
+    | DumpMemory
     | Release
     | AgentRequest
 )
@@ -342,9 +352,9 @@ class Measured(Message, frozen=True, tag="measured"):
 class DomainChanged(Message, frozen=True, tag="domain"):
     """What the domain is now. `state`/`reason` are KubeVirt's names for libvirt's numbers.
 
-    Reasons in use: Unknown, User, IOError, Migration, StartingUp, Shutdown, Destroyed, Crashed,
-    Panicked, Failed, Saved, FromSnapshot, Migrated, PostcopyFailed. `target_devices`: disk (volume)
-    name to guest target (vda). `seq` grows with each event of one launcher.
+    Reasons in use: Unknown, User, IOError, Dump, Migration, StartingUp, Shutdown, Destroyed,
+    Crashed, Panicked, Failed, Saved, FromSnapshot, Migrated, PostcopyFailed. `target_devices`: disk
+    (volume) name to guest target (vda). `seq` grows with each event of one launcher.
     """
 
     seq: int

@@ -10,13 +10,9 @@ from virtpod.apiserver.call import Call
 from virtpod.apiserver.status import Refusal
 
 NOT_IMPLEMENTED = 501
-MEMORY_DUMP = "memory dumps cannot be taken by this version"
 BACKUP = "backups cannot be taken by this version"
 
-VM_LATER = {
-    ("PUT", "memorydump"): MEMORY_DUMP,
-    ("PUT", "removememorydump"): MEMORY_DUMP,
-}
+VM_LATER: dict[tuple[str, str], str] = {}
 VMI_LATER = {
     ("PUT", "backup"): BACKUP,
     ("PUT", "redefine-checkpoint"): BACKUP,

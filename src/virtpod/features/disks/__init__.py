@@ -98,6 +98,7 @@ WORKING = (
     "emptyDisk",
     "ephemeral",
     "hostDisk",
+    "memoryDump",
     "persistentVolumeClaim",
 )
 """The sources that `backing` knows."""
@@ -131,7 +132,13 @@ def claims(vmi: VMI, *, hotplug: bool = True) -> dict[str, Access]:
         name = claim(volume)
         if name and used.get(name) != "writes":
             used[name] = access(vmi, volume)
-    return used
+    return used | (dict.fromkeys(targets(vmi), "writes") if hotplug else {})
+
+
+def targets(vmi: VMI) -> list[str]:
+    """The claims that are attached to be written to from outside of the guest."""
+    dumps = [volume.memory_dump for volume in vmi.spec.volumes or () if volume.memory_dump]
+    return [each.claim_name for each in (*dumps, *(vmi.spec.utility_volumes or ()))]
 
 
 def shown(vmi: VMI) -> frozenset[str]:

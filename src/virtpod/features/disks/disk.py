@@ -29,7 +29,10 @@ from virtpod.features.contract import (
 )
 from virtpod.features.disks import (
     WORKING,
+    Access,
+    access,
     backing,
+    claim,
     claim_info,
     hotplugged,
     matches_volume,
@@ -43,6 +46,8 @@ CHANGES = "DeclarativeHotplugVolumes"
 """The feature gate under which a drive's medium comes and goes."""
 SMALLEST_BLOCK, LARGEST_BLOCK = 512, 2 * 1024 * 1024
 """Bytes of a block, as QEMU takes them."""
+NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,62}")
+"""Of a volume that is none of the pod's; those are stricter."""
 SERIAL = re.compile(r"[A-Za-z0-9_.+-]*")
 BUSES = ("virtio", "sata", "scsi", "usb")
 PREFIX = {"virtio": "vd", "sata": "sd", "scsi": "sd", "usb": "sd"}
@@ -127,6 +132,7 @@ def _fill_cdrom(cdrom: CDRomTarget) -> None:
 
 def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     yield from _validate_volumes(vmi)
+    yield from _validate_claims(vmi)
     volumes = {volume.name for volume in vmi.spec.volumes or ()}
     seen: dict[str, int] = {}
     interfaces = vmi.spec.domain.devices.interfaces or ()
@@ -183,6 +189,12 @@ def _validate_volumes(vmi: VMI) -> Iterable[Cause]:
                 DUPLICATE,
             )
         seen.setdefault(volume.name, index)
+        if not NAME.fullmatch(volume.name):
+            yield Cause(
+                f"{where}.name",
+                f"{where}.name {volume.name!r} must have 1 to 63 letters, digits and - _ . and "
+                "begin with a letter or a digit: files are called by it",
+            )
         kinds = list(sources(volume))
         if len(kinds) != 1:
             yield Cause(where, f"{where} must have exactly one source type set")
@@ -193,9 +205,27 @@ def _validate_volumes(vmi: VMI) -> Iterable[Cause]:
                 f"one of {', '.join(WORKING)} works",
                 UNSUPPORTED,
             )
-        if volume.name not in used:
+        if volume.name not in used and not volume.memory_dump:
             yield Cause(
                 f"{where}.name", f"spec.domain.volumes[{index}].name '{volume.name}' not found."
+            )
+
+
+def _validate_claims(vmi: VMI) -> Iterable[Cause]:
+    """QEMU opens a disk once, unless nobody writes to it or everybody knows of the others."""
+    had: dict[str, tuple[int, Access]] = {}
+    for index, volume in enumerate(vmi.spec.volumes or ()):
+        name = claim(volume)
+        if not name:
+            continue
+        use = access(vmi, volume)
+        first, other = had.setdefault(name, (index, use))
+        if first != index and (use != other or use == "writes"):
+            yield Cause(
+                f"spec.volumes[{index}]",
+                f"spec.volumes[{index}]: claim {name!r} is that of spec.volumes[{first}] already; "
+                "a guest can have it twice only where both are read-only, or both shareable",
+                DUPLICATE,
             )
 
 

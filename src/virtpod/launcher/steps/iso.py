@@ -25,6 +25,8 @@ async def make(step: MakeIso, processes: Processes) -> None:
     try:
         (staged / "content").mkdir()  # it may stay empty
         for name, content in step.files:
+            if ".." in Path(name).parts or Path(name).is_absolute():
+                raise OSError(f"a file called {name!r} does not belong on a disk")
             file = staged / "content" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
