@@ -9,16 +9,18 @@ import pytest
 from tests.controller.test_claims import instance, status, told
 from tests.controller.test_loops import controller, until, wrote
 from tests.kube.fake import FakeCluster
+from virtpod.api.base import decode
 from virtpod.api.kubevirt import (
     InterfaceBindingPlugin,
     KubeVirtConfiguration,
     NetworkConfiguration,
 )
 from virtpod.api.network import Network
+from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import networks, vmi
 from virtpod.domain import network_status
 from virtpod.domain.facts import Cluster
-from virtpod.features.network import names
+from virtpod.features.network import multus, names
 from virtpod.kube.resources import NETWORK_DEFINITIONS, PODS, VMIS, Obj
 
 
@@ -94,3 +96,27 @@ def test_what_multus_noted_of_a_device_is_handed_to_the_side_car_that_wants_it()
 def test_a_device_that_is_no_address_is_none() -> None:
     odd = [{"interface": "net1", "device-info": {"pci": {"pci-address": "../../etc"}}}]
     assert network_status.read(json.dumps(odd))[0].pci == ""
+
+
+def test_a_pod_asks_for_what_the_machine_has_now() -> None:
+    """And keeps what the guest has not let go of yet."""
+    cluster = Cluster()
+    seen = joined("demo")
+    seen["metadata"]["uid"] = "1"
+    made = multus.selected(decode(seen, VirtualMachineInstance), cluster)
+    pod: Obj = {"metadata": {"annotations": {multus.NETWORKS: json.dumps(made, indent=1)}}}
+    assert networks.selection(seen, pod, cluster) == ""
+
+    nics = seen["spec"]["domain"]["devices"]["interfaces"]
+    nics.append({"name": "blue", "bridge": {}})
+    seen["spec"]["networks"].append({"name": "blue", "multus": {"networkName": "lan"}})
+    more = json.loads(networks.selection(seen, pod, cluster))
+    assert more[:2] == made
+    assert (more[2]["namespace"], more[2]["name"]) == ("default", "lan")
+
+    pod["metadata"]["annotations"][multus.NETWORKS] = json.dumps(more)
+    nics[-1]["state"] = "absent"
+    seen["status"]["interfaces"] = [{"name": "blue", "infoSource": "domain, multus-status"}]
+    assert networks.selection(seen, pod, cluster) == ""
+    seen["status"]["interfaces"] = [{"name": "blue", "infoSource": "multus-status"}]
+    assert json.loads(networks.selection(seen, pod, cluster)) == made

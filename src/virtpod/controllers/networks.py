@@ -28,12 +28,17 @@ REMEDY = "Create it, or name one that is there: kubectl get network-attachment-d
 
 def wanted(vmi: Mapping[str, Any], cluster: Cluster) -> list[Key]:
     """Asked of VMIs as read: most have none, and those are not decoded."""
-    nics = vmi["spec"]["domain"]["devices"].get("interfaces") or ()
+    nics = _nics(vmi)
     networks = vmi["spec"].get("networks") or ()
     if not any("multus" in each for each in networks) and not any("binding" in n for n in nics):
         return []
     typed = decode(vmi, VirtualMachineInstance)
     return [Key(*each) for each in multus.definitions(typed, cluster)]
+
+
+def _nics(vmi: Mapping[str, Any]) -> list[Any]:
+    devices = (vmi["spec"].get("domain") or {}).get("devices") or {}
+    return devices.get("interfaces") or []
 
 
 def problem(found: Mapping[Key, Obj | None]) -> str:
@@ -52,10 +57,34 @@ def resources(found: Mapping[Key, Obj | None]) -> dict[tuple[str, str], str]:
     return {key: resource for key, resource in named.items() if resource}
 
 
+def selection(vmi: Mapping[str, Any], pod: Mapping[str, Any], cluster: Cluster) -> str:
+    """What the pod's annotation is to ask of Multus where that has changed since it was made: a
+    controller of dynamic networks makes it so. Empty: it asks for the right networks.
+
+    What the guest still has of an interface that is to go, the pod keeps.
+    """
+    if not wanted(vmi, cluster):
+        return ""
+    typed = decode(vmi, VirtualMachineInstance)
+    shown = {
+        each.name for each in typed.status.interfaces or () if "domain" in (each.info_source or "")
+    }
+    for nic in typed.spec.domain.devices.interfaces or ():
+        if nic.state == "absent" and nic.name in shown:
+            nic.state = None
+    asked = (pod["metadata"].get("annotations") or {}).get(multus.NETWORKS, "[]")
+    right = multus.selected(typed, cluster)
+    try:
+        same = msgspec.json.decode(asked) == right
+    except msgspec.DecodeError:
+        same = False
+    return "" if same else msgspec.json.encode(right).decode()
+
+
 def info(vmi: Mapping[str, Any], pod: Mapping[str, Any], cluster: Cluster) -> str:
     """What the pod's annotation is to tell of the devices of binding plugins that want to know;
     empty: none does, or Multus has not noted them yet."""
-    nics = vmi["spec"]["domain"]["devices"].get("interfaces") or ()
+    nics = _nics(vmi)
     plugins = registered(cluster)
     wanting = [
         nic["name"]
@@ -76,4 +105,14 @@ def info(vmi: Mapping[str, Any], pod: Mapping[str, Any], cluster: Cluster) -> st
     return msgspec.json.encode({"interfaces": told}).decode() if told else ""
 
 
-__all__ = ["INFO", "MISSING", "REMEDY", "RESOURCE", "info", "problem", "resources", "wanted"]
+__all__ = [
+    "INFO",
+    "MISSING",
+    "REMEDY",
+    "RESOURCE",
+    "info",
+    "problem",
+    "resources",
+    "selection",
+    "wanted",
+]

@@ -22,6 +22,7 @@ from virtpod.controllers.node import ALARM, DRAIN, REMEDY, Standing
 from virtpod.controllers.why import OBSTRUCTED
 from virtpod.domain.facts import Cluster
 from virtpod.features.machine import state
+from virtpod.features.network.multus import NETWORKS
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
 from virtpod.kube.resources import PODS, PVCS, VMIS, Key, Obj, key_of, owner_of
@@ -728,17 +729,22 @@ def _readiness(seen: Seen) -> Condition:
 
 
 def _pod_actions(seen: Seen, pod: Obj) -> list[Patch]:
-    """Its gate, and what side-cars of network bindings read of its devices."""
+    """Its gate, the networks that it asks for, and what side-cars of network bindings read of its
+    devices."""
     if going(pod) or ended(pod):
         return []
-    return [*_gate_actions(seen, pod), *_network_info(seen, pod)]
+    return [*_gate_actions(seen, pod), *_pod_networks(seen, pod)]
 
 
-def _network_info(seen: Seen, pod: Obj) -> list[Patch]:
+def _pod_networks(seen: Seen, pod: Obj) -> list[Patch]:
+    changes = {}
+    have = pod["metadata"].get("annotations") or {}
+    if asked := networks.selection(seen.vmi, pod, seen.cluster):
+        changes[NETWORKS] = asked
     told = networks.info(seen.vmi, pod, seen.cluster)
-    if told in ("", (pod["metadata"].get("annotations") or {}).get(networks.INFO)):
-        return []
-    return [Patch(PODS, key_of(pod), {"metadata": {"annotations": {networks.INFO: told}}})]
+    if told and told != have.get(networks.INFO):
+        changes[networks.INFO] = told
+    return [Patch(PODS, key_of(pod), {"metadata": {"annotations": changes}})] if changes else []
 
 
 def _gate_actions(seen: Seen, pod: Obj) -> list[Patch]:

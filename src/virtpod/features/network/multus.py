@@ -78,7 +78,7 @@ def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
 
 def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
     annotations = {}
-    if wanted := list(_selected(part, vmi, cluster)):
+    if wanted := selected(vmi, cluster):
         annotations[NETWORKS] = msgspec.json.encode(wanted).decode()
     for _, network in part:
         if network.multus and network.multus.default:
@@ -91,6 +91,11 @@ def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
     )
     limits = {resource: str(count) for resource, count in counted.items()}
     return PodPart(annotations=annotations, limits=limits)
+
+
+def selected(vmi: VMI, cluster: Cluster) -> list[Json]:
+    """What the pod asks for beside its own network, in Multus' words."""
+    return list(_selected(asked(vmi), vmi, cluster))
 
 
 def _selected(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Json]:
