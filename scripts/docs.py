@@ -122,6 +122,20 @@ BEYOND_FIELDS = (
         "other kinds; no guest was seen with it, for want of a host with vhost_vsock.",
     ),
     (
+        "Secondary networks",
+        "Multus is the administrator's to install. Networks that a running machine gets or loses "
+        "are asked for in its pod's annotation; a controller of dynamic networks is to make the "
+        "links, and the tests' cluster has none. SR-IOV functions are drawn from what Multus "
+        "notes of the pod; none was passed through in earnest, and networks of resource claims "
+        "(DRA) are not there. No VLAN was seen: it is the definition's matter, and the tests' "
+        "kernel has neither 802.1Q links nor bridges that filter VLANs.",
+    ),
+    (
+        "Network binding plugins",
+        "guests with such interfaces do not migrate, whatever `migration` of the plugin says; of "
+        "`computeResourceOverhead` the memory counts.",
+    ),
+    (
         "Guest agent",
         "one that is older than QEMU 5.2 cannot be given SSH keys; the condition "
         "AccessCredentialsSynchronized says so.",
