@@ -39,7 +39,7 @@ def on() -> None:
                 "type": "multus",
                 "capabilities": {"portMappings": True},
                 "kubeconfig": str(kubeconfig),
-                "clusterNetwork": "/etc/cni/net.d/10-pods.conflist",
+                "clusterNetwork": "pods",  # by a file's path Multus 4.2 cannot undo it
                 "confDir": "/etc/cni/net.d",
                 "cniDir": "/run/cni/multus",
                 "binDir": str(layout.BIN / "cni"),

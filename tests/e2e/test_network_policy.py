@@ -68,8 +68,7 @@ def test_the_guest_has_a_name_in_dns(namespace: Namespace, guest: Object) -> Non
     with Console(namespace.name, "guarded") as console:
         console.login()
         assert address in console.run(f"nslookup {name}")
-        assert address in console.run("nslookup castle")
-        assert console.run("hostname -f") == name
+        assert f"({address})" in console.run("ping -c 1 keep.castle")  # by the search domains
     reply = namespace.kubectl("exec", "friend", "--", "nslookup", name)
     assert address in reply
 
@@ -106,7 +105,7 @@ def test_a_policy_lets_friends_in_and_keeps_strangers_out(
         console.login()
         said = console.run(
             f"for at in {addresses['friend']} {addresses['stranger']}; do "
-            "nc -w 5 -z $at 8080 && echo open || echo shut; done",
+            "echo | nc -w 5 $at 8080 >/dev/null && echo open || echo shut; done",
             seconds=60,
         )
     assert said.split() == ["open", "shut"]

@@ -197,6 +197,8 @@ def guests(namespace: Namespace, multus: None, plugins: None) -> dict[str, Objec
         "metadata": {"name": "scripts"},
         "data": {"domain.sh": SCRIPT},
     }
+    # A machine without a VM, which would clear it away when the guest has powered off.
+    two = {**vmi("two"), "spec": two["spec"]["template"]["spec"]}
     bridged = {"type": "bridge", "ipam": {}}
     namespace.apply(
         scripts,
