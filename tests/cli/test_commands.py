@@ -73,7 +73,7 @@ def test_the_help_names_every_command() -> None:
         assert f"  {command} " in out
 
 
-@pytest.mark.parametrize("command", cli.commands(), ids=" ".join)
+@pytest.mark.parametrize("command", list(cli.commands()), ids=" ".join)
 def test_every_command_has_help_and_the_global_flags(command: tuple[str, ...]) -> None:
     done = _offline(*command, "--help")
     assert done.returncode == 0, done.stderr
