@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from virtpod.render import dashboard, install, monitoring, rbac
+from virtpod.render import dashboard, install, rbac
 from virtpod.render.rbac import Rule
 
 FOLDER = Path("chart")
@@ -35,6 +35,7 @@ MARKED = install.Options(
     pull_policy="mark-pull-policy",
     pull_secrets=("mark-pull-secret",),
     image_volumes="mark-image-volumes",
+    runbooks="mark-runbooks",
     replicas=REPLICAS,
 )
 EXPRESSIONS = {
@@ -44,6 +45,7 @@ EXPRESSIONS = {
     "mark-version": 'include "virtpod.version" . | quote',
     "mark-pull-policy": ".Values.pullPolicy | quote",
     "mark-image-volumes": ".Values.imageVolumes | toString | quote",
+    "mark-runbooks": ".Values.monitoring.runbooks | quote",
     str(REPLICAS): ".Values.replicas",
 }
 SECRETS = re.compile(r"^( *)imagePullSecrets:\n\1- name: mark-pull-secret\n", re.MULTILINE)
@@ -79,10 +81,10 @@ kubevirt:
   # Of the KubeVirt object; docs/install.md names what is most often set.
   spec: {}
 
-# For a cluster with the Prometheus operator: what to scrape, alerts, and a dashboard for Grafana's
-# side-car.
 monitoring:
-  create: false
+  # The dashboard, as a ConfigMap that Grafana's side-car finds. Alerts and a ServiceMonitor are
+  # virt-operator's, which makes them where the Prometheus operator is.
+  dashboard: false
   # Where docs/observability.md, which has the alerts' runbooks, is published.
   runbooks: docs/observability.md
 """
@@ -114,7 +116,7 @@ SCHEMA = {
         "monitoring": {
             "type": "object",
             "additionalProperties": False,
-            "properties": {"create": {"type": "boolean"}, "runbooks": {"type": "string"}},
+            "properties": {"dashboard": {"type": "boolean"}, "runbooks": {"type": "string"}},
         },
     },
 }
@@ -177,15 +179,8 @@ spec:
 {{- end }}
 """
 
-MONITORING = """\
-{{- if .Values.monitoring.create }}
-{{- range list "service-monitor.yaml" "rules.yaml" }}
----
-{{ $.Files.Get (printf "monitoring/%s" .) \
-| replace "mark-namespace" ($.Values.namespace | quote) \
-| replace "mark-runbooks" $.Values.monitoring.runbooks }}
-{{- end }}
----
+DASHBOARD = """\
+{{- if .Values.monitoring.dashboard }}
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -194,10 +189,10 @@ metadata:
   labels:
     grafana_dashboard: "1"
 data:
-  virtpod.json: {{ .Files.Get "monitoring/dashboard.json" | quote }}
+  virtpod.json: {{ .Files.Get "dashboard.json" | quote }}
 {{- end }}
 """
-"""The files hold Prometheus' and Grafana's own braces, which Helm shall not take for its."""
+"""The file holds Grafana's own braces, which Helm shall not take for its."""
 
 
 def chart(version: str) -> dict[str, str]:
@@ -226,10 +221,8 @@ def chart(version: str) -> dict[str, str]:
         "templates/namespace.yaml": own % templated([namespace]),
         "templates/operator.yaml": templated(rest),
         "templates/kubevirt.yaml": KUBEVIRT,
-        "templates/monitoring.yaml": MONITORING,
-        "monitoring/service-monitor.yaml": _one(monitoring.service_monitor("mark-namespace")),
-        "monitoring/rules.yaml": _one(monitoring.rules("mark-namespace", "mark-runbooks")),
-        "monitoring/dashboard.json": json.dumps(dashboard.dashboard()),
+        "templates/dashboard.yaml": DASHBOARD,
+        "dashboard.json": json.dumps(dashboard.dashboard()),
         "templates/uninstall.yaml": templated(removal(MARKED)),
     }
 
@@ -314,11 +307,6 @@ def _secrets(found: re.Match[str]) -> str:
         f"{indent}{{{{- range . }}}}\n{indent}- name: {{{{ . | quote }}}}\n"
         f"{indent}{{{{- end }}}}\n{indent}{{{{- end }}}}\n"
     )
-
-
-def _one(document: Json) -> str:
-    text: str = yaml.safe_dump(document, sort_keys=False, width=10000)
-    return text
 
 
 def _yaml(documents: Iterable[Json]) -> str:

@@ -174,8 +174,8 @@ BEYOND_FIELDS = (
     ),
     (
         "KubeVirt object",
-        "workloadUpdateStrategy and the launchers' logVerbosity are checked and have no effect; "
-        "what a newer version no longer makes stays.",
+        "workloadUpdateStrategy, serviceMonitorNamespace and the launchers' logVerbosity are "
+        "checked and have no effect; what a newer version no longer makes stays.",
     ),
     (
         "Metrics",

@@ -113,20 +113,20 @@ Each component answers `GET /metrics` on port 8443 with TLS; the Service
 KubeVirt's where the metric means the same, so that dashboards made for it show Virtpod too; what
 KubeVirt has no name for starts with `virtpod_`.
 
-With the Prometheus operator:
+Where the Prometheus operator is (its kinds PrometheusRule and ServiceMonitor), virt-operator makes
+one of each in its own namespace, and looks at least every half an hour whether it has come.
+`spec.monitorNamespace` of the KubeVirt object, with `spec.monitorAccount` (`prometheus-k8s` where
+it is not said), names the Prometheus that gets the right to find the pods. Runbook links begin
+with what `virtctl install --runbooks URL`, or `monitoring.runbooks` of the Helm chart, says.
 
-```
-kubectl apply -f docs/monitoring/service-monitor.yaml -f docs/monitoring/rules.yaml
-```
-
-or, with Helm, `--set monitoring.create=true`, which brings the dashboard too, as a ConfigMap that
-Grafana's side-car finds. A Prometheus of one's own reads `groups:` of `rules.yaml` from a file; its
-`scrape_config` wants `honor_labels: true`, for `node`, `namespace` and `name` are those of guests.
-The rules name the components' pods by the label `pod`, and scraping by the label `job`
+A Prometheus of one's own reads `groups:` of [monitoring/rules.yaml](monitoring/rules.yaml) from a
+file; its `scrape_config` wants `honor_labels: true`, for `node`, `namespace` and `name` are those
+of guests. The rules name the components' pods by the label `pod`, and scraping by the label `job`
 (`kubevirt-prometheus-metrics`), as the Prometheus operator sets them.
 
 [monitoring/dashboard.json](monitoring/dashboard.json) is for Grafana 10 and newer:
-Dashboards, New, Import.
+Dashboards, New, Import; or, by Helm, `--set monitoring.dashboard=true`, which makes a ConfigMap
+that Grafana's side-car finds.
 
 The guests' numbers are asked of their launchers when somebody scrapes, once a second at most; a
 launcher that does not answer in five seconds is left out of that answer.

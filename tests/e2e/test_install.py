@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 OTHER = "machines"
 RELEASE = "virtpod"
+PROMETHEUS = "monitoring.coreos.com"
 
 
 def helm(*words: str, seconds: float = 200) -> str:
@@ -95,12 +96,43 @@ def test_it_goes_whole(spec: Path, images: tuple[str, str]) -> None:
     assert left() == []
 
 
+@pytest.fixture(scope="module")
+def prometheus() -> Iterator[None]:
+    """The kinds of the Prometheus operator, without it."""
+    kinds = {"prometheusrules": "PrometheusRule", "servicemonitors": "ServiceMonitor"}
+    crds = [prometheus_crd(plural, kind) for plural, kind in kinds.items()]
+    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": crds})
+    kubectl("apply", "-f", "-", stdin=document)
+    for plural in kinds:
+        name = f"crd/{plural}.{PROMETHEUS}"
+        kubectl("wait", "--for=condition=Established", name, "--timeout=30s")
+    yield
+    kubectl("delete", "-f", "-", stdin=document)
+
+
+def prometheus_crd(plural: str, kind: str) -> Object:
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{PROMETHEUS}"},
+        "spec": {
+            "group": PROMETHEUS,
+            "scope": "Namespaced",
+            "names": {"plural": plural, "kind": kind},
+            "versions": [{**version, "schema": {"openAPIV3Schema": anything}}],
+        },
+    }
+
+
 def test_helm_installs_it_under_another_name(
-    namespace: Namespace, folder: str, spec: Path, images: tuple[str, str]
+    namespace: Namespace, folder: str, spec: Path, images: tuple[str, str], prometheus: None
 ) -> None:
     values = {
         "namespace": OTHER,
         "images": {"virtpod": images[0], "virtLauncher": images[1]},
+        "monitoring": {"dashboard": True, "runbooks": "https://docs.example/observability"},
         "kubevirt": {"spec": yaml.safe_load(spec.read_text())},
     }
     given = spec.with_name("values.yaml")
@@ -109,7 +141,14 @@ def test_helm_installs_it_under_another_name(
     Namespace(OTHER).wait(
         "kubevirt", "kubevirt", lambda cr: condition(cr, "Available") == "True", "available", 200
     )
-    pods = Namespace(OTHER).items("pod")
+    home = Namespace(OTHER)
+    assert home.get("configmap", "virtpod-dashboard")["data"]["virtpod.json"].startswith("{")
+    assert home.get("servicemonitor", "prometheus-kubevirt")["spec"]["endpoints"]
+    [group] = home.get("prometheusrule", "prometheus-kubevirt-rules")["spec"]["groups"]
+    assert group["rules"][0]["annotations"]["runbook_url"] == (
+        "https://docs.example/observability#virtapidown"
+    )
+    pods = home.items("pod")
     assert {pod["metadata"]["labels"]["kubevirt.io"] for pod in pods} == {
         *("virt-operator", "virt-api", "virt-controller", "virt-handler")
     }
@@ -118,6 +157,14 @@ def test_helm_installs_it_under_another_name(
     assert "scheduled to stop" in namespace.virtctl("stop", "guest")
     with pytest.raises(Refused, match=f"installed in namespace {OTHER}"):
         virtctl("install", "--image", images[0], "--launcher-image", images[1])
+
+
+def test_helm_brings_another_size(folder: str, spec: Path) -> None:
+    helm("upgrade", RELEASE, folder, "-n", "default", "--reuse-values", "--set", "replicas=2")
+    rolled = ("rollout", "status", "deployment/virt-operator", "--timeout=90s")
+    assert "successfully rolled out" in kubectl("-n", OTHER, *rolled)
+    deployment = Namespace(OTHER).get("deployment", "virt-operator")
+    assert deployment["status"]["readyReplicas"] == 2
 
 
 def test_helm_takes_it_away(spec: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,6 +144,25 @@ def test_components_go_where_they_are_told_to() -> None:
     handler = found["DaemonSet", "virt-handler"]["spec"]["template"]["spec"]
     assert handler["nodeSelector"] == {"kubernetes.io/os": "linux", "role": "guests"}
     assert "nodeSelector" not in found[API]["spec"]["template"]["spec"]
+
+
+def test_prometheus_is_given_what_it_needs_where_it_is() -> None:
+    assert not [key for key in installed({}) if key[0] in ("PrometheusRule", "ServiceMonitor")]
+    site = replace(SITE, prometheus=True)
+    spec = {"monitorNamespace": "watch"}
+    made = {each["kind"]: each for each in components({"spec": spec}, OPTIONS, site)}
+    assert made["PrometheusRule"]["metadata"]["namespace"] == OPTIONS.namespace
+    assert made["ServiceMonitor"]["spec"]["namespaceSelector"] == {
+        "matchNames": [OPTIONS.namespace]
+    }
+    bound = [
+        each
+        for each in components({"spec": spec}, OPTIONS, site)
+        if each["metadata"]["name"] == "kubevirt-monitoring"
+    ]
+    assert [each["kind"] for each in bound] == ["Role", "RoleBinding"]
+    assert bound[1]["subjects"][0]["name"] == "prometheus-k8s"
+    assert bound[1]["subjects"][0]["namespace"] == "watch"
 
 
 def test_a_single_replica_has_no_budget() -> None:

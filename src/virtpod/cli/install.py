@@ -46,6 +46,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--emulation", action="store_true", help="guests run where there is no KVM, slowly"
     )
+    parser.add_argument(
+        "--runbooks", default="", metavar="URL", help="where docs/observability.md is published"
+    )
     parser.add_argument("-f", "--filename", default="", metavar="FILE", help="the KubeVirt object")
     parser.add_argument("--dry-run", action="store_true", help="print the manifests only")
     parser.add_argument(
@@ -116,6 +119,7 @@ def chosen(args: argparse.Namespace) -> Options:
         pull_secrets=tuple(args.pull_secret),
         image_volumes=args.image_volumes,
         replicas=args.replicas,
+        runbooks=args.runbooks or install.Options.runbooks,
     )
 
 

@@ -182,6 +182,8 @@ NADS = Resource(
     "network-attachment-definitions",
     "NetworkAttachmentDefinition",
 )
+PROMETHEUS_RULES = Resource("monitoring.coreos.com", "v1", "prometheusrules", "PrometheusRule")
+SERVICE_MONITORS = Resource("monitoring.coreos.com", "v1", "servicemonitors", "ServiceMonitor")
 
 KNOWN: dict[tuple[str, str], Resource] = {
     (known.api_version, known.kind): known

@@ -23,7 +23,9 @@ from virtpod.kube.resources import (
     MIGRATIONS,
     NODES,
     PODS,
+    PROMETHEUS_RULES,
     SECRETS,
+    SERVICE_MONITORS,
     SERVICES,
     VMIRS,
     VMIS,
@@ -251,7 +253,7 @@ class Installer:
         # With two nodes more is made than with one: what is not there is quickly deleted.
         # Patches change what is made, not what there is; one that does not fit must not keep it.
         plain = {**action.cr, "spec": {**action.cr["spec"], "customizeComponents": None}}
-        manifests = components(plain, self.options, Site(nodes=2))
+        manifests = components(plain, self.options, Site(nodes=2, prometheus=True))
         running = [each for each in manifests if apply.rank(each) >= apply.RANK["Deployment"]]
         rest = [each for each in manifests if each not in running]
         try:
@@ -325,8 +327,20 @@ class Installer:
 
     async def _site(self, bundle: str) -> Site:
         return Site(
-            nodes=self._takers(), image_volumes=await self._mounts_images(), ca_bundle=bundle
+            nodes=self._takers(),
+            image_volumes=await self._mounts_images(),
+            prometheus=await self._prometheus(),
+            ca_bundle=bundle,
         )
+
+    async def _prometheus(self) -> bool:
+        """Asked anew at each pass: its operator may come after us."""
+        try:
+            reply = await self.client.request("GET", f"/apis/{PROMETHEUS_RULES.api_version}")
+        except errors.NotFound:
+            return False
+        served = {each.get("name") for each in reply.json().get("resources") or ()}
+        return {PROMETHEUS_RULES.plural, SERVICE_MONITORS.plural} <= served
 
     def _takers(self) -> int:
         return sum(node.takes_pods for node in self.nodes.values())
@@ -384,4 +398,5 @@ def probed(options: Options, environ: Mapping[str, str]) -> Options:
         version=environ.get("VIRTPOD_VERSION") or options.version,
         pull_policy=environ.get("VIRTPOD_PULL_POLICY") or options.pull_policy,
         image_volumes=environ.get("VIRTPOD_IMAGE_VOLUMES") or options.image_volumes,
+        runbooks=environ.get("VIRTPOD_RUNBOOKS") or options.runbooks,
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from virtpod.api.crd import crds
-from virtpod.render import rbac, unattended, webhooks
+from virtpod.render import monitoring, rbac, unattended, webhooks
 from virtpod.render.customize import customized
 from virtpod.render.rbac import Rule
 
@@ -26,6 +26,9 @@ LEASES = ("virt-operator", "virt-controller")
 CERTS = "/etc/virtpod/certs"
 CA = "/etc/virtpod/ca"
 CA_MAP = "kubevirt-ca"
+MONITORING = "kubevirt-monitoring"
+PROMETHEUS = "prometheus-k8s"
+"""Its service account, where `spec.monitorAccount` names none."""
 HTTPS = 8443
 CONSOLE = 8186
 UNPRIVILEGED = 1001
@@ -53,6 +56,8 @@ class Options:
     """"true", "false", or "auto": virt-operator finds out whether pods can mount images."""
     replicas: int = 1
     """Of virt-operator."""
+    runbooks: str = monitoring.RUNBOOKS
+    """Where docs/observability.md is published: alerts link to it."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
     """`spec.configuration` of the CR."""
 
@@ -64,6 +69,8 @@ class Site:
     nodes: int = 1
     """Nodes that can take the control plane."""
     image_volumes: bool = False
+    prometheus: bool = False
+    """There are PrometheusRules and ServiceMonitors, as the Prometheus operator brings them."""
     ca_bundle: str = ""
     """PEM: the CA's certificate, and the one before it while both are in use."""
 
@@ -176,9 +183,27 @@ def components(cr: Mapping[str, Any], options: Options, site: Site) -> list[Json
         *webhooks.configurations(options.namespace, site.ca_bundle),
         *webhooks.api_services(options.namespace, site.ca_bundle),
     ]
+    if site.prometheus:
+        objects += _watched(spec, options)
     made = [stamped(each) for each in objects]
     wishes = spec.get("customizeComponents")
     return customized(made, wishes) if wishes else made
+
+
+def _watched(spec: Mapping[str, Any], options: Options) -> list[Json]:
+    """What Prometheus needs; the right to find our pods, where it is known who it is."""
+    namespace, home = options.namespace, spec.get("monitorNamespace")
+    made = [
+        monitoring.service_monitor(namespace),
+        monitoring.rules(namespace, options.runbooks),
+    ]
+    if home:
+        subject = rbac.account(spec.get("monitorAccount") or PROMETHEUS, home)
+        made += [
+            rbac.role(MONITORING, namespace, PROMETHEUS_READS),
+            rbac.binding(MONITORING, namespace, MONITORING, subject),
+        ]
+    return made
 
 
 def stamped(manifest: Json) -> Json:
@@ -232,7 +257,14 @@ OPERATORS_USERS = (
         ("get", "delete", "create", "update", "patch", "list", "watch", "deletecollection"),
     ),
 )
+PROMETHEUS_READS = (Rule("", ("services", "endpoints", "pods"), ("get", "list", "watch")),)
 OPERATOR_OWN = (
+    *PROMETHEUS_READS,
+    Rule(
+        "monitoring.coreos.com",
+        ("prometheusrules", "servicemonitors"),
+        ("get", "create", "patch", "delete"),
+    ),
     Rule(
         "kubevirt.io",
         ("kubevirts", "kubevirts/status", "kubevirts/finalizers"),
@@ -309,6 +341,7 @@ def _operator(options: Options) -> Json:
         "VIRTPOD_VERSION": options.version,
         "VIRTPOD_IMAGE_VOLUMES": options.image_volumes,
         "VIRTPOD_PULL_POLICY": options.pull_policy,
+        "VIRTPOD_RUNBOOKS": options.runbooks,
     }
     container = _container(
         "virt-operator",
