@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -353,23 +352,27 @@ async def test_no_usb_device(server: Server, words: tuple[str, ...], said: bytes
 
 
 def test_ssh_goes_through_a_tunnel() -> None:
-    args = argparse.Namespace(
-        target="root@vmi/demo",
-        username="",
-        identity_file="key",
-        port=2222,
-        known_hosts="hosts",
-        command="uname -a",
-        local_ssh_opts=["-v"],
-        kubeconfig="/a b/config",
-        context="",
-        namespace="team",
+    parser = cli.parser_for(["ssh"])
+    args = parser.parse_args(
+        [
+            *(
+                "root@vmi/demo",
+                "--identity-file",
+                "key",
+                "--port",
+                "2222",
+                "--known-hosts",
+                "hosts",
+            ),
+            *("--command", "uname -a", "--local-ssh-opts=-v", "--kubeconfig", "/a b/config"),
+            *("--namespace", "team", "--as", "ann"),
+        ]
     )
     words = ssh.command_line(args)
     assert words[:2] == ["ssh", "-o"]
     assert words[2] == (
         f"ProxyCommand={sys.executable} -m virtpod.cli --kubeconfig '/a b/config' --namespace team"
-        " port-forward --stdio virtualmachineinstances/demo 2222"
+        " --as ann port-forward --stdio virtualmachineinstances/demo 2222"
     )
     assert words[3:] == [
         *("-o", "UserKnownHostsFile=hosts", "-i", "key", "-v", "-l", "root"),

@@ -46,7 +46,22 @@ COMMANDS = {
     "why": "Tell why a virtual machine does not run, and what to do about it.",
 }
 
-_WITH_VALUE = ("--kubeconfig", "--context", "--namespace", "-n", "-v", "--v")
+CLIENT = {
+    "server": ("URL", "instead of the kubeconfig's"),
+    "token": ("TOKEN", "to authenticate with"),
+    "certificate-authority": ("FILE", "that signs the server's certificate"),
+    "client-certificate": ("FILE", "to authenticate with"),
+    "client-key": ("FILE", "of that certificate"),
+    "tls-server-name": ("NAME", "that the server's certificate has"),
+    "as": ("USER", "to be taken for"),
+    "as-uid": ("UID", "of that user"),
+    "as-group": ("GROUP", "one of that user's"),
+}
+"""Flags of kubectl that say where and as whom."""
+_WITH_VALUE = (
+    *("--kubeconfig", "--context", "--namespace", "-n", "-v", "--v"),
+    *(f"--{flag}" for flag in CLIENT),
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -189,6 +204,12 @@ def _add_global(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--kubeconfig", default="", metavar="FILE")
     group.add_argument("--context", default="", metavar="NAME", help="of the kubeconfig")
     group.add_argument("-n", "--namespace", default="", metavar="NAME")
+    for flag, (metavar, text) in CLIENT.items():
+        name = f"client_{flag.replace('-', '_')}"
+        group.add_argument(f"--{flag}", dest=name, default="", metavar=metavar, help=text)
+    group.add_argument(
+        "--insecure-skip-tls-verify", action="store_true", help="believe any certificate"
+    )
     group.add_argument("-v", "--v", type=int, default=2, metavar="LEVEL", help="log level")
 
 
@@ -205,7 +226,7 @@ def _help(prog: str, rest: list[str]) -> int:
     for name, text in COMMANDS.items():
         print(f"  {name:{width}}  {text}")
     print(f"\nUse '{prog} COMMAND --help' for a command's flags. All commands take --kubeconfig,")
-    print("--context, -n/--namespace and -v as kubectl does.")
+    print("--context, -n/--namespace, --server, --token, --as and the like as kubectl does.")
     return 0
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientWebSocketResponse
 
     from virtpod.kube.client import Client
+    from virtpod.kube.config import Config
 
 BASE = "/apis/subresources.kubevirt.io/v1"
 PROTOCOL = "plain.kubevirt.io"
@@ -117,15 +118,49 @@ def run(args: argparse.Namespace, act: Callable[[Session], Awaitable[int]]) -> i
 
 async def _with_session(args: argparse.Namespace, act: Callable[[Session], Awaitable[int]]) -> int:
     from virtpod.kube.client import Client
-    from virtpod.kube.config import Config
 
     try:
-        config = Config.load(context=args.context, kubeconfig=args.kubeconfig)
+        config = configuration(args)
     except (OSError, KeyError, ValueError) as error:
         text = error.args[0] if isinstance(error, KeyError) else error
         raise Failure(f"no cluster to talk to: {text}") from error
     async with Client(config, component=_component()) as client:
         return await act(Session(client, args.namespace or config.namespace))
+
+
+def configuration(args: argparse.Namespace) -> Config:
+    """Where the cluster is and who we are, by the flags. Raises as Config.load does."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    from virtpod.kube.config import Config
+
+    server: str = args.client_server
+    try:
+        config = Config.load(context=args.context, kubeconfig=args.kubeconfig)
+    except FileNotFoundError:
+        if not server or args.kubeconfig or args.context:
+            raise
+        config = Config(server=server)
+    changed: dict[str, Any] = {
+        "server": server.rstrip("/"),
+        "token": args.client_token,
+        "server_name": args.client_tls_server_name,
+        "insecure": args.insecure_skip_tls_verify,
+    }
+    for field, file in (
+        ("ca_data", args.client_certificate_authority),
+        ("certificate", args.client_client_certificate),
+        ("key", args.client_client_key),
+    ):
+        changed[field] = Path(file).read_text() if file else ""
+    headers = [
+        ("Impersonate-User", args.client_as),
+        ("Impersonate-Uid", args.client_as_uid),
+        ("Impersonate-Group", args.client_as_group),
+    ]
+    changed["impersonated"] = tuple((name, value) for name, value in headers if value)
+    return replace(config, **{field: value for field, value in changed.items() if value})
 
 
 def _component() -> str:

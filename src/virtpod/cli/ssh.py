@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from virtpod.cli.__main__ import CLIENT
 from virtpod.cli.port_forward import Target, parse_target
 from virtpod.cli.session import VMS, Failure
 
@@ -73,8 +74,12 @@ def command_line(args: argparse.Namespace) -> list[str]:
 
 def _tunnel(args: argparse.Namespace, target: Target) -> list[str]:
     words = [sys.executable, "-m", "virtpod.cli"]
-    for flag in ("kubeconfig", "context", "namespace"):
-        if value := getattr(args, flag):
+    given = {flag: getattr(args, flag) for flag in ("kubeconfig", "context", "namespace")}
+    given |= {flag: getattr(args, f"client_{flag.replace('-', '_')}") for flag in CLIENT}
+    for flag, value in given.items():
+        if value:
             words += [f"--{flag}", value]
+    if args.insecure_skip_tls_verify:
+        words.append("--insecure-skip-tls-verify")
     parts = (target.resource, target.name, target.namespace)
     return [*words, "port-forward", "--stdio", "/".join(filter(None, parts)), str(args.port)]

@@ -57,6 +57,8 @@ class Config:
     insecure: bool = False
     server_name: str = ""
     namespace: str = "default"
+    impersonated: tuple[tuple[str, str], ...] = ()
+    """Headers by which we ask to be taken for somebody else."""
 
     @staticmethod
     def load(context: str = "", kubeconfig: str = "") -> Config:
@@ -116,7 +118,10 @@ class Config:
         )
 
     def authorization(self) -> Mapping[str, str]:
-        """The header that says who we are, if it is not the certificate that says it."""
+        """The headers that say who we are, if it is not the certificate that says it."""
+        return {**self._identity(), **dict(self.impersonated)}
+
+    def _identity(self) -> Mapping[str, str]:
         token = self.token if isinstance(self.token, str) else self.token()
         if token:
             return {"Authorization": f"Bearer {token}"}

@@ -104,8 +104,8 @@ ALERTS: tuple[Alert, ...] = (
         "critical",
         f'up{{job="{SERVICE}", pod=~"virt-handler-.*"}} == 0',
         "10m",
-        "virt-handler on {{ $labels.node }} cannot be read.",
-        "On this node no guest starts and none is stopped in good order. Guests that run go on; "
+        "{{ $labels.pod }} cannot be read.",
+        "On its node no guest starts and none is stopped in good order. Guests that run go on; "
         "the node takes no new ones as soon as its heartbeat is too old.",
         (
             "`kubectl -n kubevirt get pods -l kubevirt.io=virt-handler -o wide`",
