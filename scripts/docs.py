@@ -148,8 +148,9 @@ BEYOND_FIELDS = (
     ),
     (
         "Interfaces",
-        "masquerade gives the guest IPv4 only, and bridge by DHCP IPv4 only; the pod network is "
-        "the only one; a link's state changes with the next start.",
+        "bridge tells the guest its IPv4 address; of IPv6 the network's own router tells it. passt "
+        "maps the pod's gateway to the pod itself, as with KubeVirt. tag has no effect. A pod's "
+        "own address changes with each start.",
     ),
     (
         "Default network",
@@ -164,8 +165,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Live updates",
-        "every change of a VM's template waits for its next start; condition RestartRequired says "
-        "which.",
+        "volumes and network cards that come and go, and cables, follow a VM's template; every "
+        "other change waits for its next start, and condition RestartRequired says which.",
     ),
     (
         "WaitAsReceiver",
@@ -201,6 +202,16 @@ EXTENSIONS = (
         "Shared displays",
         "`virtualmachineinstances/NAME/vnc?shared=true` (`virtctl vnc --shared`): viewers who ask "
         "for it look together, where KubeVirt lets the newest push out the others.",
+    ),
+    (
+        "MAC addresses",
+        "one that nobody names follows from the machine and the interface, so that a VM's guest "
+        "has the same after each restart ([networking.md](networking.md)).",
+    ),
+    (
+        "IPv6 behind masquerade",
+        "the guest learns its router by router advertisements, where KubeVirt wants a static "
+        "route in its configuration.",
     ),
     (
         "Roles",

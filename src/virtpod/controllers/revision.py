@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from virtpod.controllers import conditions, vm_volumes
+from virtpod.controllers import conditions, vm_interfaces, vm_volumes
 from virtpod.controllers.conditions import Condition
 from virtpod.kube.resources import CONTROLLER_REVISIONS, VMS, Key, Obj
 
@@ -79,7 +79,10 @@ def restart_required(vm: Obj, revision: Mapping[str, Any]) -> Condition | None:
     started = (revision.get("data") or {}).get("spec") or {}
     before = started.get("template") or {}
     after = vm["spec"].get("template") or {}
-    old, new = (vm_volumes.permanent(each.get("spec") or {}) for each in (before, after))
+    old, new = (
+        vm_interfaces.permanent(vm_volumes.permanent(each.get("spec") or {}))
+        for each in (before, after)
+    )
     differences = _differences(old, new, "spec")
     for which in ("instancetype", "preference"):
         differences |= _differences(started.get(which), vm["spec"].get(which), which)

@@ -19,6 +19,7 @@ from virtpod.controllers import (
     lifecycle,
     memory_dump,
     revision,
+    vm_interfaces,
     vm_volumes,
 )
 from virtpod.controllers import vmi as instances
@@ -129,6 +130,8 @@ def decide(seen: Seen) -> Plan:
     if not decision.actions:
         actions += vm_volumes.actions(vm, state.vmi, seen.cluster.gates)
         actions += memory_dump.actions(vm, state.vmi, seen.cluster.gates)
+        rollout = seen.cluster.config.vm_rollout_strategy
+        actions += vm_interfaces.actions(vm, state.vmi, rollout)
     if state.going and state.over and state.vmi is not None and _holds(state.vmi):
         actions.append(_let_go(state.vmi))
     if FINALIZER not in (vm["metadata"].get("finalizers") or []):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain.facts import Host
-from virtpod.features.network import joined, names
+from virtpod.features.network import PRIMARY, joined, names
 from virtpod.node.steps.links import pod_link
 
 
@@ -15,7 +15,7 @@ def probe(known: Host, vmi: VirtualMachineInstance) -> Host:
     found = {}
     for _, _, network in joined(vmi):
         own = names(network)
-        link = pod_link(own.pod, own.kept)
+        link = pod_link(own.pod, own.kept, primary=own == PRIMARY)
         if link is not None:
             found[network.name] = link
     return replace(known, links=found)

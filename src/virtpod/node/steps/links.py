@@ -38,13 +38,19 @@ COMPLETE = "complete"
 """Alias of a keeper that has everything."""
 
 
-def pod_link(name: str, keeper: str) -> PodLink | None:
+def pod_link(name: str, keeper: str, *, primary: bool = False) -> PodLink | None:
     """The pod's own interface as the CNI made it, None where there is none. What was taken over
-    from it is found with the `keeper`."""
+    from it is found with the `keeper`. `primary`: where none has that name, it is the one by which
+    the pod reaches the world."""
     with IPRoute() as route:
         link = _link(route, keeper)
-        if link is None or link.get_attr("IFLA_IFALIAS") != COMPLETE:
+        if _complete(link):
+            name = link.get_attr("IFLA_IFALIAS").partition(" ")[2] or name
+        else:
             link = _link(route, name)
+            if link is None and primary:
+                link = _towards_the_world(route)
+                name = link.get_attr("IFLA_IFNAME") if link is not None else name
         if link is None:
             return None
         addresses = sorted(
@@ -61,6 +67,20 @@ def pod_link(name: str, keeper: str) -> PodLink | None:
             addresses=tuple(addresses),
             routes=tuple(_routes(route, link["index"])),
         )
+
+
+def _complete(keeper: Any) -> bool:
+    """Its alias goes on with the name of the interface that it keeps everything of."""
+    alias = (keeper.get_attr("IFLA_IFALIAS") if keeper is not None else None) or ""
+    return str(alias).partition(" ")[0] == COMPLETE
+
+
+def _towards_the_world(route: IPRoute) -> Any:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for found in route.get_routes(family=family, table=MAIN_TABLE):
+            if found["dst_len"] == 0 and (index := found.get_attr("RTA_OIF")):
+                return next(iter(route.get_links(index)), None)
+    return None
 
 
 def _lasting(route: IPRoute, index: int) -> list[Any]:
@@ -86,7 +106,7 @@ def take_over(step: TakeOver) -> None:
         if master is None or link is None:
             raise OSError(f"there is no bridge {step.bridge} or no interface {step.link.name}")
         keeper = _link(route, step.keeper)
-        if keeper is None or keeper.get_attr("IFLA_IFALIAS") != COMPLETE:
+        if not _complete(keeper):
             _keep(route, step)
         for address in _lasting(route, link["index"]):
             local, length = address.get_attr("IFA_ADDRESS"), address["prefixlen"]
@@ -119,7 +139,7 @@ def _keep(route: IPRoute, step: TakeOver) -> None:
         gateway = {"gateway": way.via, "flags": ONLINK} if way.via else {"scope": SCOPE_LINK}
         # Behind the interface's own of the same target, which are there until it is bared.
         route.route("replace", dst=way.to, oif=index, priority=REMEMBERED, **gateway)
-    route.link("set", index=index, ifalias=COMPLETE)
+    route.link("set", index=index, ifalias=f"{COMPLETE} {link.name}")
 
 
 def _another(mac: str) -> str:
