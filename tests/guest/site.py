@@ -17,6 +17,7 @@ import msgspec
 
 from tests.guest.pod import Container
 from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.domain.facts import Host
 from virtpod.node import network
 from virtpod.node.peer import Peer
 from virtpod.wire.messages import Link
@@ -98,7 +99,7 @@ class Site:
         found = msgspec.convert(vmi, VirtualMachineInstance)
         process = Peer(self._box.first, os.pidfd_open(self._box.first))
         try:
-            return await network.prepare("node", process, found)
+            return await network.prepare(Host("node"), process, found)
         finally:
             process.close()
 

@@ -334,7 +334,7 @@ def test_the_pod_s_link_may_have_another_name(pod: Pod, make: str) -> None:
     vmi = {"masqueraded": VMI, "bridged": BRIDGED}[make]
 
     def made() -> Any:
-        found = facts.probe("node1", vmi)
+        found = facts.probe(Host("node1"), vmi)
         carry_out(host.host(vmi, found))
         return found.links["default"], host.links(vmi, found)
 
@@ -366,7 +366,7 @@ def test_nothing_else_in_the_pod_s_network_changes(pod: Pod, binding: str) -> No
     }
     vmi = msgspec.convert({"metadata": {"uid": "u-1"}, "spec": spec}, VirtualMachineInstance)
     before = everything(pod)
-    pod.inside(lambda: carry_out(host.host(vmi, facts.probe("node1", vmi))))
+    pod.inside(lambda: carry_out(host.host(vmi, facts.probe(Host("node1"), vmi))))
     after = everything(pod)
     gone = [line for line in before if line not in after]
     if binding != "bridge":

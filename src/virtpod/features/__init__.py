@@ -84,7 +84,12 @@ from virtpod.features.network import (
 )
 from virtpod.features.placement import eviction, naming, scheduling
 
-CARDS: tuple[Feature[Any], ...] = (bridge.FEATURE, masquerade.FEATURE, passt.FEATURE)
+CARDS: tuple[Feature[Any], ...] = (
+    bridge.FEATURE,
+    masquerade.FEATURE,
+    passt.FEATURE,
+    binding.FEATURE,
+)
 """Those that draw network cards."""
 
 ALL: tuple[Feature[Any], ...] = (
