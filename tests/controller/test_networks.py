@@ -120,3 +120,8 @@ def test_a_pod_asks_for_what_the_machine_has_now() -> None:
     assert networks.selection(seen, pod, cluster) == ""
     seen["status"]["interfaces"] = [{"name": "blue", "infoSource": "multus-status"}]
     assert json.loads(networks.selection(seen, pod, cluster)) == made
+
+    nics[1:] = seen["spec"]["networks"][1:] = []
+    assert networks.selection(seen, pod, cluster) == "[]"
+    seen["metadata"]["annotations"] = pod["metadata"]["annotations"]
+    assert networks.selection(seen, pod, cluster) == "", "the user asked for it, not the spec"

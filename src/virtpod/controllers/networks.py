@@ -63,8 +63,10 @@ def selection(vmi: Mapping[str, Any], pod: Mapping[str, Any], cluster: Cluster) 
 
     What the guest still has of an interface that is to go, the pod keeps.
     """
-    if not wanted(vmi, cluster):
-        return ""
+    asked = (pod["metadata"].get("annotations") or {}).get(multus.NETWORKS)
+    own = (vmi["metadata"].get("annotations") or {}).get(multus.NETWORKS)
+    if asked in (None, own) and not wanted(vmi, cluster):
+        return ""  # what users ask of Multus by themselves is theirs
     typed = decode(vmi, VirtualMachineInstance)
     shown = {
         each.name for each in typed.status.interfaces or () if "domain" in (each.info_source or "")
@@ -72,10 +74,9 @@ def selection(vmi: Mapping[str, Any], pod: Mapping[str, Any], cluster: Cluster) 
     for nic in typed.spec.domain.devices.interfaces or ():
         if nic.state == "absent" and nic.name in shown:
             nic.state = None
-    asked = (pod["metadata"].get("annotations") or {}).get(multus.NETWORKS, "[]")
     right = multus.selected(typed, cluster)
     try:
-        same = msgspec.json.decode(asked) == right
+        same = msgspec.json.decode(asked or "[]") == right
     except msgspec.DecodeError:
         same = False
     return "" if same else msgspec.json.encode(right).decode()
