@@ -15,6 +15,7 @@ from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.apiserver.admission import KINDS
 from virtpod.domain.facts import Cluster
 from virtpod.features import gates
+from virtpod.render import admit
 from virtpod.render.rules import (
     Asked,
     Rules,
@@ -89,6 +90,74 @@ def test_a_mistake_is_named(kind: str, rule: dict[str, Any]) -> None:
         assert any(rule["warns"] in text for text in RULES[kind].warnings(given))
         return
     assert [c for c in causes if c.field == rule["field"] and rule["says"] in c.message], causes
+
+
+TEMPLATE = {"domain": {"devices": {}, "memory": {"guest": "128Mi"}}}
+VOLUME = {"name": "root", "dataVolume": {"name": "root"}}
+SIZE = {"resources": {"requests": {"storage": "1Gi"}}}
+SOURCE = {"blank": {}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "says"),
+    [
+        ({"updateVolumesStrategy": "Hope"}, "spec.updateVolumesStrategy", "Migration, Replacement"),
+        (
+            {"dataVolumeTemplates": [{"metadata": {}, "spec": {"pvc": SIZE, "source": SOURCE}}]},
+            "spec.dataVolumeTemplates[0].metadata.name",
+            "must have a name",
+        ),
+        (
+            {"dataVolumeTemplates": [{"metadata": {"name": "root"}, "spec": {"pvc": SIZE}}]},
+            "spec.dataVolumeTemplates[0].spec",
+            "missing source",
+        ),
+        (
+            {"dataVolumeTemplates": [{"metadata": {"name": "root"}, "spec": {"source": SOURCE}}]},
+            "spec.dataVolumeTemplates[0].spec",
+            "must have one of pvc and storage",
+        ),
+        (
+            {
+                "dataVolumeTemplates": [
+                    {
+                        "metadata": {"name": "root"},
+                        "spec": {"pvc": SIZE, "storage": SIZE, "source": SOURCE},
+                    }
+                ]
+            },
+            "spec.dataVolumeTemplates[0].spec",
+            "pvc or storage, not both",
+        ),
+        (
+            {
+                "dataVolumeTemplates": [
+                    {"metadata": {"name": "other"}, "spec": {"pvc": SIZE, "source": SOURCE}}
+                ]
+            },
+            "spec.dataVolumeTemplates[0]",
+            "must be referenced in the VMI template's 'volumes' list",
+        ),
+    ],
+)
+def test_a_machine_s_own_mistakes(spec: dict[str, Any], field: str, says: str) -> None:
+    template = {**TEMPLATE, "volumes": [VOLUME]}
+    vm = {
+        "metadata": {"name": "vm", "namespace": "default"},
+        "spec": {"runStrategy": "Halted", "template": {"spec": template}, **spec},
+    }
+    causes = admit.vm(vm, Cluster(gates=ALL), uuid="5d307ca9-b3ef-428c-8861-06e72d69f223").causes
+    assert [c for c in causes if c.field == field and says in c.message], causes
+
+
+def test_a_good_template_of_a_data_volume_is_let_in() -> None:
+    made = {"metadata": {"name": "root"}, "spec": {"storage": SIZE, "source": SOURCE}}
+    template = {**TEMPLATE, "volumes": [VOLUME]}
+    spec = {"runStrategy": "Halted", "template": {"spec": template}, "dataVolumeTemplates": [made]}
+    vm = {"metadata": {"name": "vm", "namespace": "default"}, "spec": spec}
+    assert (
+        admit.vm(vm, Cluster(gates=ALL), uuid="5d307ca9-b3ef-428c-8861-06e72d69f223").causes == []
+    )
 
 
 def test_every_kind_with_rules_has_a_table() -> None:

@@ -31,6 +31,7 @@ from virtpod.features.machine import board, firmware
 from virtpod.render import prefer
 from virtpod.render.expand import Choice, Named, expand, problems
 from virtpod.render.pod import PLACES
+from virtpod.render.rules import vm as vms
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
 RUN_STRATEGIES = ("Always", "Halted", "Manual", "RerunOnFailure", "Once", "WaitAsReceiver")
@@ -89,7 +90,7 @@ def vm(
     except msgspec.ValidationError as error:
         return Admission(causes=[_malformed(error)])
     before = _as_sent(given, raw)
-    causes = list(_run_strategy(given))
+    causes = [*_run_strategy(given), *vms.causes(given)]
     template = given.spec.template
     template_spec = template.spec if template else None
     if template_spec is None:
@@ -130,6 +131,8 @@ def replicaset(raw: dict[str, Any], cluster: Cluster) -> Admission:
     template = given.spec.template
     if template is None or template.spec is None:
         return Admission(causes=[Cause("spec.template", "missing template.", REQUIRED)])
+    if (given.spec.replicas or 0) < 0:
+        causes.append(Cause("spec.replicas", "spec.replicas must not be negative"))
     wanted = (given.spec.selector and given.spec.selector.match_labels) or {}
     labels = (template.metadata and template.metadata.labels) or {}
     if not wanted.items() <= labels.items():

@@ -19,6 +19,8 @@ from virtpod.wire.messages import DomainChanged
 MODES = ("host-model", "host-passthrough", "maximum")
 MPX = "mpx"
 POLICIES = ("force", "require", "optional", "disable", "forbid")
+MOST_THREADS = 2
+"""Of a core, where its CPUs are the node's own."""
 MOST = 512
 """More vCPUs than this no machine type of QEMU takes."""
 DEFAULT_ALLOCATION_RATIO = 10
@@ -178,6 +180,12 @@ def _validate_dedicated(vmi: VMI, cpu: CPU) -> Iterable[Cause]:
     requested = ((resources and resources.requests) or {}).get("cpu")
     limit = ((resources and resources.limits) or {}).get("cpu")
     where = "spec.domain.cpu.dedicatedCpuPlacement"
+    if (cpu.threads or 1) > MOST_THREADS:
+        yield Cause(
+            "spec.domain.cpu.threads",
+            f"Not more than two threads must be provided at spec.domain.cpu.threads "
+            f"(got {cpu.threads}) when DedicatedCPUPlacement is true",
+        )
     for name, value in (("requests", requested), ("limits", limit)):
         if value is not None and milli(value) % 1000:
             path = f"spec.domain.resources.{name}.cpu"

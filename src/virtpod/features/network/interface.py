@@ -96,6 +96,7 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             )
     if sum(1 for network in networks if network.pod) > 1:
         yield Cause("spec.networks", "more than one interface is connected to a pod network")
+    yield from _validate_boot(interfaces)
     known = {network.name for network in networks}
     for index, interface in enumerate(interfaces):
         if interface.name not in known:
@@ -103,6 +104,23 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             yield Cause(where, f"{where} '{interface.name}' not found.", NOT_FOUND)
         yield from _validate_interface(f"{BASE}[{index}]", interface)
         yield from _validate_absent(f"{BASE}[{index}].state", interface, networks)
+
+
+def _validate_boot(interfaces: Sequence[Interface]) -> Iterable[Cause]:
+    taken: set[int] = set()
+    for index, interface in enumerate(interfaces):
+        where, order = f"{BASE}[{index}]", interface.boot_order
+        if order is None:
+            continue
+        if order < 1:
+            yield Cause(f"{where}.bootOrder", f"{where} must have a boot order > 0, if supplied")
+        elif order in taken:
+            yield Cause(
+                f"{where}.bootOrder",
+                f"Boot order for {where}.bootOrder already set for a different device.",
+                DUPLICATE,
+            )
+        taken.add(order)
 
 
 def _same_names(what: str, field: str, names: list[str]) -> Iterable[Cause]:
