@@ -14,7 +14,7 @@ DEFINE = f"""
 mkdir -p {CONFIG} {paths.LIBVIRT_RUNTIME}
 printf 'unix_sock_dir = "{paths.LIBVIRT_RUNTIME}"\\n' >{CONFIG}/libvirtd.conf
 libvirtd -f {CONFIG}/libvirtd.conf &
-for _ in $(seq 200); do [ -S {paths.LIBVIRT_SOCKET} ] && break; sleep 0.05; done
+for _ in $(seq 1000); do [ -S {paths.LIBVIRT_SOCKET} ] && break; sleep 0.05; done
 virsh -c "{paths.LIBVIRT_URI}" </run/domains/asked >/run/domains/said 2>&1
 kill $!
 """

@@ -73,6 +73,11 @@ def serial_socket(uid: str) -> str:
     return f"{PRIVATE}/{uid}/virt-serial0"
 
 
+def serial_log(uid: str) -> str:
+    """What the guest has written to that port of late."""
+    return f"{serial_socket(uid)}-log"
+
+
 def vnc_socket(uid: str) -> str:
     """QEMU's unix socket of the VNC display."""
     return f"{PRIVATE}/{uid}/virt-vnc"

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element, indent, tostring
 
-__all__ = ["PCI_ADDRESS", "E", "Element", "pci_address", "text"]
+__all__ = ["PCI_ADDRESS", "E", "Element", "alias", "pci_address", "text"]
 
 PCI_ADDRESS = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]")
 """domain:bus:slot.function"""
+ALIAS = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def E(tag: str, *content: Element | str | None, **attributes: object) -> Element:
@@ -38,6 +39,12 @@ def _attribute(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def alias(name: str | None) -> Element | None:
+    """The user's name of a device, by which it is known again; None where libvirt cannot have it
+    so."""
+    return E("alias", name=f"ua-{name}") if name and ALIAS.fullmatch(name) else None
 
 
 def pci_address(given: str) -> Element:

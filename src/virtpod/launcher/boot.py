@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from virtpod.api.traits import starts_paused
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
-from virtpod.features.devices import downward_metrics
+from virtpod.features.devices import downward_metrics, serial_log
 from virtpod.features.disks import access, claim, host_disk, hotplugged, shown
 from virtpod.features.disks.cloud_init import described
 from virtpod.features.machine import numa
@@ -98,7 +99,11 @@ class Boot:
             await self._hooks.shutdown()
 
     def _tell(self, vmi: VirtualMachineInstance) -> None:
-        """Gives the guest the metrics that it asked for."""
+        """Starts what goes on beside the guest: its log is kept short, its metrics are told."""
+        if serial_log.asked(vmi):
+            from virtpod.launcher.trim import trim
+
+            self._steps.keep("serial log", partial(trim, paths.serial_log(vmi.metadata.uid or "")))
         if not downward_metrics.asked(vmi):
             return
         from virtpod.launcher.downward import Downward

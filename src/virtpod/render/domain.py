@@ -57,7 +57,24 @@ def draw(vmi: VMI, facts: Guest) -> Element:
     for feature in ALL:
         if feature.tune and (part := feature.asked(vmi)):
             feature.tune(part, vmi, facts, whole)
+    _name_apart(devices)
     return whole
+
+
+NAMED_FIRST = ("disk", "interface", "hostdev")
+"""Devices that are found again by their name; the others go without where it is taken."""
+
+
+def _name_apart(devices: Element) -> None:
+    """libvirt wants each name once; users may call a watchdog as they call a disk."""
+    taken: set[str | None] = set()
+    for device in sorted(devices, key=lambda each: each.tag not in NAMED_FIRST):
+        alias = device.find("alias")
+        if alias is None:
+            continue
+        if alias.get("name") in taken and device.tag not in NAMED_FIRST:
+            device.remove(alias)
+        taken.add(alias.get("name"))
 
 
 def _cards_in_order(vmi: VMI, devices: list[Element]) -> list[Element]:

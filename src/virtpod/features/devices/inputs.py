@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from virtpod.api.devices import Input
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
-from virtpod.domain.xml import E, Element
+from virtpod.domain.xml import E, Element, alias
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature
 
 DEFAULT = "default-0"
@@ -44,7 +44,7 @@ def devices(inputs: list[Input], vmi: VMI, facts: Guest) -> Iterable[Element]:
         bus = given.bus or "usb"
         yield E(
             "input",
-            E("alias", name=f"ua-{given.name}"),
+            alias(given.name),
             type=given.type,
             bus=bus,
             model="virtio" if bus == "virtio" else None,  # libvirt knows no other for a tablet

@@ -11,7 +11,7 @@ from virtpod.api.devices import PanicDevice
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
-from virtpod.features.contract import UNSUPPORTED, Cause, Feature
+from virtpod.features.contract import DUPLICATE, UNSUPPORTED, Cause, Feature
 
 MODELS = ("hyperv", "isa", "pvpanic")
 
@@ -28,6 +28,10 @@ def validate(panics: list[PanicDevice], vmi: VMI, cluster: Cluster) -> Iterable[
                 f"panic device model {panic.model!r} is not known; one of {', '.join(MODELS)}",
                 UNSUPPORTED,
             )
+        elif any(other.model == panic.model for other in panics[:index]):
+            where = f"spec.domain.devices.panicDevices[{index}].model"
+            message = f"{where}: a machine has one panic device of model {panic.model!r}"
+            yield Cause(where, message, DUPLICATE)
 
 
 def devices(panics: list[PanicDevice], vmi: VMI, facts: Guest) -> Iterable[Element]:

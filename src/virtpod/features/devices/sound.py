@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from virtpod.api.devices import SoundDevice
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
-from virtpod.domain.xml import E, Element
+from virtpod.domain.xml import E, Element, alias
 from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause, Feature
 
 MODELS = ("ich9", "ac97")
@@ -32,7 +32,7 @@ def validate(sound: SoundDevice, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
 
 
 def devices(sound: SoundDevice, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    yield E("sound", E("alias", name=f"ua-{sound.name}"), model=sound.model or "ich9")
+    yield E("sound", alias(sound.name), model=sound.model or "ich9")
     yield E("audio", id=1, type="none")
 
 

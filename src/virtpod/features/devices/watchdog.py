@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from virtpod.api.devices import Diag288Watchdog, I6300ESBWatchdog, Watchdog
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
-from virtpod.domain.xml import E, Element
+from virtpod.domain.xml import E, Element, alias
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature
 
 ACTIONS = ("poweroff", "reset", "shutdown")
@@ -54,7 +54,7 @@ def devices(watchdog: Watchdog, vmi: VMI, facts: Guest) -> Iterable[Element]:
     given = watchdog.diag288 or watchdog.i6300esb
     yield E(
         "watchdog",
-        E("alias", name=f"ua-{watchdog.name}"),
+        alias(watchdog.name),
         model=model,
         action=(given and given.action) or "reset",
     )

@@ -20,7 +20,8 @@ from virtpod.features.disks import claim, source
 
 Part = tuple[tuple[int, Disk], ...]
 
-BUSES = ("scsi", "sata")
+BUS = "scsi"
+"""The one that QEMU hands commands on from; libvirt refuses any other."""
 SOURCES = ("persistentVolumeClaim", "dataVolume")
 RESOURCE = "devices.kubevirt.io/pr-helper"
 
@@ -33,6 +34,13 @@ def asked(vmi: VMI) -> Part:
     )
 
 
+def defaults(part: Part, vmi: VMI, cluster: Cluster) -> None:
+    """Asked before the feature of all disks, whose usual bus is another."""
+    for _, disk in part:
+        if disk.lun is not None and not disk.lun.bus:
+            disk.lun.bus = BUS
+
+
 def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     volumes = {volume.name: volume for volume in vmi.spec.volumes or ()}
     for index, disk in part:
@@ -42,13 +50,13 @@ def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             message = f"{where} can only be mapped to a DataVolume or PersistentVolumeClaim volume."
             yield Cause(where, message)
         bus = disk.lun and disk.lun.bus
-        if bus not in BUSES and bus in ("virtio", "usb"):
-            message = f"{where}.bus: a LUN's bus is {' or '.join(BUSES)}, not {bus}"
+        if bus != BUS:
+            message = f"{where}.bus: a LUN's bus is {BUS}, not {bus}"
             yield Cause(f"{where}.bus", message, UNSUPPORTED)
         if disk.serial:
             path = f"spec.domain.devices.disks[{index}].serial"
             yield Cause(path, f"{path}: a LUN has the serial number of its device; remove it")
-        if _reserves(disk) and bus != BUSES[0]:
+        if _reserves(disk) and bus != BUS:
             message = f"{where}.reservation: only LUNs on bus scsi can be reserved"
             yield Cause(f"{where}.reservation", message)
         if _reserves(disk) and not _served(cluster):
@@ -97,6 +105,7 @@ FEATURE = Feature(
     name="lun",
     owns=("domain.devices.disks.lun",),
     asked=asked,
+    defaults=defaults,
     validate=validate,
     pod=pod,
     boot=boot,

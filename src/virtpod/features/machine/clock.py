@@ -5,13 +5,23 @@ https://libvirt.org/formatdomain.html#time-keeping
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from virtpod.api.machine import Clock
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
-from virtpod.features.contract import Cause, Feature
+from virtpod.features.contract import UNSUPPORTED, Cause, Feature
+
+ZONE = re.compile(r"[A-Za-z0-9_.+/-]+")
+POLICIES = {
+    "rtc": ("delay", "catchup"),
+    "pit": ("delay", "catchup", "discard"),
+    "hpet": ("delay", "catchup", "merge", "discard"),
+}
+"""What each timer can do with ticks that came too late."""
+TRACKS = ("guest", "wall")
 
 
 def asked(vmi: VMI) -> Clock | None:
@@ -24,6 +34,24 @@ def validate(clock: Clock, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             "spec.domain.clock",
             "spec.domain.clock has both utc and timezone set; one of them must go",
         )
+    if clock.timezone and not ZONE.fullmatch(clock.timezone):
+        where = "spec.domain.clock.timezone"
+        yield Cause(where, f"{where} must be the name of a zone, such as Europe/Berlin")
+    yield from _validate_timers(clock)
+
+
+def _validate_timers(clock: Clock) -> Iterable[Cause]:
+    for name, policies in POLICIES.items():
+        timer = getattr(clock.timer, name, None)
+        policy = timer.tick_policy if timer else None
+        if policy and policy not in policies:
+            where = f"spec.domain.clock.timer.{name}.tickPolicy"
+            message = f"{where} {policy!r} is not known; one of {', '.join(policies)}"
+            yield Cause(where, message, UNSUPPORTED)
+    rtc = clock.timer and clock.timer.rtc
+    if rtc and rtc.track and rtc.track not in TRACKS:
+        where = "spec.domain.clock.timer.rtc.track"
+        yield Cause(where, f"{where} must be one of {', '.join(TRACKS)}", UNSUPPORTED)
 
 
 def devices(clock: Clock, vmi: VMI, facts: Guest) -> Iterable[Element]:

@@ -20,6 +20,8 @@ from virtpod.features.contract import UNSUPPORTED, Cause, Feature, PodPart, alwa
 
 SMBIOS = {"manufacturer": "KubeVirt", "family": "KubeVirt", "product": "None"}
 """What guests read where the cluster's configuration says nothing else."""
+LONGEST = 256
+"""Characters of a serial number."""
 MAKER = ("manufacturer", "version", "product", "sku", "family")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -46,11 +48,11 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             "spec.domain.firmware.uuid",
             "spec.domain.firmware.uuid must be a uuid such as 5d307ca9-b3ef-428c-8861-06e72d69f223",
         )
-    if len(firmware.serial or "") > 256:
-        yield Cause(
-            "spec.domain.firmware.serial",
-            "spec.domain.firmware.serial must be no longer than 256 characters",
-        )
+    where = "spec.domain.firmware.serial"
+    if len(firmware.serial or "") > LONGEST:
+        yield Cause(where, f"{where} must be no longer than {LONGEST} characters")
+    if not (firmware.serial or "").isprintable():
+        yield Cause(where, f"{where} must be printable: SMBIOS is text")
     loader = firmware.bootloader
     if loader is None:
         return

@@ -20,6 +20,8 @@ OVERHEAD = 256 * 2**20
 GATE = "WorkloadEncryptionSEV"
 FIRMWARE = "/usr/share/ovmf/OVMF.fd"
 NO_DEBUG, ENCRYPTED_STATE = 0x1, 0x4
+ENCRYPTED = ("disk", "interface", "controller", "memballoon", "rng", "vsock", "input")
+"""Devices of virtio that reach the guest's memory."""
 SNP_POLICY = 0x30000
 """Bits of the policies that AMD's firmware enforces (AMD 55766, 56860)."""
 
@@ -118,7 +120,7 @@ def tune(security: LaunchSecurity, vmi: VMI, facts: Guest, domain: Element) -> N
         virtio = model.startswith("virtio") or (
             found is not None and found.get("type", "").startswith("virtio")
         )
-        if virtio and device.tag in ("disk", "interface", "controller", "memballoon", "rng"):
+        if virtio and device.tag in ENCRYPTED:
             if driver is None:
                 driver = E("driver")
                 device.append(driver)
