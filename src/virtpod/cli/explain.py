@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from virtpod.api.vmi import VirtualMachineInstance
-    from virtpod.domain.facts import Cluster, Guest
+    from virtpod.domain.facts import Cluster, Guest, Host
 
 PARTS = ("spec", "pod", "node", "launcher", "domain")
 UUID = "00000000-0000-4000-8000-000000000000"
 NOW = "2026-01-01T00:00:00Z"
+SOME_FUNCTION = "0000:00:00.0"
 
 EXAMPLES = """examples:
   virtctl explain -f vm.yaml
@@ -137,11 +138,12 @@ def _print(
     args: argparse.Namespace,
 ) -> None:
     from virtpod.cli import attribution
-    from virtpod.domain.facts import Host
+    from virtpod.domain.facts import DeviceMissing
     from virtpod.render import pod
 
     wanted = args.only or PARTS
-    guest = _guest(vmi, cluster)
+    node = _node(vmi, cluster)
+    guest = _guest(vmi, cluster, node)
     shown = attribution.plain if args.plain else attribution.noted
     if "spec" in wanted:
         print("\n# spec, as admitted")
@@ -152,21 +154,41 @@ def _print(
         print(shown(manifest, attribution.of_pod(manifest, vmi, cluster)))
     if "node" in wanted:
         print("\n# steps in the pod's network, by virt-handler")
-        print(attribution.steps("host", vmi, Host(), names=not args.plain))
+        print(attribution.steps("host", vmi, node, names=not args.plain))
     if "launcher" in wanted:
         print("\n# steps in the launcher")
         print(attribution.steps("boot", vmi, guest, names=not args.plain))
     if "domain" in wanted:
         print("\n# the domain")
-        print(attribution.domain(vmi, guest, names=not args.plain), end="")
+        try:
+            print(attribution.domain(vmi, guest, names=not args.plain), end="")
+        except DeviceMissing as error:
+            print(f"# only its node knows it: {error}")
 
 
-def _guest(vmi: VirtualMachineInstance, cluster: Cluster) -> Guest:
+def _node(vmi: VirtualMachineInstance, cluster: Cluster) -> Host:
+    """A node as there may be one, with some function for each that the guest is to have."""
+    from virtpod.domain.facts import Host
+    from virtpod.features.network import joined, names
+    from virtpod.features.network._plugins import registered
+
+    return Host(
+        bindings={name: p.domain_attachment_type or "" for name, p in registered(cluster).items()},
+        devices={names(net).pod: SOME_FUNCTION for _, nic, net in joined(vmi) if nic.sriov},
+    )
+
+
+def _guest(vmi: VirtualMachineInstance, cluster: Cluster, node: Host) -> Guest:
     """A launcher as there may be one: images of 1 GiB, the usual cluster DNS."""
-    from virtpod.domain.facts import DiskImage, Guest
+    from virtpod.domain.facts import DiskImage, Guest, GuestLink
+    from virtpod.render.host import links
 
     developer = cluster.config.developer_configuration
     return Guest(
+        links={
+            link.name: GuestLink(link.tap, link.bridge, link.mtu, link.mac, pci=link.pci)
+            for link in links(vmi, node)
+        },
         emulation=bool(developer and developer.use_emulation),
         images={
             volume.name: DiskImage(f"/image/of/{volume.name}", "qcow2", 2**30)
