@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import yaml
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import Metric
 
 from virtpod.apiserver.metrics import Metrics
 from virtpod.controller import machines, outfit
+from virtpod.controller.transitions import Transitions
 from virtpod.kube import metrics as shared
 from virtpod.node import measures
 from virtpod.render import dashboard, monitoring
@@ -31,24 +32,33 @@ class Exported:
 
 
 HOME_MADE = "process_resident_memory_bytes"
-PROCESSES = tuple(
-    Exported(f"kubevirt_{process}_{what}", "gauge", text)
-    for process, name in (
-        ("virt_controller", "virt-controller"),
-        ("virt_operator", "virt-operator"),
-    )
-    for what, text in (
-        ("up", f"{name} runs."),
-        ("leading_status", "Whether this replica leads."),
-        ("ready_status", "Whether it can work."),
-    )
+PROCESSES = (
+    Exported("kubevirt_configuration_emulation_enabled", "gauge", "Guests may run without KVM."),
+    Exported("kubevirt_info", "gauge", "The version that is installed."),
+    Exported("kubevirt_virt_handler_ready_status", "gauge", "Whether it can work."),
+    Exported("kubevirt_virt_handler_up", "gauge", "virt-handler runs."),
+    *(
+        Exported(f"kubevirt_{process}_{what}", "gauge", text)
+        for process, name in (
+            ("virt_controller", "virt-controller"),
+            ("virt_operator", "virt-operator"),
+        )
+        for what, text in (
+            ("up", f"{name} runs."),
+            ("leading_status", "Whether this replica leads."),
+            ("ready_status", "Whether it can work."),
+        )
+    ),
 )
 """Set up in the processes' own `main`; the end-to-end tests see them."""
 
 
 def exported() -> dict[str, tuple[Exported, ...]]:
     """By the components that export them."""
+    registry = CollectorRegistry()
+    Transitions(lambda: True, registry)
     controller = (
+        *registry.collect(),
         *machines.of_vms(()),
         *machines.of_vmis(()),
         *outfit.of_vms(()),

@@ -85,6 +85,22 @@ async def test_the_patch_travels_as_base64(api: Running) -> None:
     assert isinstance(json.loads(base64.b64decode(response["patch"])), list)
 
 
+async def test_new_machines_are_counted_where_they_are(api: Running) -> None:
+    async with api.session(api.pki.caller(None), headers={}) as session:
+
+        async def review(**request: Any) -> None:
+            asked = envelope(vm(), VM, namespace="team", **request)
+            async with session.post(api.url + CHANGE_VM, json=asked) as reply:
+                assert (await reply.json())["response"]["allowed"] is True
+
+        await review()
+        await review(dryRun=True)
+        await review(operation="UPDATE", oldObject=vm())
+        async with session.get(api.url + "/metrics") as reply:
+            told = await reply.text()
+    assert 'kubevirt_vm_created_by_pod_total{namespace="team"} 1.0' in told
+
+
 def test_a_denial_has_kubernetes_shape() -> None:
     bad = vmi(volumes=[{"name": "other", "containerDisk": {"image": "demo:1"}}])
     response = ask(VALIDATE, envelope(bad))

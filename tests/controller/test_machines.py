@@ -156,6 +156,8 @@ async def test_machines_are_counted_and_described_while_we_lead() -> None:
             assert found["vmi_status_addresses"] == {address: 1}
             assert found["vmi_number_of_outdated"] == {(): 1}
             assert found["allocatable_nodes"] == found["nodes_with_kvm"] == {(): 1}
+            assert found["nodes_allocatable"] == {(): 1}
+            assert found["non_schedulable_nodes"] == {(): 0}
             assert found["vm_create_date_timestamp_seconds"][()] > 1.7e9
             for task in running:
                 task.cancel()

@@ -42,6 +42,8 @@ from virtpod.render.rules import (
 log = logging.getLogger(__name__)
 
 LIMIT = reviews.LIMIT
+NEW_VMS = "/virtualmachines-validate"
+"""The last word on a VM."""
 
 Json = dict[str, Any]
 
@@ -299,7 +301,7 @@ def _validate_status(asked: _Asked) -> _Answer:
 
 PATHS: Mapping[str, tuple[str, Callable[[_Asked], _Answer]]] = {
     "/virtualmachines-mutate": (VM, _mutate_vm),
-    "/virtualmachines-validate": (VM, _validate_vm),
+    NEW_VMS: (VM, _validate_vm),
     "/virtualmachineinstances-mutate": (VMI, _mutate_vmi),
     "/virtualmachineinstances-validate-create": (VMI, _validate_new_vmi),
     "/virtualmachineinstances-validate-update": (VMI, _validate_changed_vmi),

@@ -44,6 +44,7 @@ from virtpod.apiserver.routes import (
 from virtpod.apiserver.status import Refusal, answer, json, unauthorized
 from virtpod.apiserver.subresources import later, version
 from virtpod.domain.facts import Cluster
+from virtpod.kube import review
 from virtpod.kube.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -123,18 +124,23 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 def _admission(path: str, backend: Backend) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def handle(http: web.Request) -> web.StreamResponse:
         facts = admission.Facts(
             cluster=backend.cluster(),
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             uuid=str(uuid.uuid4()),
         )
-        body = await request.read()
+        body = await http.read()
         if path in choosing.PATHS:
             facts = replace(facts, named=await choosing.named(path, body, backend.reads))
         if path in admission.KINDS:
             facts = replace(facts, seen=await looking.seen(path, body, backend.reads))
-        return json(admission.review(path, body, facts, backend.rules))
+        answer = admission.review(path, body, facts, backend.rules)
+        if path == admission.NEW_VMS and answer["response"]["allowed"]:
+            request = review.asked(body)
+            if request.operation == "CREATE" and not request.dry_run:
+                backend.metrics.created(request.namespace)
+        return json(answer)
 
     return handle
 

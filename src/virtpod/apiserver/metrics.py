@@ -56,6 +56,20 @@ class Metrics:
         )
         up = Gauge("kubevirt_virt_api_up", "virt-api runs.", registry=self.registry)
         up.set(1)
+        ready = Gauge(
+            "kubevirt_virt_api_ready_status", "Whether it can work.", registry=self.registry
+        )
+        ready.set(1)  # who is not, does not listen
+        self._created = Counter(
+            "kubevirt_vm_created_by_pod_total",
+            "Virtual machines whose creation this pod has let in.",
+            ["namespace"],
+            registry=self.registry,
+        )
+
+    def created(self, namespace: str) -> None:
+        """A VM was let in."""
+        self._created.labels(namespace).inc()
 
     @contextmanager
     def stream(self, subresource: str, namespace: str, name: str) -> Iterator[None]:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY, Gauge
 
+from virtpod import build
 from virtpod.controller.caches import Caches
 from virtpod.controller.loops import Loops
 from virtpod.controller.machines import Machines
+from virtpod.controller.transitions import Transitions
 from virtpod.installation import Container, Installation, verbosity
 from virtpod.kube import errors, profile
 from virtpod.kube import log as logs
@@ -83,7 +85,8 @@ async def _serve(args: argparse.Namespace, stop: asyncio.Event) -> None:
         )
         loops = Loops(caches, writer, recorder, installation)
         synced = asyncio.Event()
-        _measure(lease, synced)
+        _measure(lease, synced, installation)
+        caches.vmis.on_change(Transitions(lambda: lease.leading).changed)
         stores = (caches.vms, caches.vmis, caches.pods, caches.nodes)
         REGISTRY.register(Machines(*stores, lambda: lease.leading))
         server = Server(
@@ -119,12 +122,24 @@ def _certificate(folder: Path, ca: Path) -> Certificate | None:
     return Certificate(str(folder / "tls.crt"), str(folder / "tls.key"), str(ca))
 
 
-def _measure(lease: Lease, synced: asyncio.Event) -> None:
+def _measure(lease: Lease, synced: asyncio.Event, installation: Installation) -> None:
     Gauge("kubevirt_virt_controller_up", "virt-controller runs.").set(1)
     leading = Gauge("kubevirt_virt_controller_leading_status", "Whether this replica leads.")
     leading.set_function(lambda: float(lease.leading))
+    about = build.info()
+    told = Gauge("kubevirt_info", "The version that is installed.", ["goversion", "kubeversion"])
+    told.labels(about["goVersion"], about["gitVersion"]).set(1)
+    emulated = Gauge(
+        "kubevirt_configuration_emulation_enabled", "Whether guests run without KVM where need be."
+    )
+    emulated.set_function(lambda: float(_emulates(installation)))
     ready = Gauge("kubevirt_virt_controller_ready_status", "Whether its caches are filled.")
     ready.set_function(lambda: float(synced.is_set()))
+
+
+def _emulates(installation: Installation) -> bool:
+    developer = installation.cluster.config.developer_configuration
+    return bool(developer and developer.use_emulation)
 
 
 if __name__ == "__main__":

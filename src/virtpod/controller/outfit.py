@@ -102,6 +102,16 @@ def of_nodes(nodes: Iterable[HeldNode]) -> Iterator[GaugeMetricFamily]:
             sum(each.metadata.labels.get(node.SCHEDULABLE) == "true" for each in known),
         ),
         (
+            "kubevirt_nodes_allocatable",
+            "The same, by its newer name.",
+            sum(each.metadata.labels.get(node.SCHEDULABLE) == "true" for each in known),
+        ),
+        (
+            "kubevirt_non_schedulable_nodes",
+            "Nodes with a virt-handler that guests may not come to.",
+            sum(each.metadata.labels.get(node.SCHEDULABLE) == "false" for each in known),
+        ),
+        (
             "kubevirt_nodes_with_kvm",
             "Nodes that offer KVM.",
             sum(str(each.status.allocatable.get(KVM, "0")) != "0" for each in known),

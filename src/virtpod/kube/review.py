@@ -50,6 +50,8 @@ class Kind(_Wire):
 class Request(_Wire):
     uid: str
     operation: str = ""
+    namespace: str = ""
+    dry_run: bool = False
     kind: Kind = msgspec.field(default_factory=Kind)
     user_info: UserInfo = msgspec.field(default_factory=UserInfo)
     object: msgspec.Raw = msgspec.Raw(b"null")

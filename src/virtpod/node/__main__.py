@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Gauge
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.installation import verbosity
@@ -158,6 +158,9 @@ async def serve(args: argparse.Namespace) -> None:
             files = (str(certificate / "tls.crt"), str(certificate / "tls.key"))
             guests = Measures(node, lambda: [guest.measured() for guest in sync.guests()])
             REGISTRY.register(guests)
+            Gauge("kubevirt_virt_handler_up", "virt-handler runs.").set(1)
+            able = Gauge("kubevirt_virt_handler_ready_status", "Whether it can work.")
+            able.set_function(lambda: float(ready()))
             health = Server(
                 args.address,
                 args.port,
