@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.server import Server, spawn
 from virtpod.cli import __main__ as cli
-from virtpod.cli import port_forward, ssh
+from virtpod.cli import port_forward, scp, ssh
 from virtpod.cli.session import Failure
 
 SUBRESOURCES = "/apis/subresources.kubevirt.io/v1/namespaces"
@@ -349,6 +349,30 @@ async def test_no_usb_device(server: Server, words: tuple[str, ...], said: bytes
     assert process.returncode == 1
     assert said in err
     assert server.asked == []
+
+
+def test_scp_goes_through_a_tunnel() -> None:
+    parser = cli.parser_for(["scp"])
+    common = ("--known-hosts", "hosts", "-i", "key", "-n", "team", "--kubeconfig", "c")
+    args = parser.parse_args(["-r", "--preserve", "a:b", "ann@vm/demo:/tmp/x:y", *common])
+    words = scp.command_line(args)
+    proxy = (
+        f"ProxyCommand={sys.executable} -m virtpod.cli --kubeconfig c --namespace team"
+        " port-forward --stdio virtualmachines/demo 22"
+    )
+    assert words == [
+        *("scp", "-o", proxy, "-o", "UserKnownHostsFile=hosts", "-i", "key", "-r", "-p", "--"),
+        *("a:b", "ann@vm.demo.team:/tmp/x:y"),
+    ]
+    args = parser.parse_args(["vmi/demo/other:log", ".", "--username", "root", *common])
+    assert scp.command_line(args)[-2:] == ["root@vmi.demo.other:log", "."]
+
+
+@pytest.mark.parametrize("words", [("a", "b"), ("vm/a:b", "vmi/c:d"), ("pod/a:b", "c")])
+def test_scp_is_between_a_guest_and_here(words: tuple[str, str]) -> None:
+    args = cli.parser_for(["scp"]).parse_args(words)
+    with pytest.raises(Failure, match="one of both is in a guest"):
+        scp.command_line(args)
 
 
 def test_ssh_goes_through_a_tunnel() -> None:

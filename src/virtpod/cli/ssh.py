@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from virtpod.cli.__main__ import CLIENT
@@ -21,6 +22,12 @@ EXAMPLES = """examples:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="[USER@]TYPE/NAME[/NAMESPACE]", help="type: vm or vmi")
+    connection(parser)
+    parser.add_argument("-c", "--command", default="", help="to run instead of a shell")
+
+
+def connection(parser: argparse.ArgumentParser) -> None:
+    """The flags that ssh and scp share."""
     parser.add_argument("-l", "--username", default="", help="in the guest; your own by default")
     parser.add_argument("-i", "--identity-file", default="", metavar="FILE")
     parser.add_argument("-p", "--port", type=int, default=22, help="of the guest's sshd")
@@ -29,7 +36,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=str(Path.home() / ".ssh" / "kubevirt_known_hosts"),
         metavar="FILE",
     )
-    parser.add_argument("-c", "--command", default="", help="to run instead of a shell")
     parser.add_argument(
         "-t",
         "--local-ssh-opts",
@@ -41,24 +47,38 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    return replaced_by("ssh", lambda: command_line(args))
+
+
+def replaced_by(name: str, words: Callable[[], list[str]]) -> int:
+    """Goes on as that program; the exit code where that cannot be. `words` may raise Failure."""
     try:
-        words = command_line(args)
+        given = words()
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
-    program = shutil.which("ssh")
+    program = shutil.which(name)
     if program is None:
-        print("error: there is no ssh on PATH", file=sys.stderr)
+        print(f"error: there is no {name} on PATH", file=sys.stderr)
         return 1
-    os.execv(program, words)
+    os.execv(program, given)
 
 
 def command_line(args: argparse.Namespace) -> list[str]:
     """What is run. Raises Failure."""
-    user, at, rest = args.target.rpartition("@")
+    user, host, words = connected(args, args.target)
+    words = ["ssh", *words, "-l", user, host]
+    if args.command:
+        words += ["--", args.command]
+    return words
+
+
+def connected(args: argparse.Namespace, text: str) -> tuple[str, str, list[str]]:
+    """User, host, and the words by which OpenSSH's programs come to it. Raises Failure."""
+    user, at, rest = text.rpartition("@")
     target = parse_target(rest)
     name = args.username or (user if at else "") or getpass.getuser()
-    words = ["ssh", "-o", f"ProxyCommand={shlex.join(_tunnel(args, target))}"]
+    words = ["-o", f"ProxyCommand={shlex.join(_tunnel(args, target))}"]
     words += ["-o", f"UserKnownHostsFile={args.known_hosts}"]
     if args.identity_file:
         words += ["-i", args.identity_file]
@@ -66,10 +86,7 @@ def command_line(args: argparse.Namespace) -> list[str]:
     kind = "vm" if target.resource == VMS else "vmi"
     # The host name exists in known_hosts only; the proxy knows where to go.
     host = ".".join((kind, target.name, target.namespace or args.namespace or "default"))
-    words += ["-l", name, host]
-    if args.command:
-        words += ["--", args.command]
-    return words
+    return name, host, words
 
 
 def _tunnel(args: argparse.Namespace, target: Target) -> list[str]:
