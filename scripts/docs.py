@@ -117,6 +117,16 @@ BEYOND_FIELDS = (
         "s390x are drawn and valid by libvirt's schema; their QEMU is not in the image.",
     ),
     (
+        "Live updates",
+        "maxSockets and maxGuest make room in the machine, and a change of sockets or memory "
+        "waits for a restart, as RestartRequired says; neither gets a default, as room costs the "
+        "guest memory.",
+    ),
+    (
+        "Serial console log",
+        "kept where logSerialConsole: true asks for it, and not by default (ADR 0011).",
+    ),
+    (
         "Vsock",
         "numbers, device, stream, TLS and the CA's bundle are there and tested over sockets of "
         "other kinds; no guest was seen with it, for want of a host with vhost_vsock.",

@@ -5,6 +5,7 @@ https://libvirt.org/formatdomain.html#cpu-model-and-topology
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from virtpod.api.machine import CPU
@@ -13,11 +14,12 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.quantity import milli
 from virtpod.domain.xml import E, Element
-from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json, PodPart, always
+from virtpod.features.contract import DUPLICATE, UNSUPPORTED, Cause, Feature, Json, PodPart, always
 from virtpod.wire.messages import DomainChanged
 
 MODES = ("host-model", "host-passthrough", "maximum")
 MPX = "mpx"
+NAME = re.compile(r"[A-Za-z0-9_.-]+")
 POLICIES = ("force", "require", "optional", "disable", "forbid")
 MOST_THREADS = 2
 """Of a core, where its CPUs are the node's own."""
@@ -74,6 +76,16 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     if dedicated(vmi):
         yield from _validate_dedicated(vmi, cpu)
     yield from _validate_numa(vmi, cpu)
+    if cpu.model and not NAME.fullmatch(cpu.model):
+        where = "spec.domain.cpu.model"
+        yield Cause(where, f"{where} must be host-model, host-passthrough or a name of libvirt's")
+    names = [feature.name for feature in cpu.features or ()]
+    for index, name in enumerate(names):
+        where = f"spec.domain.cpu.features[{index}].name"
+        if not NAME.fullmatch(name):
+            yield Cause(where, f"{where} must be a name of libvirt's, such as aes")
+        elif name in names[:index]:
+            yield Cause(where, f"{where}: {name} is there already; name it once", DUPLICATE)
     for index, feature in enumerate(cpu.features or ()):
         if feature.policy and feature.policy not in POLICIES:
             yield Cause(

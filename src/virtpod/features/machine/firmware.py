@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from virtpod.api.machine import EFI, Bootloader, Firmware
-from virtpod.api.traits import on, secure_boot
+from virtpod.api.traits import acpi, on, secure_boot
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, Guest
@@ -68,6 +68,9 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             "spec.domain.firmware.bootloader has both EFI and BIOS configured, "
             "but they are mutually exclusive.",
         )
+    if loader.efi and not acpi(vmi):
+        where = "spec.domain.firmware.bootloader.efi"
+        yield Cause(where, f"{where} needs ACPI: features.acpi.enabled must not be false")
     if secure_boot(vmi):
         features = vmi.spec.domain.features
         if not (features and on(features.smm)):
