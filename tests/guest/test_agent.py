@@ -90,7 +90,8 @@ async def test_what_the_agent_tells_and_does(
         assert "mounted" in await serial.answer(DISK)
 
         seen = await domain(
-            handler, lambda d: d.os is not None and any(i.addresses for i in d.interfaces)
+            handler,
+            lambda d: d.os is not None and any("10.0.2.2" in i.addresses for i in d.interfaces),
         )
         assert seen.agent_connected
         assert seen.agent_lacks == ()
