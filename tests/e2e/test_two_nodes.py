@@ -1,11 +1,11 @@
-"""Guests on different nodes reach each other, each by the other's pod address: one behind its pod,
-by masquerade, one in its pod's place, by bridge."""
+"""Guests on different nodes reach each other, pods and Services, and are reached: one behind its
+pod, by masquerade, one in its place, by bridge, and one that shares its address, by passt."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.e2e.support import Console, Namespace, Object, kubectl, vm
+from tests.e2e.support import Console, Namespace, Object, kubectl, server, service, vm
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -33,6 +33,75 @@ def test_each_is_where_it_is_wanted(guests: dict[str, Object]) -> None:
     assert {node: vmi["status"]["nodeName"] for node, vmi in guests.items()} == {
         node: node for node in NODES
     }
+
+
+@pytest.fixture(scope="module")
+def third(namespace: Namespace, guests: dict[str, Object]) -> Object:
+    """A guest by passt beside the first one, a plain pod, and Services for all in both families."""
+    shares = vm("by-passt", nodeSelector={"kubernetes.io/hostname": "node1"})
+    devices = shares["spec"]["template"]["spec"]["domain"]["devices"]
+    devices["interfaces"] = [{"name": "default", "passtBinding": {}, "ports": [{"port": 80}]}]
+    pod, fronted = server("plain")
+    pod["spec"]["nodeName"] = "node2"
+    names = [service(name, {"vm": name}, 80) for name in ("by-passt", "on-node1")]
+    both = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv4", "IPv6"]}
+    for each in (fronted, *names):
+        each["spec"] |= both
+    namespace.apply(shares, pod, fronted, *names)
+    return namespace.running("by-passt")
+
+
+def addresses(namespace: Namespace, vmi: Object) -> list[str]:
+    """Its pod's, IPv4 first."""
+    return [each["ip"] for each in namespace.launcher(vmi)["status"]["podIPs"]]
+
+
+GREETS = {"by-passt": "demo"}
+"""passt tells a guest no name: it keeps its image's."""
+
+
+def greeting(name: str) -> str:
+    return f"hello from {GREETS.get(name, name)}"
+
+
+def url(address: str) -> str:
+    return f"http://[{address}]/" if ":" in address else f"http://{address}/"
+
+
+def test_a_guest_is_told_by_dhcp_and_its_router_of_both_families(
+    namespace: Namespace, third: Object
+) -> None:
+    wait = "for i in $(seq 40); do ip -6 addr show scope global | grep /128 && break; sleep 1; done"
+    with Console(namespace.name, "on-node1") as console:
+        assert "fd10:0:2::2/128" in console.login().run(wait)
+        assert "default via fe80::1" in console.run("ip -6 route")
+    with Console(namespace.name, "by-passt") as console:
+        console.login().run(wait)
+        seen = console.run("ip addr show eth0")
+        for address in addresses(namespace, third):
+            assert f" {address}/" in seen
+
+
+@pytest.mark.shows("domain.devices.interfaces.passtBinding")
+def test_guests_reach_guests_pods_and_services_in_both_families(
+    namespace: Namespace, guests: dict[str, Object], third: Object
+) -> None:
+    """Two guests of the same node, a pod of the other, names and Services' addresses."""
+    first = addresses(namespace, guests["node1"])
+    passt = addresses(namespace, third)
+    services = {
+        name: namespace.get("service", name)["spec"]["clusterIPs"]
+        for name in ("by-passt", "on-node1", "plain")
+    }
+    own = {"by-passt": passt, "on-node1": first}
+    for here, there in (("on-node1", "by-passt"), ("by-passt", "on-node1")):
+        with Console(namespace.name, here) as console:
+            console.login()
+            for address in (*own[there], *services[there], there):
+                said = console.run(f"wget -q -T 20 -O - {url(address)}")
+                assert said == greeting(there), address
+            for address in (*services["plain"], f"plain.{namespace.name}.svc"):
+                console.run(f"nc -w 20 {address} 80 </dev/null >/dev/null")
 
 
 @pytest.mark.parametrize(("here", "there"), [NODES, NODES[::-1]])
