@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.apiserver.site import Running
+from tests.rules.test_rules import merged
 from virtpod.apiserver import admission
 from virtpod.domain.facts import Cluster
 from virtpod.render import admit
@@ -335,6 +336,65 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
+KINDS = yaml.safe_load((Path(__file__).parents[1] / "rules" / "kinds.yaml").read_text())
+_paths = {
+    "migration": "/migration-validate-create",
+    "policy": "/migration-policy-validate-create",
+    "pool": "/virtualmachinepool-validate",
+    "preset": "/vmipreset-validate",
+    "snapshot": "/virtualmachinesnapshots-validate",
+    "restore": "/virtualmachinerestores-validate",
+    "export": "/virtualmachineexports-validate",
+    "clone": "/vm-clone-validate-create",
+    "backup": "/virtualmachinebackups-validate",
+    "tracker": "/virtualmachinebackuptrackers-validate",
+    "instancetype": "/virtualmachineinstancetypes-validate",
+    "preference": "/virtualmachinepreferences-validate",
+    "plugin": "/plugin-validate",
+}
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_kind_with_nasty_values_is_never_our_defect(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(sorted(_paths)))
+    changes = [rule["change"] for rule in KINDS[kind]["rules"] if "change" in rule]
+    obj = copy.deepcopy(KINDS[kind]["good"])
+    merged(obj, copy.deepcopy(data.draw(st.sampled_from(changes))))
+    _spoiled(obj, data)
+    old = copy.deepcopy(KINDS[kind]["good"])
+    paths = [_paths[kind], *(["/vm-clone-mutate-create"] if kind == "clone" else ())]
+    for path, request in ((p, r) for p in paths for r in ({}, {"operation": "UPDATE"})):
+        began = time.monotonic()
+        response = ask(path, envelope(obj, admission.PATHS[path][0], oldObject=old, **request))
+        assert time.monotonic() - began < 0.7
+        assert response["allowed"] or response["status"]["code"] in (400, 422), response["status"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_any_status_of_a_vm_is_never_our_defect(data: st.DataObject) -> None:
+    add = {"addVolumeOptions": {"name": "a", "disk": {}, "volumeSource": {}}}
+    status = {"volumeRequests": [add], "snapshotInProgress": "s", "restoreInProgress": "r"}
+    obj = vm(runStrategy="Halted") | {"status": status}
+    _spoiled(obj, data)
+    for path in ("/status-validate", CHANGE_VM):
+        response = ask(path, envelope(obj, VM, operation="UPDATE", oldObject=vm()))
+        assert response["allowed"] or response["status"]["code"] in (400, 422), response["status"]
+
+
+def _spoiled(obj: Json, data: st.DataObject) -> None:
+    for _ in range(data.draw(st.integers(1, 3))):
+        *above, last = data.draw(st.sampled_from(_places(obj)))
+        inner = obj
+        try:
+            for key in above:
+                inner = inner[key]
+            inner[last] = data.draw(_nasty)
+        except (KeyError, IndexError, TypeError):
+            continue
+
+
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_known_spec_with_nasty_values_is_never_our_defect(data: st.DataObject) -> None:
@@ -387,9 +447,10 @@ def test_a_machine_does_not_start_while_it_is_restored() -> None:
     ("requests", "says"),
     [
         ([{}], "require one of either"),
-        ([{"removeVolumeOptions": {}}], "requires name"),
+        ([{"removeVolumeOptions": {}}], "missing required field `name`"),
+        ([{"removeVolumeOptions": {"name": ""}}], "requires name"),
         ([{"removeVolumeOptions": {"name": "a"}}, {"removeVolumeOptions": {"name": "a"}}], "twice"),
-        ([{"addVolumeOptions": {"name": "a"}}], "requires disk and volumeSource"),
+        ([{"addVolumeOptions": {"name": "a"}}], "missing required field `volumeSource`"),
     ],
 )
 def test_requests_for_volumes_are_whole(requests: list[Json], says: str) -> None:

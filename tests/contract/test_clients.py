@@ -106,6 +106,19 @@ async def test_a_dry_run_leaves_nothing_and_a_watch_sees_the_rest(
 
 
 @each_kind
+async def test_all_of_them_go_at_once(served: Client, kind: Kind) -> None:
+    resource = newest(kind)
+    for name in ("many-1", "many-2"):
+        await served.create(resource, named(kind, name, labels={"goes": "together"}))
+    await served.create(resource, named(kind, "stays"))
+    where = "default" if kind.namespaced else ""
+    await served.delete_collection(resource, where, labels="goes=together")
+    left = {obj["metadata"]["name"] for obj in (await served.list(resource)).items}
+    assert "stays" in left
+    assert not {"many-1", "many-2"} & left
+
+
+@each_kind
 async def test_people_read_it(served: Client, cache: Path, kind: Kind) -> None:
     """Columns of a table, and what each field means."""
     body = json.dumps(named(kind, "read"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from virtpod.api.base import Wire, decode
+from virtpod.api.vm import VirtualMachineVolumeRequest
 from virtpod.features.contract import DUPLICATE, REQUIRED, UNSUPPORTED, Cause
 from virtpod.render.admit import RESERVED_LABELS
 
@@ -66,29 +68,33 @@ def busy(old: Json, new: Json) -> list[Cause]:
     return causes
 
 
+class _Status(Wire):
+    volume_requests: list[VirtualMachineVolumeRequest] | None = None
+
+
+class _Asking(Wire):
+    status: _Status | None = None
+
+
 def requests(vm: Json) -> list[Cause]:
-    """What is wrong with the volumes that a VM's status asks for."""
+    """What is wrong with the volumes that a VM's status asks for. Raises ValidationError."""
     causes, seen = [], set()
-    for index, request in enumerate(_part(vm, "status").get("volumeRequests") or ()):
+    status = decode({"status": vm.get("status")}, _Asking).status
+    for index, request in enumerate((status and status.volume_requests) or ()):
         where = f"status.volumeRequests[{index}]"
-        add, remove = request.get("addVolumeOptions"), request.get("removeVolumeOptions")
-        if (add is None) == (remove is None):
+        add, remove = request.add_volume_options, request.remove_volume_options
+        asked = add or remove
+        if asked is None or (add is not None and remove is not None):
             message = "VolumeRequests require one of either addVolumeOptions or removeVolumeOptions"
             causes.append(Cause(where, f"{where}: {message} to be set"))
             continue
-        which = "removeVolumeOptions" if add is None else "addVolumeOptions"
-        name = (add or remove).get("name")
-        if not name:
-            causes.append(
-                Cause(f"{where}.{which}.name", f"{where}.{which} requires name", REQUIRED)
-            )
-        if name in seen:
-            message = f"{where}: volume {name!r} is asked for twice"
-            causes.append(Cause(f"{where}.{which}.name", message, DUPLICATE))
-        if add is not None and not (add.get("disk") and add.get("volumeSource")):
-            message = f"{where}.addVolumeOptions requires disk and volumeSource"
-            causes.append(Cause(f"{where}.addVolumeOptions", message, REQUIRED))
-        seen.add(name)
+        here = f"{where}.{'removeVolumeOptions' if add is None else 'addVolumeOptions'}"
+        if not asked.name:
+            causes.append(Cause(f"{here}.name", f"{here} requires name", REQUIRED))
+        if asked.name in seen:
+            message = f"{where}: volume {asked.name!r} is asked for twice"
+            causes.append(Cause(f"{here}.name", message, DUPLICATE))
+        seen.add(asked.name)
     return causes
 
 
