@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,10 @@ async def test_a_guest_writes_to_disks_of_its_node(box: Container, cache: dict[s
     vmi = given(
         made={"hostDisk": {"type": "DiskOrCreate", "path": "/data/a/disk.img", "capacity": "8Mi"}},
         there={"hostDisk": {"type": "Disk", "path": "/data/b/root.raw", "shared": True}},
+        keys={"secret": {"secretName": "keys"}},
     )
+    odd = {"..hidden": "a", "größe": "b", "long-" * 40: "c", "-n": "d"}
+    projected(box, "keys", **odd)
     # As virt-handler leaves it: the launcher gives it its size.
     made = file(folder(box, "made") / "disk.img")
     there = file(folder(box, "there") / "root.raw", b"from the node".ljust(MIB, b"\0"))
@@ -67,6 +71,12 @@ async def test_a_guest_writes_to_disks_of_its_node(box: Container, cache: dict[s
         assert await serial.answer("cat /sys/block/vdc/size") == "16384\n"
         assert await serial.answer("head -c 13 /dev/vdd; echo") == "from the node\n"
         await serial.answer("echo from the guest >/dev/vdc; sync")
+        await serial.answer("mount -t iso9660 -o ro /dev/vde /mnt")
+        names = (await serial.answer("ls -A /mnt")).splitlines()
+        assert sorted(names) == sorted(odd)
+        assert (
+            await serial.answer("cat /mnt/..hidden /mnt/gr* /mnt/long* /mnt/-n; echo") == "abcd\n"
+        )
         await dumped(box, handler, serial)
         serial.say("poweroff")
         await handler.domain("Shutoff", "Crashed")
@@ -211,3 +221,90 @@ async def test_a_folder_that_nobody_mounted_is_not_shown(
         answer = await handler.sync(vmi)
         assert isinstance(answer, Failed), answer
         assert "nothing is mounted at /etc/ssl" in answer.message
+
+
+def qcow2(backing: int = 0, features: int = 0) -> bytes:
+    """A header that says 1 MiB, and nothing behind it."""
+    head = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, backing, 0, 16, MIB).ljust(72, b"\0")
+    return head + struct.pack(">QQQII", features, 0, 0, 4, 104)
+
+
+IMAGES = {
+    "no disk": (None, "it has 0"),
+    "empty": (b"", "is empty"),
+    "compressed": (b"\x1f\x8b\x08\0", "compressed by gzip"),
+    "another format": (b"KDMV".ljust(512, b"\0"), "is a VMDK image"),
+    "cut off": (qcow2()[:60], "truncated"),
+    "over another file": (qcow2(backing=512), "has a backing file"),
+    "data elsewhere": (qcow2(features=4), "keeps its data in another file"),
+    "a disk without its tables": (qcow2().ljust(65536, b"\xff"), "qemu-img"),
+}
+"""By what is wrong: the file in the image, and words of what is said of it."""
+
+
+async def test_each_image_that_is_no_disk_says_why(
+    box: Container, cache: dict[str, bytes], tmp_path: Path
+) -> None:
+    vmi = given(extra={"containerDisk": {"image": "extra:1"}})
+    place = box.inside(paths.image_volume(len(vmi["spec"]["volumes"]) - 1)) / "disk"
+    place.mkdir(parents=True)
+    box.launch()
+    async with connected(box, cache) as handler:
+        for what, (content, words) in IMAGES.items():
+            # Under a new name each time: what is open stays what it was.
+            shutil.rmtree(place)
+            place.mkdir()
+            if content is not None:
+                file(place / what.replace(" ", "-"), content)
+            answer = await handler.sync(vmi)
+            assert isinstance(answer, Failed), what
+            assert answer.reason in ("ContainerDiskInvalid", "PreparationFailed"), what
+            assert words in answer.message, (what, answer.message)
+
+
+def noted(vmi: dict[str, Any], volume: str, mode: str, size: str = "64Mi") -> dict[str, Any]:
+    """What virt-controller has noted of a claim."""
+    info = {"claimName": volume, "volumeMode": mode, "capacity": {"storage": size}}
+    told = {"name": volume, "target": "", "persistentVolumeClaimInfo": info}
+    vmi["status"]["volumeStatus"] = [told]
+    return vmi
+
+
+async def test_each_volume_that_is_not_as_it_should_be_says_why(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    claim = {"persistentVolumeClaim": {"claimName": "data"}}
+    disk = noted(given(data=claim), "data", "Filesystem")
+    lun = noted(given(data=claim), "data", "Filesystem")
+    lun["spec"]["domain"]["devices"]["disks"][-1] = {"name": "data", "lun": {"bus": "scsi"}}
+    shown = noted(given("data", data=claim), "data", "Block")
+    answers = given(data={"sysprep": {"configMap": {"name": "data"}}})
+    files = given(data={"configMap": {"name": "data"}})
+    place = folder(box, "data")
+    tmpfs = ["mount", "-t", "tmpfs", "-o", "size=4m,uid=107", "data", place]
+    subprocess.run(tmpfs, check=True)  # noqa: ASYNC221
+    projected(box, "data", **{"not-an-answer.xml": ""})
+    try:
+        box.launch()
+        async with connected(box, cache) as handler:
+
+            async def refused(vmi: dict[str, Any], reason: str) -> str:
+                answer = await handler.sync(vmi)
+                assert isinstance(answer, Failed), answer
+                assert answer.reason == reason, answer
+                return answer.message
+
+            said = await refused(disk, "ClaimInvalid")
+            assert "no room for its disk of 64 MiB" in said
+            assert "must be a block device" in await refused(lun, "PreparationFailed")
+            assert "has volumeMode Block" in await refused(shown, "PreparationFailed")
+            assert "autounattend.xml" in await refused(answers, "PreparationFailed")
+            projected(box, "data", large="x" * (MIB + 1))
+            assert "larger than 1 MiB" in await refused(files, "PreparationFailed")
+            shutil.rmtree(box.inside(paths.config_folder("data")))
+            (place / "disk.img").unlink(missing_ok=True)
+            (place / "disk.img").mkdir()
+            assert "disk.img in volume data" in await refused(disk, "ClaimInvalid")
+    finally:
+        box.end()
+        subprocess.run(["umount", "--lazy", place], check=True)  # noqa: ASYNC221

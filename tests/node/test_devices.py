@@ -12,7 +12,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from virtpod.node.devices import Device, Shared
+from virtpod.domain import paths
+from virtpod.features.disks import lun
+from virtpod.node.devices import RESERVATIONS, Device, Shared
 from virtpod.node.inotify import Inotify
 from virtpod.wire import deviceplugin_pb2 as api
 
@@ -166,3 +168,30 @@ async def test_waits_for_a_kubelet_that_is_not_there_yet(folder: Path, dev: Path
             assert not plugin.registered
             async with kubelet.running(), kubelet.plugin() as (request, _):
                 assert request.resource_name == "devices.kubevirt.io/tun"
+
+
+async def test_a_service_of_the_node_is_given_with_the_folder_of_its_socket(
+    folder: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "pr"
+    place.mkdir()
+    kubelet = Kubelet(folder)
+    with Inotify() as inotify:
+        plugin = Shared(RESERVATIONS, folder, place, inotify)
+        async with kubelet.running(), running(plugin), kubelet.plugin() as (request, channel):
+            assert request.resource_name == lun.RESOURCE
+            told = lists(channel)
+            assert await health(told) == ["Unhealthy"]
+            (place / "pr-helper.sock").touch()
+            assert await health(told) == ["Healthy"]
+            allocate = channel.unary_unary(
+                "/v1beta1.DevicePlugin/Allocate",
+                request_serializer=api.AllocateRequest.SerializeToString,
+                response_deserializer=api.AllocateResponse.FromString,
+            )
+            one = api.ContainerAllocateRequest(devices_ids=["pr-helper7"])
+            answer = await allocate(api.AllocateRequest(container_requests=[one]), timeout=WITHIN)
+            (container,) = answer.container_responses
+            assert not container.devices
+            (mount,) = container.mounts
+            assert (mount.host_path, mount.container_path) == (paths.PR_HELPER, paths.PR_HELPER)

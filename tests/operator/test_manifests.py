@@ -164,3 +164,20 @@ def test_the_cr_says_what_was_chosen() -> None:
 )
 def test_runtimes_that_mount_images(runtime: str, able: bool) -> None:
     assert mounts_images(runtime) is able
+
+
+def test_who_makes_scsi_reservations_is_there_where_it_is_wanted() -> None:
+    def handler(**configuration: Any) -> Json:
+        made = components({"spec": {"configuration": configuration}}, OPTIONS, Site())
+        [found] = [each for each in made if each["kind"] == "DaemonSet"]
+        return found["spec"]["template"]["spec"]  # type: ignore[no-any-return]
+
+    assert [each["name"] for each in handler()["containers"]] == ["virt-handler"]
+    spec = handler(persistentReservationConfiguration={"enabled": True})
+    ours, helper = spec["containers"]
+    assert helper["image"] == OPTIONS.launcher_image
+    assert "/var/run/kubevirt/daemons/pr/pr-helper.sock" in helper["command"][-1]
+    [place] = [each for each in spec["volumes"] if each["name"] == "pr-helper"]
+    for container in (ours, helper):
+        [mount] = [each for each in container["volumeMounts"] if each["name"] == "pr-helper"]
+        assert mount["mountPath"] == place["hostPath"]["path"]

@@ -139,7 +139,10 @@ def data_volumes(vmi: Mapping[str, Any], claims: Mapping[str, Obj]) -> Condition
         return None
     missing = [name for name in wanted if name not in claims]
     if missing:
-        text = f"No claim is there for {', '.join(missing)}"
+        text = (
+            f"No claim is there for {', '.join(missing)}, and no importer that would make it of "
+            "a DataVolume"
+        )
         return conditions.new("DataVolumesReady", "False", "NotAllDVsReady", text)
     return conditions.new(
         "DataVolumesReady", "True", "AllDVsReady", "The claim of every data volume is there"

@@ -32,7 +32,7 @@ from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
-from virtpod.node.devices import DEVICES, VSOCK, Shared
+from virtpod.node.devices import DEVICES, RESERVATIONS, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.hostdevices import HostDevices
 from virtpod.node.inotify import Inotify
@@ -141,6 +141,8 @@ async def serve(args: argparse.Namespace) -> None:
                 Shared(device, args.device_plugins_dir, args.dev_dir, inotify, heartbeat.wake)
                 for device in DEVICES
             ]
+            if os.path.isdir(helper := RESERVATIONS.folder):
+                plugins.append(Shared(RESERVATIONS, args.device_plugins_dir, Path(helper), inotify))
             given = HostDevices(
                 args.sysfs,
                 args.dev_dir,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from virtpod.domain import paths
 from virtpod.node.inotify import Inotify
 from virtpod.node.plugin import PREFIX, Grant, Plugin, Unit
 
@@ -29,7 +30,9 @@ class Device:
 
     name: str
     path: str
-    """Below /dev."""
+    """Below /dev, or below the folder."""
+    folder: str = ""
+    """Of a socket instead: containers get the folder that it is in."""
 
     @property
     def resource(self) -> str:
@@ -42,6 +45,8 @@ class Device:
 
 DEVICES = (Device("kvm", "kvm"), Device("tun", "net/tun"), Device("vhost-net", "vhost-net"))
 VSOCK = Device("vhost-vsock", "vhost-vsock")
+RESERVATIONS = Device("pr-helper", Path(paths.PR_HELPER_SOCKET).name, paths.PR_HELPER)
+"""qemu-pr-helper, which makes SCSI reservations for guests; it is beside us where it is wanted."""
 
 
 class Shared:
@@ -86,6 +91,8 @@ class Shared:
         return [Unit(f"{self.device.name}{number}", self._healthy) for number in range(self._count)]
 
     def grant(self, ids: Sequence[str]) -> Grant:
+        if folder := self.device.folder:
+            return Grant(folders=(folder,))
         return Grant((self.device.node,))
 
     def prefer(self, available: Sequence[str], needed: Sequence[str], count: int) -> list[str]:

@@ -44,10 +44,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a container gets: device nodes, and environment variables."""
+    """What a container gets: device nodes, environment variables, and folders of the node under
+    their own names."""
 
     nodes: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
 
 def endpoint(resource: str) -> str:
@@ -246,7 +248,12 @@ class Plugin:
                 api.DeviceSpec(container_path=node, host_path=node, permissions=EVERYTHING)
                 for node in grant.nodes
             ]
-            answers.append(api.ContainerAllocateResponse(devices=nodes, envs=dict(grant.env)))
+            mounts = [
+                api.Mount(container_path=folder, host_path=folder) for folder in grant.folders
+            ]
+            answers.append(
+                api.ContainerAllocateResponse(devices=nodes, mounts=mounts, envs=dict(grant.env))
+            )
         return api.AllocateResponse(container_responses=answers)
 
 

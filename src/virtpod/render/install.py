@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from virtpod.api.crd import crds
+from virtpod.domain import paths
 from virtpod.render import monitoring, rbac, unattended, webhooks
 from virtpod.render.customize import customized
 from virtpod.render.rbac import Rule
@@ -165,6 +166,9 @@ def components(cr: Mapping[str, Any], options: Options, site: Site) -> list[Json
     controller = _controller(options, site, count)
     api = _api(options, site, api_count)
     handler = _handler(options, site)
+    reserved = (spec.get("configuration") or {}).get("persistentReservationConfiguration") or {}
+    if reserved.get("enabled"):
+        _reserve(handler, options)
     for workload in (controller, api):
         _place(workload, infra.get("nodePlacement") or {})
     _place(handler, (spec.get("workloads") or {}).get("nodePlacement") or {})
@@ -503,6 +507,35 @@ def _handler(options: Options, site: Site) -> Json:
             "template": template,
         },
     }
+
+
+def _reserve(handler: Json, options: Options) -> None:
+    """Adds what makes SCSI reservations for guests: it needs to be root and listens to user 107,
+    in pods that virt-handler's device plugin has given the folder of its socket."""
+    spec = handler["spec"]["template"]["spec"]
+    mount = {"name": "pr-helper", "mountPath": paths.PR_HELPER}
+    place = {"path": paths.PR_HELPER, "type": "DirectoryOrCreate"}
+    spec["volumes"].append({"name": "pr-helper", "hostPath": place})
+    spec["containers"][0]["volumeMounts"].append({**mount, "readOnly": True})
+    serve = f"umask 007; exec /usr/bin/qemu-pr-helper -k {paths.PR_HELPER_SOCKET}"
+    spec["containers"].append(
+        {
+            "name": "pr-helper",
+            "image": options.launcher_image,
+            "imagePullPolicy": options.pull_policy,
+            "command": ["/bin/sh", "-c", serve],
+            "resources": {"requests": {"cpu": "1m", "memory": "5Mi"}},
+            "securityContext": {
+                "privileged": True,
+                "runAsUser": 0,
+                "runAsGroup": paths.QEMU_UID,
+                "runAsNonRoot": False,
+                "readOnlyRootFilesystem": True,
+            },
+            "volumeMounts": [mount],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        }
+    )
 
 
 def _env(options: Options, site: Site) -> dict[str, str]:
