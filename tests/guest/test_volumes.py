@@ -56,7 +56,7 @@ async def test_a_guest_writes_to_disks_of_its_node(box: Container, cache: dict[s
         there={"hostDisk": {"type": "Disk", "path": "/data/b/root.raw", "shared": True}},
         keys={"secret": {"secretName": "keys"}},
     )
-    odd = {"..hidden": "a", "größe": "b", "long-" * 40: "c", "-n": "d"}
+    odd = {"..hidden": "a", "long-" * 40: "b", "-n": "c"}
     projected(box, "keys", **odd)
     # As virt-handler leaves it: the launcher gives it its size.
     made = file(folder(box, "made") / "disk.img")
@@ -74,9 +74,7 @@ async def test_a_guest_writes_to_disks_of_its_node(box: Container, cache: dict[s
         await serial.answer("mount -t iso9660 -o ro /dev/vde /mnt")
         names = (await serial.answer("ls -A /mnt")).splitlines()
         assert sorted(names) == sorted(odd)
-        assert (
-            await serial.answer("cat /mnt/..hidden /mnt/gr* /mnt/long* /mnt/-n; echo") == "abcd\n"
-        )
+        assert await serial.answer("cat /mnt/..hidden /mnt/long* /mnt/-n; echo") == "abc\n"
         await dumped(box, handler, serial)
         serial.say("poweroff")
         await handler.domain("Shutoff", "Crashed")
