@@ -11,7 +11,7 @@ from virtpod.api.machine import Chassis
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
-from virtpod.features.contract import Cause, Feature
+from virtpod.features.contract import UNSUPPORTED, Cause, Feature
 
 ENTRIES = ("manufacturer", "version", "serial", "asset", "sku")
 LONGEST = 256
@@ -22,6 +22,9 @@ def asked(vmi: VMI) -> Chassis | None:
 
 
 def validate(chassis: Chassis, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
+    if vmi.spec.architecture == "s390x":
+        where = "spec.domain.chassis"
+        yield Cause(where, f"{where}: there is no SMBIOS on s390x; remove it", UNSUPPORTED)
     for name in ENTRIES:
         value = getattr(chassis, name) or ""
         if len(value) > LONGEST or not value.isprintable():
