@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -80,6 +81,18 @@ class Site:
             self.in_pod("ip", "addr", "add", f"{POD6}/64", "dev", name, "nodad")
             self.in_node("ip", "addr", "add", f"{NODE6}/64", "dev", far, "nodad")
             self.in_pod("ip", "route", "add", "default", "via", NODE6)
+
+    @contextmanager
+    def serving(self, folder: Path, port: int) -> Iterator[None]:
+        """HTTP, from the node."""
+        enter = ("nsenter", "--target", str(self._node.pid), "--net", sys.executable)
+        serve = ("-m", "http.server", str(port), "--directory", str(folder))
+        server = subprocess.Popen([*enter, *serve], stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            server.kill()
+            server.wait()
 
     def in_pod(self, *command: str) -> str:
         return _inside(self._box.first, *command)

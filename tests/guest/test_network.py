@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from images import catalogue
+from images.guest import build
 from tests.guest.conftest import VMI, admitted
 from tests.guest.pod import Container, Serial, connected
 from tests.guest.site import AWAY4, AWAY6, MTU, NODE4, POD4, POD6, site
-from virtpod.wire.messages import Done
+from virtpod.wire.messages import Done, Kill
 
 SIX = "for i in $(seq 30); do ip -6 addr show scope global | grep /128 && break; sleep 1; done"
 """It asks for its IPv6 address when its router has spoken."""
@@ -162,5 +165,40 @@ async def test_cards_and_cables_come_and_go_while_the_guest_runs(
             await net.discard(vmi)
             assert net.links().keys() == {*alone, BLUE}
             serial.say("poweroff")
+            await handler.domain("Shutoff")
+            await handler.release()
+
+
+@pytest.mark.shows(
+    "domain.devices.interfaces.bootOrder",
+    "domain.devices.interfaces.dhcpOptions.bootFileName",
+    "domain.devices.interfaces.dhcpOptions.tftpServerName",
+)
+async def test_a_guest_without_a_disk_boots_from_the_network(
+    box: Container, cache: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Its card's ROM, iPXE, fetches a script, a kernel and a root from a server on the node."""
+    build.kernel(build.tools(catalogue.DEMO_GUEST_WORK), tmp_path)
+    base = f"http://{NODE4}:8080"
+    lines = (
+        "#!ipxe",
+        f"kernel {base}/vmlinuz console=ttyS0 quiet",
+        f"initrd {base}/initrd",
+        "boot",
+    )
+    (tmp_path / "boot.ipxe").write_text("\n".join(lines) + "\n")
+    options = {"bootFileName": f"{base}/boot.ipxe", "tftpServerName": NODE4}
+    vmi = machine({"masquerade": {}, "bootOrder": 1, "dhcpOptions": options})
+    vmi["spec"]["volumes"] = []
+    vmi["spec"]["domain"]["devices"]["disks"] = []
+    (box.run / "bare").touch()
+    box.launch()
+    with site(box) as net, net.serving(tmp_path, 8080):
+        async with connected(box, cache) as handler:
+            net.plug(six=False)
+            assert isinstance(await handler.sync(vmi, await net.prepare(vmi)), Done)
+            serial = await Serial.of(box)
+            await serial.until("demo guest: ready")
+            await handler.ask(lambda number: Kill(id=number))
             await handler.domain("Shutoff")
             await handler.release()
