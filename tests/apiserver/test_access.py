@@ -85,6 +85,10 @@ def test_the_rights_are_those_that_kubevirt_s_roles_grant() -> None:
         ("update", "virtualmachines/memorydump"),
         ("update", "virtualmachines/removememorydump"),
         ("get", "virtualmachineinstances/objectgraph"),
+        ("get", "virtualmachineinstances/sev/fetchcertchain"),
+        ("get", "virtualmachineinstances/sev/querylaunchmeasurement"),
+        ("update", "virtualmachineinstances/sev/setupsession"),
+        ("update", "virtualmachineinstances/sev/injectlaunchsecret"),
         ("update", "expand-vm-spec"),
     }
 
