@@ -26,6 +26,10 @@ help: ## list the targets
 demo: $(READY) ## a cluster (unless KUBECONFIG is set), Virtpod on it, a VM, its login prompt
 	@$(PYTHON) -m scripts.demo
 
+.PHONY: debian
+debian: $(READY) ## on the cluster of `make demo`: a VM with a whole Debian (its first build takes minutes)
+	@$(PYTHON) -m scripts.debian
+
 .PHONY: cluster
 cluster: $(READY) ## the embedded Kubernetes; NODES=2 for two nodes
 	@$(PYTHON) -m localcluster up --nodes $(NODES)

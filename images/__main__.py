@@ -46,7 +46,8 @@ def _run(arguments: argparse.Namespace) -> None:
         return
 
     store = Store()
-    names = arguments.image or list(catalogue.ALL)
+    every = catalogue.ALL if arguments.command == "build" else catalogue.INSTALLED
+    names = arguments.image or list(every)
     built = {name: catalogue.ALL[name].build(store) for name in names}
     match arguments.command:
         case "build":

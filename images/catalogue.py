@@ -8,6 +8,7 @@ from localcluster.build import find_go
 from localcluster.progress import Failed, step
 
 from . import code, debian, layers, layout, oci
+from .debian_guest import build as debian_guest
 from .guest import build as guest
 from .layers import Layer, Store
 from .tools import need, run
@@ -18,6 +19,8 @@ QEMU = 107
 
 DEMO_GUEST_WORK = layout.CACHE / "guest"
 DEMO_GUEST_DISK = layout.CACHE / "demo-guest" / "disk" / "disk.qcow2"
+DEBIAN_GUEST_WORK = layout.CACHE / "debian-guest-tools"
+DEBIAN_GUEST_DISK = layout.CACHE / "debian-guest" / "disk" / "disk.qcow2"
 
 # The linter keeps the processes apart, so an image can do without the others' packages: a change
 # in virt-api makes no new launcher.
@@ -108,6 +111,22 @@ def _demo_guest(store: Store) -> tuple[Layer, ...]:
         return (store.add(what, key, lambda stream: layers.write(stage, stream, owner=QEMU)),)
 
 
+def _debian_guest(store: Store) -> tuple[Layer, ...]:
+    what, key = "debian-guest", debian_guest.key()
+    known = store.known(what, key)
+    if known and DEBIAN_GUEST_DISK.exists():
+        return (known,)
+    with step("Debian guest: disk with cloud-init, sshd and guest agent"):
+        folder = DEBIAN_GUEST_DISK.parent
+        try:
+            debian_guest.build(folder, DEBIAN_GUEST_WORK, DEMO_GUEST_WORK)
+        except guest.BuildFailed as error:
+            raise Failed(str(error)) from error
+        return (
+            store.add(what, key, lambda stream: layers.write(folder.parent, stream, owner=QEMU)),
+        )
+
+
 VIRTPOD = Image("virtpod", _virtpod, oci.Settings(environment=PLAIN))
 LAUNCHER = Image(
     "virt-launcher",
@@ -122,5 +141,9 @@ LAUNCHER = Image(
 )
 DEMO_GUEST = Image("virtpod-demo-guest", _demo_guest)
 
+DEBIAN_GUEST = Image("virtpod-debian-guest", _debian_guest)
+
 # By the short names that `refs` prints.
-ALL = {"virtpod": VIRTPOD, "virt-launcher": LAUNCHER, "demo-guest": DEMO_GUEST}
+INSTALLED = {"virtpod": VIRTPOD, "virt-launcher": LAUNCHER, "demo-guest": DEMO_GUEST}
+"""What a cluster is given without being asked."""
+ALL = {**INSTALLED, "debian-guest": DEBIAN_GUEST}

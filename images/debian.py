@@ -17,6 +17,7 @@ from .layers import Layer, Store
 from .tools import need, need_root, run
 
 SCRIPTS = layout.HERE / "rootfs"
+USERS, FINISH = SCRIPTS / "users.sh", SCRIPTS / "finish.sh"
 
 
 def layer(name: str, store: Store) -> Layer:
@@ -30,9 +31,10 @@ def layer(name: str, store: Store) -> Layer:
         return store.add(what, key, lambda stream: layers.write(tree, stream))
 
 
-def root(name: str) -> Path:
-    """The same as a folder; made when it is not there."""
-    tree = layout.CACHE / f"debian-{name}-{_key(name)}"
+def root(name: str, users: Path | None = USERS, finish: Path = FINISH) -> Path:
+    """The same as a folder; made when it is not there. The scripts are those of containers; what
+    boots has its own."""
+    tree = layout.CACHE / f"debian-{name}-{_key(name, users, finish)}"
     if not tree.exists():
         need_root()
         mmdebstrap = need("mmdebstrap")
@@ -43,8 +45,8 @@ def root(name: str) -> Path:
         wanted = packages(name)
         with step(f"root file system of {name} from {len(wanted)} Debian packages and their own"):
             begun = time.monotonic()
-            run(_mmdebstrap(mmdebstrap, wanted, partial))
-            run(["sh", str(SCRIPTS / "finish.sh"), str(partial)])
+            run(_mmdebstrap(mmdebstrap, wanted, users, partial))
+            run(["sh", str(finish), str(partial)])
         say(f"{name}: {len(_installed(partial))} packages, {time.monotonic() - begun:.0f} s")
         partial.rename(tree)
     return tree
@@ -55,13 +57,15 @@ def packages(name: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
-def _mmdebstrap(program: str, wanted: tuple[str, ...], target: Path) -> list[str]:
+def _mmdebstrap(
+    program: str, wanted: tuple[str, ...], users: Path | None, target: Path
+) -> list[str]:
     return [
         # What it mounts is gone with it, even when it is killed.
         *("unshare", "--mount", program),
         *("--mode=root", "--variant=essential", "--format=directory", "--quiet"),
         f"--include={','.join(wanted)}",
-        f'--essential-hook=sh "{SCRIPTS / "users.sh"}" "$1"',
+        *((f'--essential-hook=sh "{users}" "$1"',) if users else ()),
         '--aptopt=Acquire::Languages "none"',
         "--dpkgopt=force-unsafe-io",  # an interrupted build starts anew
         "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -76,6 +80,6 @@ def _installed(tree: Path) -> list[str]:
     return [line for line in status.splitlines() if line.startswith("Package: ")]
 
 
-def _key(name: str) -> str:
-    scripts = (SCRIPTS / "users.sh", SCRIPTS / "finish.sh")
+def _key(name: str, users: Path | None = USERS, finish: Path = FINISH) -> str:
+    scripts = (users, finish) if users else (finish,)
     return layers.hash_of(layout.SUITE, *packages(name), *scripts)

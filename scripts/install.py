@@ -54,11 +54,11 @@ def deliver(chosen: Target) -> dict[str, str]:
     """Builds the images and takes them to where the nodes find them; returns their references."""
     images = references("import" if chosen.local else "push")
     if chosen.local:
-        _tag_for_examples(images["demo-guest"])
+        tag_for_examples(images["demo-guest"])
     return images
 
 
-def _tag_for_examples(reference: str) -> None:
+def tag_for_examples(reference: str) -> None:
     name = reference.rpartition(":")[0]
     for node in state.load().nodes:
         tag = [str(layout.BIN / "ctr"), "-n", "k8s.io", "images", "tag", "--force", reference]

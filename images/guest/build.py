@@ -18,7 +18,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def build(out: Path, work: Path) -> Path:
 def kernel(debian: Path, out: Path) -> None:
     """Write what a machine without a boot loader starts from: `vmlinuz` and `initrd`."""
     shutil.copy(next((debian / "boot").glob("vmlinuz-*")), out / "vmlinuz")
-    _write_cpio(out / "initrd", initramfs(debian))
+    write_cpio(out / "initrd", initramfs(debian))
 
 
 def key() -> str:
@@ -130,12 +130,12 @@ def initramfs(debian: Path) -> Iterator[Entry]:
     yield _copied(debian / "usr/sbin/qemu-ga", "usr/sbin/qemu-ga", 0o755)
     for library in sorted({*EXTRA_LIBRARIES, *_libraries(debian)}):
         yield _copied(debian / LIBRARY_FOLDER / library, f"{LIBRARY_FOLDER}/{library}", 0o644)
-    for applet in _run(debian, "busybox", "--list-full").split():
+    for applet in run(debian, "busybox", "--list-full").split():
         path = applet if applet.startswith("usr/") else f"usr/{applet}"
         if Path(path).parent.name in ("bin", "sbin") and Path(path).name != "busybox":
             yield Entry(path, stat.S_IFLNK | 0o777, b"/usr/bin/busybox")
 
-    yield from _modules(debian)
+    yield from modules(debian, MODULES)
     for file in sorted(FILES.rglob("*")):
         name = str(file.relative_to(FILES))
         if file.is_file():
@@ -146,17 +146,17 @@ def initramfs(debian: Path) -> Iterator[Entry]:
             yield Entry(name, stat.S_IFDIR | 0o755)
 
 
-def tools(work: Path) -> Path:
+def tools(work: Path, packages: Sequence[str] = PACKAGES) -> Path:
     """The unpacked packages, to take files from and to run programs in."""
-    debian = work / hashlib.sha256(repr((SUITE, PACKAGES)).encode()).hexdigest()[:16]
+    debian = work / hashlib.sha256(repr((SUITE, packages)).encode()).hexdigest()[:16]
     if not (debian / "usr").is_dir():
         shutil.rmtree(debian, ignore_errors=True)
         work.mkdir(parents=True, exist_ok=True)
         partial = work / "partial"
         shutil.rmtree(partial, ignore_errors=True)
-        _checked(
+        checked(
             *("mmdebstrap", "--mode=root", "--variant=extract", "--format=directory"),
-            *(f"--include={','.join(PACKAGES)}", SUITE, str(partial)),
+            *(f"--include={','.join(packages)}", SUITE, str(partial)),
         )
         for link in ("bin", "sbin", "lib", "lib64"):
             (partial / link).symlink_to(f"usr/{link}")
@@ -169,21 +169,21 @@ def tools(work: Path) -> Path:
 def _libraries(debian: Path) -> Iterator[str]:
     """What the programs load, as the loader itself tells."""
     for program in PROGRAMS:
-        for line in _run(debian, f"/{LOADER}", "--list", f"/{program}").splitlines():
+        for line in run(debian, f"/{LOADER}", "--list", f"/{program}").splitlines():
             name, _, path = line.strip().partition(" => ")
             if path:
                 yield name
 
 
-def _modules(debian: Path) -> Iterator[Entry]:
-    """The wanted kernel modules with what they need, unpacked, and an index of just these."""
+def modules(debian: Path, wanted: Sequence[str]) -> Iterator[Entry]:
+    """These modules of its kernel with what they need, unpacked, and an index of just these."""
     source = next((debian / "usr/lib/modules").iterdir())
     version = source.name
-    _run(debian, "depmod", version)
+    run(debian, "depmod", version)
     needs = dict(line.split(":", 1) for line in (source / "modules.dep").read_text().splitlines())
     by_name = {Path(path).name.split(".")[0].replace("-", "_"): path for path in needs}
     chosen: dict[str, None] = {}
-    for module in MODULES:
+    for module in wanted:
         path = by_name.get(module.replace("-", "_"))
         if path is not None:
             chosen.update(dict.fromkeys((*needs[path].split(), path)))
@@ -203,7 +203,7 @@ def _modules(debian: Path) -> Iterator[Entry]:
         unpacked = folder / "kernel" / Path(path).name.removesuffix(".xz")
         data = (source / path).read_bytes()
         unpacked.write_bytes(lzma.decompress(data) if path.endswith(".xz") else data)
-    _run(debian, "depmod", "-b", "/few", version)
+    run(debian, "depmod", "-b", "/few", version)
 
     inside = f"usr/lib/modules/{version}"
     for part in ("usr/lib/modules", inside, f"{inside}/kernel"):
@@ -220,7 +220,7 @@ def _builtin(source: Path) -> frozenset[str]:
     return frozenset(Path(line).name.removesuffix(".ko") for line in lines)
 
 
-def _write_cpio(path: Path, entries: Iterator[Entry]) -> None:
+def write_cpio(path: Path, entries: Iterator[Entry]) -> None:
     """The archive format `newc`; times and owners are all 0."""
     with path.open("wb") as archive:
         inode = 0
@@ -259,14 +259,14 @@ def _write_disk(debian: Path, stage: Path) -> None:
         disk.seek(510)
         disk.write(b"\x55\xaa")
     inside = "/stage/disk.raw"
-    _run(
+    run(
         *(debian, "mkfs.vfat", "-F", "16", "-i", "56495254", "-n", "VIRTPOD", "-h", "2048"),
         *("--offset", str(PARTITION // SECTOR), inside, str(size // 1024)),
     )
     for path in content:
-        _run(debian, "mcopy", "-i", f"{inside}@@{PARTITION}", f"/stage/{path.name}", "::")
-    _run(debian, "syslinux", "--install", "-t", str(PARTITION), inside)
-    _run(
+        run(debian, "mcopy", "-i", f"{inside}@@{PARTITION}", f"/stage/{path.name}", "::")
+    run(debian, "syslinux", "--install", "-t", str(PARTITION), inside)
+    run(
         *(debian, "qemu-img", "convert", "-f", "raw", "-O", "qcow2"),
         *(inside, "/stage/disk.qcow2"),
     )
@@ -276,13 +276,13 @@ def _copied(source: Path, path: str, mode: int) -> Entry:
     return Entry(path, stat.S_IFREG | mode, source.read_bytes())
 
 
-def _run(debian: Path, *command: str) -> str:
+def run(debian: Path, *command: str) -> str:
     """Run a program of the unpacked packages. syslinux finds its disk by way of /proc."""
     script = 'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"'
-    return _checked("unshare", "--mount", "sh", "-c", script, str(debian), *command)
+    return checked("unshare", "--mount", "sh", "-c", script, str(debian), *command)
 
 
-def _checked(*command: str) -> str:
+def checked(*command: str) -> str:
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "LC_ALL": "C.UTF-8",

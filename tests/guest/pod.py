@@ -57,7 +57,7 @@ ENVIRONMENT = (
 def image() -> tuple[Path, ...]:
     """The folders of the launcher's image, uppermost first."""
     # As a command: one build at a time in a checkout. What is made is found below.
-    subprocess.run([sys.executable, "-m", "images", "build"], check=True, cwd=layout.ROOT)
+    built("virt-launcher", "demo-guest")
     store = layers.Store()
     own = catalogue.CODE["virt-launcher"]
     project, dependencies = code.project(own, store), code.dependencies(own, store)
@@ -66,6 +66,16 @@ def image() -> tuple[Path, ...]:
         unpacked(dependencies, store),
         debian.root("virt-launcher"),
     )
+
+
+def built(*names: str) -> None:
+    subprocess.run([sys.executable, "-m", "images", "build", *names], check=True, cwd=layout.ROOT)
+
+
+def debian_guest() -> Path:
+    """The same of the Debian guest, which few tests want: it takes minutes to make."""
+    built("debian-guest")
+    return catalogue.DEBIAN_GUEST_DISK.parent.parent
 
 
 def demo_guest() -> Path:
