@@ -21,7 +21,7 @@ from tests.apiserver.site import Handler, Pki, vmi
 from tests.kube.fake import FakeCluster
 from virtpod.apiserver.nodes import Identity
 from virtpod.apiserver.profiles import KubeComponents
-from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, PODS, VMIS, Obj
+from virtpod.kube.resources import CONFIGMAPS, EVENTS, KUBEVIRTS, PODS, PRESETS, VMIS, Obj
 
 STREAMS = 1000
 MEMORY_PER_STREAM = 400 * 1024
@@ -124,6 +124,49 @@ async def virt_api(pki: Pki, *arguments: str) -> AsyncIterator[Process]:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+async def test_a_new_machine_gets_what_presets_of_its_namespace_say(tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+
+    def review(namespace: str, name: str) -> Obj:
+        labels, spec = {"size": "small"}, {"domain": {"devices": {}, "ioThreadsPolicy": "shared"}}
+        made = {"metadata": {"name": name, "namespace": namespace, "labels": labels}, "spec": spec}
+        request = {"uid": "u", "operation": "CREATE", "namespace": namespace, "object": made}
+        return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+
+    async with virt_api(pki) as api:
+        connector = aiohttp.TCPConnector(ssl=pki.caller(None))
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def cpu(namespace: str) -> bool:
+                sent = review(namespace, "demo")
+                url = f"{api.url}/virtualmachineinstances-mutate"
+                async with session.post(url, json=sent) as reply:
+                    response = (await reply.json())["response"]
+                assert response["allowed"] is True
+                patch = json.loads(base64.b64decode(response["patch"]))
+                return any("cores" in str(each.get("value")) for each in patch) and any(
+                    "virtualmachinepreset.kubevirt.io" in str(each) for each in patch
+                )
+
+            assert not await cpu("default")
+            selector = {"matchLabels": {"size": "small"}}
+            domain = {"cpu": {"cores": 3}, "ioThreadsPolicy": "auto"}
+            api.fake.put(
+                PRESETS,
+                {
+                    "metadata": {"name": "small", "namespace": "default"},
+                    "spec": {"selector": selector, "domain": domain},
+                },
+            )
+            for _ in range(200):
+                if await cpu("default") and (told := list(api.fake.objects(EVENTS).values())):
+                    break
+                await asyncio.sleep(0.05)
+            assert not await cpu("other")
+            assert [each["reason"] for each in told] == ["Override"]
+            assert told[0]["involvedObject"]["name"] == "demo"
 
 
 async def test_the_process_serves_and_ends(tmp_path: Path) -> None:

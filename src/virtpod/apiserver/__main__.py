@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.events import Recorder
 from virtpod.kube.metrics import observe_request
-from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, PODS
+from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, PODS, PRESETS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
-from virtpod.render import admit
+from virtpod.render import admit, preset
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,12 @@ async def serve(args: argparse.Namespace) -> None:
             indices={"node": lambda _key, pod: [pod.node]},
         )
 
+        presets: Informer[preset.Preset] = Informer(
+            client,
+            PRESETS,
+            project=preset.project,
+            indices={"namespace": lambda key, _preset: [key.namespace]},
+        )
         proxies = _FrontProxies(authentication)
         identity = Identity(
             folder=args.certs / "kubevirt-virt-handler-certs",
@@ -122,13 +129,17 @@ async def serve(args: argparse.Namespace) -> None:
             evictions=objects,
             reads=objects,
             components=KubeComponents(client, container.namespace, identity),
+            presets=lambda: partial(presets.by, "namespace") if len(presets) else None,
+            tell=recorder.record,
         )
         async with asyncio.TaskGroup() as tasks:
             watching = [
-                tasks.create_task(each.run()) for each in (kubevirts, authentication, handlers)
+                tasks.create_task(each.run())
+                for each in (kubevirts, authentication, handlers, presets)
             ]
             watching.append(tasks.create_task(recorder.run()))
             await kubevirts.wait_synced(SYNC)
+            await presets.wait_synced(SYNC)
             # Webhooks work without the other two; who asks for a console meanwhile is told so.
             async with (
                 _listening(args, application(backend), proxies),

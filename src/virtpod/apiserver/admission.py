@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -20,8 +20,12 @@ from virtpod.api.base import decode
 from virtpod.apiserver import restrictions
 from virtpod.apiserver.status import Refusal, bad_request, failure
 from virtpod.domain.facts import Cluster
+from virtpod.domain.jsonpatch import diff
 from virtpod.features.contract import Cause
 from virtpod.kube import review as reviews
+from virtpod.kube.plan import Event, Reference
+from virtpod.kube.resources import VMIS
+from virtpod.render import preset as presets
 from virtpod.render.expand import Named
 from virtpod.render.rules import Asked as KindAsked
 from virtpod.render.rules import Rules as Kind
@@ -44,6 +48,8 @@ log = logging.getLogger(__name__)
 LIMIT = reviews.LIMIT
 NEW_VMS = "/virtualmachines-validate"
 """The last word on a VM."""
+NEW_VMIS = "/virtualmachineinstances-mutate"
+"""The first word on a VMI."""
 
 Json = dict[str, Any]
 
@@ -87,6 +93,8 @@ class Facts:
     """The instance type and the preference of a VM."""
     seen: Seen = field(default_factory=dict)
     """Other objects that the rules of its kind must know."""
+    presets: Sequence[presets.Preset] = ()
+    """Those of a new VMI's namespace."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,23 @@ def review(path: str, body: bytes, facts: Facts, rules: Rules) -> Json:
     except reviews.NotAReview as error:
         raise bad_request(str(error)) from error
     return reviews.answer(request, _respond(path, request, facts, rules))
+
+
+def news(request: reviews.Request, known: Sequence[presets.Preset]) -> list[Event]:
+    """What is told of a new VMI beside the answer: of presets that it did not get, or not whole."""
+    try:
+        vmi = reviews.decoded(request.object)
+    except (reviews.NotAnObject, RecursionError):
+        return []
+    name = vmi.get("metadata", {}).get("name")
+    if request.operation != "CREATE" or request.dry_run or not isinstance(name, str):
+        return []
+    merged = presets.merge(vmi, known)
+    about = Reference(VMIS.api_version, VMIS.kind, request.namespace, name)
+    return [
+        *(Event(about, "Warning", "PresetFailed", cause.message) for cause in merged.causes),
+        *(Event(about, "Warning", "Override", text) for text in merged.overridden),
+    ]
 
 
 def _respond(path: str, request: reviews.Request, facts: Facts, rules: Rules) -> Json:
@@ -199,7 +224,12 @@ def _validate_vm(asked: _Asked) -> _Answer:
 
 def _mutate_vmi(asked: _Asked) -> _Answer:
     if asked.create:
-        return _Answer(patch=asked.vmi().patch)
+        merged = presets.merge(asked.new, asked.facts.presets)
+        if merged.causes:
+            return _Answer(causes=merged.causes)
+        verdict = replace(asked, new=merged.vmi).vmi()
+        patch = [*diff(asked.new, merged.vmi), *verdict.patch]
+        return _Answer(patch=patch, warnings=merged.overridden)
     if asked.component:
         return _Answer()
     return _Answer(patch=restrictions.keep_status(asked.old, asked.new))
@@ -302,7 +332,7 @@ def _validate_status(asked: _Asked) -> _Answer:
 PATHS: Mapping[str, tuple[str, Callable[[_Asked], _Answer]]] = {
     "/virtualmachines-mutate": (VM, _mutate_vm),
     NEW_VMS: (VM, _validate_vm),
-    "/virtualmachineinstances-mutate": (VMI, _mutate_vmi),
+    NEW_VMIS: (VMI, _mutate_vmi),
     "/virtualmachineinstances-validate-create": (VMI, _validate_new_vmi),
     "/virtualmachineinstances-validate-update": (VMI, _validate_changed_vmi),
     "/virtualmachinereplicaset-validate": (REPLICA_SET, _validate_replicaset),

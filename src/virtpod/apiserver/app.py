@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -46,6 +46,8 @@ from virtpod.apiserver.subresources import later, version
 from virtpod.domain.facts import Cluster
 from virtpod.kube import review
 from virtpod.kube.errors import ApiError
+from virtpod.kube.plan import Event
+from virtpod.render.preset import Preset
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,9 @@ class Backend:
     evictions: eviction.Objects
     reads: looking.Reads
     components: profiles.Components
+    presets: Callable[[], Callable[[str], Sequence[Preset]] | None] = lambda: None
+    """What finds those of a namespace; None where there are none at all."""
+    tell: Callable[[Event], None] = lambda _event: None
 
 
 def application(backend: Backend) -> web.Application:
@@ -135,6 +140,8 @@ def _admission(path: str, backend: Backend) -> Handler:
             facts = replace(facts, named=await choosing.named(path, body, backend.reads))
         if path in admission.KINDS:
             facts = replace(facts, seen=await looking.seen(path, body, backend.reads))
+        if path == admission.NEW_VMIS and (presets := backend.presets()):
+            facts = replace(facts, presets=_presets(body, presets, backend.tell))
         answer = admission.review(path, body, facts, backend.rules)
         if path == admission.NEW_VMS and answer["response"]["allowed"]:
             request = review.asked(body)
@@ -143,6 +150,20 @@ def _admission(path: str, backend: Backend) -> Handler:
         return json(answer)
 
     return handle
+
+
+def _presets(
+    body: bytes, find: Callable[[str], Sequence[Preset]], tell: Callable[[Event], None]
+) -> Sequence[Preset]:
+    """Those that a new VMI may get; what that comes to is told."""
+    try:
+        request = review.asked(body)
+    except review.NotAReview:
+        return ()  # the review itself will say so
+    found = find(request.namespace)
+    for event in admission.news(request, found) if found else ():
+        tell(event)
+    return found
 
 
 def _eviction(backend: Backend) -> Handler:

@@ -6,15 +6,15 @@ and would be made again, is optional: the instance and its pod, instance types a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from virtpod.api.core import TypedObjectReference
 from virtpod.api.graph import ObjectGraphNode, ObjectGraphOptions
-from virtpod.api.meta import LabelSelector, LabelSelectorRequirement
 from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.api.volumes import Volume
 from virtpod.controllers import instancetype
+from virtpod.domain.selector import selects
 from virtpod.features.machine import state
 from virtpod.kube.resources import (
     CONFIGMAPS,
@@ -64,7 +64,7 @@ def shown(root: ObjectGraphNode, options: ObjectGraphOptions) -> ObjectGraphNode
         shown(each, options)
         for each in root.children or ()
         if (options.include_optional_nodes is not False or not each.optional)
-        and _selected(options.label_selector, each.labels or {})
+        and selects(options.label_selector, each.labels or {})
     ]
     return ObjectGraphNode(
         object_reference=root.object_reference,
@@ -146,25 +146,3 @@ def _node(
         labels={TYPE: kind},
         children=list(children) or None,
     )
-
-
-def _selected(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
-    if selector is None:
-        return True
-    if any(labels.get(name) != value for name, value in (selector.match_labels or {}).items()):
-        return False
-    return all(_holds(each, labels) for each in selector.match_expressions or ())
-
-
-def _holds(demand: LabelSelectorRequirement, labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(demand.key), demand.values or ()
-    match demand.operator:
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-    raise ValueError(f"{demand.operator!r} is no operator: In, NotIn, Exists or DoesNotExist")

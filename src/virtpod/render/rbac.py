@@ -82,6 +82,8 @@ API = Account(
         Rule(KUBEVIRT, ("virtualmachineinstancemigrations",), ("create", "list")),
         Rule("snapshot.kubevirt.io", ("virtualmachinerestores",), ("list",)),
         Rule("authorization.k8s.io", ("subjectaccessreviews",), ("create",)),
+        # What new machines get.
+        Rule(KUBEVIRT, ("virtualmachineinstancepresets",), WATCH),
         # What VMs take: instance types, preferences, and the volumes that name them.
         Rule(INSTANCETYPES, CHOICES, ("get",)),
         Rule("apps", ("controllerrevisions",), ("get",)),

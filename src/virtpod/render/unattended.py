@@ -20,6 +20,7 @@ ATTENDED = {
     "VirtualMachine",
     "VirtualMachineInstance",
     "VirtualMachineInstanceReplicaSet",
+    "VirtualMachineInstancePreset",
     "VirtualMachineInstancetype",
     "VirtualMachineClusterInstancetype",
     "VirtualMachinePreference",

@@ -72,6 +72,8 @@ MUTATING = (
         "virtualmachineinstances",
         ("CREATE", "UPDATE"),
         not_ours=True,
+        # Events about presets.
+        side_effects="NoneOnDryRun",
     ),
     Webhook(
         "migrations-mutator.kubevirt.io",

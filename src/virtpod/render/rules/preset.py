@@ -10,6 +10,7 @@ import msgspec
 from virtpod.api.preset import VirtualMachineInstancePreset
 from virtpod.features.contract import REQUIRED, Cause
 from virtpod.render import admit
+from virtpod.render import preset as presets
 from virtpod.render.rules import Asked, Rules
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -26,6 +27,12 @@ def _causes(asked: Asked[VirtualMachineInstancePreset]) -> Iterable[Cause]:
     tried = admit.vmi(vmi, asked.cluster, now=LONG_AGO, uuid=NOBODY)
     # What the rest of a machine may still bring is not held against it.
     yield from (each for each in tried.causes if _said(domain, each.field))
+
+
+def _warnings(asked: Asked[VirtualMachineInstancePreset]) -> Iterable[str]:
+    if asked.new.spec and asked.new.spec.domain:
+        for path in presets.ignored(msgspec.to_builtins(asked.new.spec.domain)):
+            yield f"spec.domain.{path} has no effect: machines do not take it from a preset"
 
 
 def _said(domain: Any, path: str) -> bool:
@@ -45,4 +52,4 @@ def _said(domain: Any, path: str) -> bool:
     return True
 
 
-RULES = Rules(VirtualMachineInstancePreset, _causes)
+RULES = Rules(VirtualMachineInstancePreset, _causes, warnings=_warnings)
