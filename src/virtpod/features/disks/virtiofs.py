@@ -16,6 +16,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import Volume
 from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, Guest
+from virtpod.domain.sharing import share_memory
 from virtpod.domain.steps import BootStep, Run
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import (
@@ -149,14 +150,7 @@ def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
 
 
 def tune(part: Part, vmi: VMI, facts: Guest, domain: Element) -> None:
-    backing = domain.find("memoryBacking")
-    if backing is None:
-        backing = E("memoryBacking")
-        domain.insert([child.tag for child in domain].index("memory") + 1, backing)
-    if backing.find("source") is None:
-        backing.append(E("source", type="memfd"))
-    if backing.find("access") is None:
-        backing.append(E("access", mode="shared"))
+    share_memory(domain)
 
 
 def blocks_migration(part: Part, vmi: VMI) -> str | None:
