@@ -117,12 +117,6 @@ BEYOND_FIELDS = (
         "s390x are drawn and valid by libvirt's schema; their QEMU is not in the image.",
     ),
     (
-        "Live updates",
-        "maxSockets and maxGuest make room in the machine, and a change of sockets or memory "
-        "waits for a restart, as RestartRequired says; neither gets a default, as room costs the "
-        "guest memory.",
-    ),
-    (
         "Serial console log",
         "kept where logSerialConsole: true asks for it, and not by default (ADR 0011).",
     ),
@@ -176,7 +170,9 @@ BEYOND_FIELDS = (
     (
         "Live updates",
         "volumes and network cards that come and go, and cables, follow a VM's template; every "
-        "other change waits for its next start, and condition RestartRequired says which.",
+        "other change waits for its next start, and condition RestartRequired says which. maxSockets "
+        "and maxGuest make room in the machine; neither gets a default, as room costs the guest "
+        "memory.",
     ),
     (
         "WaitAsReceiver",
