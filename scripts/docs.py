@@ -113,8 +113,9 @@ BEYOND_FIELDS = (
         "dedicated CPUs, hugepages, realtime and SEV are drawn, and their domains checked "
         "against libvirt, but no guest was seen with them, for want of a host that has them; "
         "of SEV's attestation libvirt's refusals alone were seen, its answers are captured ones; "
-        "TDX is refused until libvirt in the launcher's image knows it. Machines of arm64 and "
-        "s390x are drawn and valid by libvirt's schema; their QEMU is not in the image.",
+        "TDX is drawn, but libvirt and QEMU in the launcher's image are too old for it, so no "
+        "node offers it. Machines of arm64 and s390x are drawn and valid by libvirt's schema; "
+        "their QEMU is not in the image.",
     ),
     (
         "Serial console log",

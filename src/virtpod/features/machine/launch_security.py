@@ -1,4 +1,4 @@
-"""Memory that the node cannot read: AMD's SEV and SEV-SNP, IBM's secure execution.
+"""Memory that the node cannot read: AMD's SEV and SEV-SNP, Intel's TDX, IBM's secure execution.
 
 https://libvirt.org/formatdomain.html#launch-security
 """
@@ -17,7 +17,13 @@ from virtpod.features.contract import UNSUPPORTED, Cause, Feature, PodPart
 WHERE = "spec.domain.launchSecurity"
 OVERHEAD = 256 * 2**20
 """Bytes for pages that SEV pins, as KubeVirt reckons."""
-GATE = "WorkloadEncryptionSEV"
+GATES = {
+    "sev": "WorkloadEncryptionSEV",
+    "snp": "WorkloadEncryptionSEV",
+    "tdx": "WorkloadEncryptionTDX",
+}
+MEASURED = ("snp", "tdx")
+"""These measure the firmware."""
 FIRMWARE = "/usr/share/ovmf/OVMF.fd"
 NO_DEBUG, ENCRYPTED_STATE = 0x1, 0x4
 ENCRYPTED = ("disk", "interface", "controller", "memballoon", "rng", "vsock", "input")
@@ -31,31 +37,26 @@ def asked(vmi: VMI) -> LaunchSecurity | None:
 
 
 def kind(security: LaunchSecurity, vmi: VMI) -> str:
-    """sev, snp, or pv on s390x."""
-    if security.snp is not None:
-        return "snp"
-    if security.sev is not None:
-        return "sev"
+    """sev, snp, tdx, or pv on s390x."""
+    for name in GATES:
+        if getattr(security, name) is not None:
+            return name
     return "pv" if vmi.spec.architecture == "s390x" else ""
 
 
 def validate(security: LaunchSecurity, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
-    chosen = [name for name in ("sev", "snp", "tdx") if getattr(security, name) is not None]
+    chosen = [name for name in GATES if getattr(security, name) is not None]
     wanted = kind(security, vmi)
     if len(chosen) > 1:
         yield Cause(WHERE, f"{WHERE} must name one of {', '.join(chosen)} alone")
         return
-    if security.tdx is not None:
-        told = "libvirt in the launcher's image knows no Intel TDX yet"
-        yield Cause(f"{WHERE}.tdx", told, UNSUPPORTED)
-        return
     if not wanted:
-        yield Cause(WHERE, f"{WHERE} must name sev or snp")
+        yield Cause(WHERE, f"{WHERE} must name one of {', '.join(GATES)}")
         return
     if wanted == "pv":
         return
-    if GATE not in cluster.gates:
-        yield Cause(WHERE, f"{GATE} feature gate is not enabled", UNSUPPORTED)
+    if GATES[wanted] not in cluster.gates:
+        yield Cause(WHERE, f"{GATES[wanted]} feature gate is not enabled", UNSUPPORTED)
     if vmi.spec.architecture not in (None, "", "amd64"):
         yield Cause(f"{WHERE}.{wanted}", f"{wanted} exists on amd64 alone", UNSUPPORTED)
     if not efi(vmi):
@@ -78,11 +79,16 @@ def pod(security: LaunchSecurity, vmi: VMI, cluster: Cluster) -> PodPart:
             return PodPart(node_selector={"kubevirt.io/secure-execution": "true"})
         case "snp":
             label = "kubevirt.io/sev-snp"
+        case "tdx":
+            label = "kubevirt.io/tdx"
         case _:
             policy = security.sev and security.sev.policy
             label = "kubevirt.io/sev-es" if policy and policy.encrypted_state else "kubevirt.io/sev"
+    device = "tdx" if security.tdx is not None else "sev"
     return PodPart(
-        node_selector={label: "true"}, limits={"devices.kubevirt.io/sev": "1"}, overhead=OVERHEAD
+        node_selector={label: "true"},
+        limits={f"devices.kubevirt.io/{device}": "1"},
+        overhead=0 if device == "tdx" else OVERHEAD,
     )
 
 
@@ -90,6 +96,8 @@ def devices(security: LaunchSecurity, vmi: VMI, facts: Guest) -> Iterable[Elemen
     match kind(security, vmi):
         case "snp":
             yield E("launchSecurity", E("policy", f"0x{SNP_POLICY:x}"), type="sev-snp")
+        case "tdx":
+            yield E("launchSecurity", type="tdx")
         case "pv":
             yield E("launchSecurity", type="s390-pv")
         case "sev" if security.sev:
@@ -106,10 +114,12 @@ def devices(security: LaunchSecurity, vmi: VMI, facts: Guest) -> Iterable[Elemen
 
 
 def tune(security: LaunchSecurity, vmi: VMI, facts: Guest, domain: Element) -> None:
-    """Virtio devices reach encrypted memory by the platform's own way only; SNP measures the
-    firmware, which then has no store of its own."""
-    system = domain.find("os")
-    if system is not None and kind(security, vmi) == "snp":
+    """Virtio devices reach encrypted memory by the platform's own way only; firmware that is
+    measured has no store of its own; a TDX guest's counters are none of the node's."""
+    system, features = domain.find("os"), domain.find("features")
+    if features is not None and security.tdx is not None:
+        features.append(E("pmu", state="off"))
+    if system is not None and kind(security, vmi) in MEASURED:
         for part in [*system.findall("loader"), *system.findall("nvram")]:
             system.remove(part)
         system.append(E("loader", FIRMWARE, type="rom"))
