@@ -171,9 +171,9 @@ BEYOND_FIELDS = (
     (
         "Live updates",
         "volumes and network cards that come and go, and cables, follow a VM's template; every "
-        "other change waits for its next start, and condition RestartRequired says which. maxSockets "
-        "and maxGuest make room in the machine; neither gets a default, as room costs the guest "
-        "memory.",
+        "other change waits for its next start, and condition RestartRequired says which. "
+        "maxSockets and maxGuest make room in the machine; neither gets a default, as room costs "
+        "the guest memory.",
     ),
     (
         "WaitAsReceiver",
