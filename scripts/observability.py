@@ -18,6 +18,7 @@ from virtpod.controller import machines, outfit
 from virtpod.controller.transitions import Transitions
 from virtpod.kube import metrics as shared
 from virtpod.node import measures
+from virtpod.node.counts import Counts
 from virtpod.render import dashboard, monitoring
 from virtpod.wire.messages import GuestFileSystem, Measured
 
@@ -57,10 +58,13 @@ def exported() -> dict[str, tuple[Exported, ...]]:
     """By the components that export them."""
     registry = CollectorRegistry()
     Transitions(lambda: True, registry)
+    counted = CollectorRegistry()
+    Counts(counted)
     controller = (
         *registry.collect(),
         *machines.of_vms(()),
         *machines.of_vmis(()),
+        machines.of_launchers(()),
         *outfit.of_vms(()),
         *outfit.of_vmis(()),
         *outfit.of_nodes(()),
@@ -69,10 +73,15 @@ def exported() -> dict[str, tuple[Exported, ...]]:
     assert shared.REQUESTS
     return {
         "virt-controller, by the replica that leads": _of(controller),
-        "virt-handler, of the guests of its node": _of(measures.families("node", [_guest()])),
+        "virt-handler, of the guests of its node": _of(
+            (*measures.families("node", [_guest()]), *counted.collect())
+        ),
         "virt-api": _of(Metrics().registry.collect()),
         "virt-controller, virt-handler and virt-operator": _of(everywhere),
         "Each of its own": PROCESSES,
+        "By rules, in Prometheus": tuple(
+            Exported(each.name, "record", each.meaning) for each in monitoring.RECORDS
+        ),
     }
 
 

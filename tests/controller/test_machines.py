@@ -39,7 +39,11 @@ NODE = {
 def vm(name: str, status: str) -> dict[str, Any]:
     changed = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}
     return {
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "labels": {"app.kubernetes.io/part-of": "shop", "app-kubernetes_io/part.of": "other"},
+        },
         "spec": {
             "instancetype": {"name": "small"},
             "template": {"spec": {"domain": DOMAIN, **NETWORK}},
@@ -79,6 +83,7 @@ def pod(name: str, of: str) -> dict[str, Any]:
             "name": name,
             "namespace": "default",
             "labels": {"kubevirt.io": "virt-launcher"},
+            "annotations": {"kubevirt.io/memory-overhead-bytes": "302252032"},
             "ownerReferences": [owner],
         },
         "spec": {"containers": []},
@@ -138,6 +143,12 @@ async def test_machines_are_counted_and_described_while_we_lead() -> None:
             assert sample.labels["instance_type"] == "small"
             where = {"node": "node1", "namespace": "default", "name": "runs"}
             assert value("kubevirt_vmi_non_evictable", **where) == 1
+
+            overhead = "kubevirt_vmi_launcher_memory_overhead_bytes"
+            assert value(overhead, namespace="default", name="runs") == 302252032
+            labels = {"label_app_kubernetes_io_part_of": "other"}
+            labels["label_app_kubernetes_io_part_of_conflict1"] = "shop"
+            assert value("kubevirt_vm_labels", **name, **labels) == 1
 
             found = samples(registry)
             assert found["vm_resource_requests"] == {

@@ -144,7 +144,7 @@ def test_helm_installs_it_under_another_name(
     home = Namespace(OTHER)
     assert home.get("configmap", "virtpod-dashboard")["data"]["virtpod.json"].startswith("{")
     assert home.get("servicemonitor", "prometheus-kubevirt")["spec"]["endpoints"]
-    [group] = home.get("prometheusrule", "prometheus-kubevirt-rules")["spec"]["groups"]
+    group, _ = home.get("prometheusrule", "prometheus-kubevirt-rules")["spec"]["groups"]
     assert group["rules"][0]["annotations"]["runbook_url"] == (
         "https://docs.example/observability#virtapidown"
     )

@@ -13,8 +13,12 @@ from scripts import observability
 from scripts.docs import DOCS
 from virtpod.render import dashboard, monitoring
 
-OF_PROMETHEUS = frozenset({"up"})
-EXPRESSIONS = [*(alert.expression for alert in monitoring.ALERTS), *dashboard.queries()]
+OF_OTHERS = frozenset({"up", "apiserver_requested_deprecated_apis", "apiserver_request_total"})
+"""Prometheus' own, and the API server's."""
+EXPRESSIONS = [
+    *(each.expression for each in (*monitoring.ALERTS, *monitoring.RECORDS)),
+    *dashboard.queries(),
+]
 
 
 def selectors(node: Any) -> Iterator[Any]:
@@ -36,12 +40,12 @@ def parsed(expression: str) -> Any:
 def test_it_parses_and_its_metrics_are_exported(expression: str) -> None:
     found = {selector.name for selector in selectors(parsed(expression))}
     assert found, "an expression without a metric"
-    assert found - OF_PROMETHEUS <= observability.names()
+    assert found - OF_OTHERS <= observability.names()
 
 
 @pytest.mark.parametrize("alert", monitoring.ALERTS, ids=lambda alert: alert.name)
 def test_an_alert_has_a_runbook(alert: monitoring.Alert) -> None:
-    [group] = monitoring.rules(runbooks="https://docs.example/observability")["spec"]["groups"]
+    group, _ = monitoring.rules(runbooks="https://docs.example/observability")["spec"]["groups"]
     [rule] = [each for each in group["rules"] if each["alert"] == alert.name]
     url, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     assert url == "https://docs.example/observability"
@@ -61,6 +65,15 @@ def test_what_an_alert_says_is_of_labels_that_it_has() -> None:
             assert said <= names, alert.name
         if said:
             assert "sum(" not in alert.expression, alert.name
+
+
+def test_records_have_names_that_nothing_else_has() -> None:
+    _, group = monitoring.rules()["spec"]["groups"]
+    made = [each["record"] for each in group["rules"]]
+    assert len(set(made)) == len(made)
+    exported = observability.exported()
+    exported.pop("By rules, in Prometheus")
+    assert not {each.name for every in exported.values() for each in every} & set(made)
 
 
 def test_panels_do_not_lie_on_each_other() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,24 @@ async def test_the_end_is_written_once_and_the_launcher_released(node: World) ->
     await _settled(node)
     assert node.writes() == ["patch virtualmachineinstances", "create events"]
     assert node.events() == ["Started", "Stopped"]
+
+
+async def test_a_panic_is_counted_until_its_instance_goes(node: World) -> None:
+    def counted(metric: str, **labels: str) -> float | None:
+        whose = {"namespace": "default", "name": "demo", **labels}
+        return node.sync.counts.registry.get_sample_value(f"kubevirt_vmi_{metric}_total", whose)
+
+    await _running(node)
+    panics = partial(counted, "guest_os_panic", type="", bugcheck_code="")
+    assert panics() is None
+    node.launcher.say(DomainChanged(seq=2, state="Crashed", reason="Panicked", started=True))
+    await node.until(phase("Failed"))
+    await _settled(node)
+    assert panics() == 1
+    assert (counted("sync") or 0) >= 2
+    node.cluster.remove(VMIS, ("default", "demo"))
+    await _settled(node)
+    assert panics() is counted("sync") is None
 
 
 async def test_a_deleted_vmi_s_guest_is_asked_to_power_off_once(node: World) -> None:

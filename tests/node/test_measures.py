@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
 
+from virtpod.kube.resources import Key
+from virtpod.node.counts import Counts
 from virtpod.node.measures import MEMBERS, Guest, Measures
 from virtpod.wire.messages import GuestFileSystem, Measured
 
@@ -114,3 +116,19 @@ async def test_who_asks_all_the_time_is_told_what_is_known() -> None:
     measures = Measures("node-1", lambda: [told()])
     await asyncio.gather(*(measures.refresh() for _ in range(5)))
     assert asked == 1
+
+
+def test_looks_and_panics_are_counted_while_the_instance_is_there() -> None:
+    registry = CollectorRegistry()
+    counts, demo = Counts(registry), Key("team", "demo")
+    whose = {"namespace": "team", "name": "demo"}
+    counts.forget(demo)
+    for _ in range(2):
+        counts.synced({"metadata": whose})
+    counts.panicked(demo)
+    told = {"type": "", "bugcheck_code": ""}
+    assert registry.get_sample_value("kubevirt_vmi_sync_total", whose) == 2
+    assert registry.get_sample_value("kubevirt_vmi_guest_os_panic_total", whose | told) == 1
+    counts.forget(demo)
+    assert registry.get_sample_value("kubevirt_vmi_sync_total", whose) is None
+    assert registry.get_sample_value("kubevirt_vmi_guest_os_panic_total", whose | told) is None

@@ -6,6 +6,7 @@ Labels: https://kubevirt.io/monitoring/metrics.html
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -25,6 +26,9 @@ from virtpod.kube.store import Informer
 T = TypeVar("T")
 
 NONE = "<none>"
+NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]")
+OVERHEAD = "kubevirt.io/memory-overhead-bytes"
+"""Annotation of launchers' pods."""
 STATES = {
     "Running": "running",
     "Paused": "running",
@@ -113,6 +117,15 @@ class _VM(msgspec.Struct):
     status: _VMStatus = msgspec.field(default_factory=_VMStatus)
 
 
+class _PodMetadata(msgspec.Struct):
+    annotations: dict[str, str] | None = None
+
+
+class _Pod(msgspec.Struct):
+    metadata: _PodMetadata
+
+
+_pod = msgspec.json.Decoder(_Pod)
 _vm, _vmi = msgspec.json.Decoder(_VM), msgspec.json.Decoder(_VMI)
 
 
@@ -141,7 +154,11 @@ class Machines(Collector):
         yield from of_vmis(
             [(_vmi.decode(held.raw), self._pod_of(held.uid)) for held in self._vmis.values()]
         )
-
+        yield of_launchers(
+            (key.namespace, key.name, _overhead(pod))
+            for key, held in self._vmis.items()
+            for pod in self._pods.by("owner", held.uid)[:1]
+        )
         yield from outfit.of_vms(_whole(self._vms, VirtualMachine))
         yield from outfit.of_vmis(_whole(self._vmis, VirtualMachineInstance))
         yield from outfit.of_nodes(self._nodes.values())
@@ -172,7 +189,8 @@ def of_vms(vms: Iterable[_VM]) -> Iterator[GaugeMetricFamily]:
         for group in GROUPS
     }
     numbers: Counter[str] = Counter()
-    for vm in vms:
+    known = list(vms)
+    for vm in known:
         name, namespace = vm.metadata.name, vm.metadata.namespace
         status = vm.status.printable_status
         group = STATES.get(status, "error")
@@ -191,7 +209,45 @@ def of_vms(vms: Iterable[_VM]) -> Iterator[GaugeMetricFamily]:
             family.add_metric((name, namespace), _last(vm.status) if each == group else 0)
     for namespace, number in numbers.items():
         count.add_metric((namespace,), number)
-    yield from (info, count, *since.values())
+    yield from (info, count, *since.values(), of_labels(known))
+
+
+def of_labels(vms: Iterable[_VM]) -> GaugeMetricFamily:
+    """Each machine's labels, as kube-state-metrics shows those of pods: `label_`, and `_` for what
+    a name must not have. Where two become one, the later get a number."""
+    family = GaugeMetricFamily("kubevirt_vm_labels", "A virtual machine's labels.")
+    for vm in vms:
+        said = {"name": vm.metadata.name, "namespace": vm.metadata.namespace}
+        for name, value in sorted((vm.metadata.labels or {}).items()):
+            label = wanted = f"label_{NOT_IN_NAMES.sub('_', name)}"
+            number = 0
+            while label in said:
+                number += 1
+                label = f"{wanted}_conflict{number}"
+            said[label] = value
+        family.add_sample(family.name, said, 1)
+    return family
+
+
+def of_launchers(pods: Iterable[tuple[str, str, float | None]]) -> GaugeMetricFamily:
+    """By namespace and name of the instance: what its pod was made with."""
+    family = GaugeMetricFamily(
+        "kubevirt_vmi_launcher_memory_overhead_bytes",
+        "What the pod asks for beside the guest's memory.",
+        labels=("namespace", "name"),
+    )
+    for namespace, name, overhead in pods:
+        if overhead is not None:
+            family.add_metric((namespace, name), overhead)
+    return family
+
+
+def _overhead(pod: Held) -> float | None:
+    """Bytes; None of a pod that does not say it."""
+    with suppress(msgspec.DecodeError, ValueError):
+        said = (_pod.decode(pod.raw).metadata.annotations or {}).get(OVERHEAD)
+        return float(said) if said else None
+    return None
 
 
 def of_vmis(vmis: Iterable[tuple[_VMI, str]]) -> Iterator[GaugeMetricFamily]:

@@ -32,6 +32,7 @@ from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
+from virtpod.node.counts import Counts
 from virtpod.node.devices import DEVICES, RESERVATIONS, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.hostdevices import HostDevices
@@ -118,7 +119,8 @@ async def serve(args: argparse.Namespace) -> None:
         async with Client(config, component=NAME, observe=observe_request) as client:
             recorder = Recorder(client, NAME, host=node)
             probe = Probe(args.probe_dir)
-            sync = NodeSync(client, recorder, Place(node, args.pods_dir, probe), inotify)
+            place = Place(node, args.pods_dir, probe)
+            sync = NodeSync(client, recorder, place, inotify, counts=Counts(REGISTRY))
 
             def ready() -> bool:
                 return sync.synced and all(plugin.registered for plugin in plugins)

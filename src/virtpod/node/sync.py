@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.api.vmi import VirtualMachineInstance
@@ -51,6 +52,7 @@ from virtpod.kube.plan import Reference
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.kube.store import Informer
 from virtpod.node import hotplug, measures, network, pods
+from virtpod.node.counts import Counts
 from virtpod.node.inotify import Inotify
 from virtpod.node.launcher import BROKEN, ConnectionLost, Launcher, RequestFailed
 from virtpod.node.peer import Peer, peer
@@ -156,6 +158,7 @@ class NodeSync:
         place: Place,
         inotify: Inotify,
         ways: Ways | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.client = client
         self.recorder = recorder
@@ -186,6 +189,7 @@ class NodeSync:
             Dump: self._dump,
         }
         acts = Acts(client, recorder, perform=perform)
+        self.counts = counts or Counts(CollectorRegistry())
         self.loop: Loop[str, Seen] = Loop(
             "virt-handler-vmi", self._seen, decide, acts, stores=[self.vmis], workers=4
         )
@@ -271,6 +275,7 @@ class NodeSync:
         vmi: Json | None = None
         if held:
             vmi = _json.decode(held.raw)
+            self.counts.synced(vmi)
         elif chosen:
             vmi = chosen.fetched
         if chosen is None:
@@ -306,10 +311,12 @@ class NodeSync:
     def _held(self, vmi_uid: str) -> Held | None:
         return next(iter(self.vmis.by("uid", vmi_uid)), None)
 
-    def _vmi_changed(self, _key: Key, old: Held | None, new: Held | None) -> None:
+    def _vmi_changed(self, key: Key, old: Held | None, new: Held | None) -> None:
         for held in (old, new):
             if held is not None:
                 self.loop.add(held.uid)
+        if new is None:
+            self.counts.forget(key)
         if new is None and old is not None and (chosen := self._of(old.uid)):
             # It is gone, or has lost our label: what was read of it once is no more.
             chosen.fetched = None
@@ -503,6 +510,8 @@ class NodeSync:
         if before is None or (before.state, before.reason) != (event.state, event.reason):
             seen = {"state": event.state, "reason": event.reason}
             log.info("domain", extra={**_about(attended.pod), **seen})
+            if event.reason == "Panicked":
+                self.counts.panicked(Key(attended.pod.namespace, attended.pod.vmi_name))
         self._change(attended, domain=event)
 
     # What is done

@@ -272,6 +272,56 @@ ALERTS: tuple[Alert, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Record:
+    """A series that Prometheus makes of others; the name is KubeVirt's."""
+
+    name: str
+    expression: str
+    meaning: str
+
+
+_DEPRECATED = "group, version, resource, subresource"
+RECORDS: tuple[Record, ...] = (
+    Record(
+        "kubevirt_api_request_deprecated_total",
+        f'group by ({_DEPRECATED}) (apiserver_requested_deprecated_apis{{group=~".*kubevirt.io"}}) '
+        f"* on ({_DEPRECATED}) group_right() sum by ({_DEPRECATED}, verb) "
+        '(apiserver_request_total{group=~".*kubevirt.io", verb!~"LIST|WATCH"})',
+        "Requests for versions and kinds that are deprecated, as the API server counts them.",
+    ),
+    Record(
+        "kubevirt_vm_created_total",
+        "sum by (namespace) (kubevirt_vm_created_by_pod_total)",
+        "Virtual machines whose creation was let in.",
+    ),
+    *(
+        record
+        for process in ("api", "controller", "handler", "operator")
+        for record in (
+            Record(
+                f"kubevirt_virt_{process}_pods_running",
+                f"sum(kubevirt_virt_{process}_up) or vector(0)",
+                f"Pods of virt-{process} that answer.",
+            ),
+            Record(
+                f"kubevirt_virt_{process}_ready",
+                f"sum(kubevirt_virt_{process}_ready_status) or vector(0)",
+                f"Those of virt-{process} that can work.",
+            ),
+        )
+    ),
+    *(
+        Record(
+            f"kubevirt_virt_{process}_leading",
+            f"sum(kubevirt_virt_{process}_leading_status) or vector(0)",
+            f"Those of virt-{process} that lead; one where all is well.",
+        )
+        for process in ("controller", "operator")
+    ),
+)
+
+
 def rules(namespace: str = "kubevirt", runbooks: str = RUNBOOKS) -> Json:
     """The PrometheusRule; `groups` below its spec are also what Prometheus reads from a file.
 
@@ -286,7 +336,13 @@ def rules(namespace: str = "kubevirt", runbooks: str = RUNBOOKS) -> Json:
                 {
                     "name": f"{GROUP}.rules",
                     "rules": [_rule(alert, runbooks) for alert in ALERTS],
-                }
+                },
+                {
+                    "name": f"{GROUP}.records",
+                    "rules": [
+                        {"record": record.name, "expr": record.expression} for record in RECORDS
+                    ],
+                },
             ]
         },
     }
