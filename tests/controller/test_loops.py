@@ -15,7 +15,7 @@ from virtpod.controllers import obstruction
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube.events import Recorder
-from virtpod.kube.resources import EVENTS, PODS, SNAPSHOTS, VMIS, VMS, Key, Obj
+from virtpod.kube.resources import EVENTS, PODS, PVCS, SNAPSHOTS, VMIS, VMS, Key, Obj
 
 KEY = Key("default", "demo")
 WITHIN = 10.0
@@ -144,9 +144,30 @@ async def test_a_pod_that_is_refused_is_told_and_tried_again(fake: FakeCluster) 
         fake.put(VMS, machine())
         told = await until(lambda: vmi(fake)["status"]["conditions"])
         assert told[0]["reason"] == "FailedCreate"
-        loops.vmis.add(KEY)
-        await until(lambda: phase(fake) == "Scheduling")
+
+        def tried() -> bool:
+            loops.vmis.add(KEY)
+            return phase(fake) == "Scheduling"
+
+        await until(tried)
         assert "FailedCreate" not in str(vmi(fake)["status"]["conditions"])
+
+
+async def test_a_claim_that_is_refused_has_a_reason_of_its_own(fake: FakeCluster) -> None:
+    remembers = machine()
+    devices = remembers["spec"]["template"]["spec"]["domain"]["devices"]
+    devices["tpm"] = {"persistent": True}
+    fake.fail("create", PVCS, 403, times=1)
+    async with controller(fake):
+        fake.put(VMS, remembers)
+        reasons = await until(
+            lambda: {
+                each["reason"]
+                for each in fake.objects(EVENTS).values()
+                if each["type"] == "Warning"
+            }
+        )
+    assert reasons == {"FailedBackendStorageCreate"}
 
 
 async def test_a_pods_end_must_be_proved(fake: FakeCluster) -> None:

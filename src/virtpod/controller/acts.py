@@ -16,7 +16,7 @@ from virtpod.kube.resources import CONTROLLER_REVISIONS, key_of
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why an object is not taken, as a cause."""
+    """Why an object is not taken, as a cause; `field` is the resource that it is of."""
 
     field: str
     reason: str
@@ -35,7 +35,8 @@ class Creates(Acts):
         except (errors.Forbidden, errors.Invalid, errors.BadRequest) as error:
             if not isinstance(action, Create):
                 raise
-            raise errors.Refused([Refusal("", error.reason, error.message)]) from error
+            of = action.resource.plural
+            raise errors.Refused([Refusal(of, error.reason, error.message)]) from error
 
     async def _revise(self, action: Revise) -> None:
         with contextlib.suppress(errors.AlreadyExists):

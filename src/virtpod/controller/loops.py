@@ -261,7 +261,8 @@ class Loops:
         seen = await self._vmi(key)
         if seen is not None:
             self.caches.claims.give_back(key, seen.vmi)
-            plan = vmi.decide(replace(seen, refusal=_words(refused)))
+            of = refused.causes[0].field
+            plan = vmi.decide(replace(seen, refusal=_words(refused), refused=of))
             await self._say(self.vmis, key, plan)
 
     async def _vm_refused(self, key: Key, refused: errors.Refused) -> None:

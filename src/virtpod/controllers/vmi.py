@@ -72,7 +72,9 @@ class Seen:
     machine_gone: bool = False
     """The VM that holds it with a finalizer is not there any more."""
     refusal: str = ""
-    """Why the API server does not take the pod."""
+    """Why the API server does not take the pod, or the claim that goes with it."""
+    refused: str = ""
+    """The resource that this is of."""
     claims: Mapping[str, Obj] = field(default_factory=dict)
     """Of a VMI that has no pod yet, or whose volumes come and go: what is known of each claim it
     names that is there."""
@@ -216,10 +218,13 @@ def refused_pod(seen: Seen) -> Plan | None:
         return Plan("the pod is refused, as has been said", again_in=30.0)
     changes.condition(problem)
     changes.obstruction()
+    reason, what = "FailedCreate", "virtual machine pod"
+    if seen.refused == PVCS.plural:
+        reason, what = "FailedBackendStorageCreate", "the claim of what TPM and EFI remember"
     event = _warning(
         seen,
-        "FailedCreate",
-        f"Error creating virtual machine pod: {seen.refusal}",
+        reason,
+        f"Error creating {what}: {seen.refusal}",
         "Make room for it, or have the policy changed that forbids it: it is tried again.",
     )
     return changes.plan("the pod is refused", [event], again_in=30.0)

@@ -44,7 +44,7 @@ async def sync(
                 await _cable(name, card, hypervisor, down=wanted[name].state == "down")
         await _let_go(set(going), hypervisor)
     except (Refused, OSError, ToolFailed) as error:
-        raise StartFailed("InterfaceHotplugFailed", str(error), final=False) from None
+        raise StartFailed("NicHotplug", str(error), final=False) from None
 
 
 async def _cable(name: str, card: PluggedCard, hypervisor: Hypervisor, *, down: bool) -> None:

@@ -640,11 +640,9 @@ class NodeSync:
         except RequestFailed as error:
             problem = Failure(error.reason, error.message)
         except TimeoutError:
-            problem = Failure(
-                "InterfaceHotplugFailed", f"it took longer than {REPLUG_WITHIN:.0f} s"
-            )
+            problem = Failure("NicHotplug", f"it took longer than {REPLUG_WITHIN:.0f} s")
         except (OSError, ValueError, network.NetlinkError) as error:
-            problem = Failure("InterfaceHotplugFailed", f"cannot prepare the network: {error}")
+            problem = Failure("NicHotplug", f"cannot prepare the network: {error}")
         except Exception as error:  # a bug: the user is to see that it is one
             log.exception("a bug in a network hotplug", extra=_about(attended.pod))
             problem = Failure("InternalError", f"virt-handler cannot plug cards: {error!r}")
