@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from tests.guest.conftest import VMI, admitted
-from tests.guest.pod import Container, Serial, connected, debian_guest
+from tests.guest.pod import QEMU, Container, Handler, Serial, connected, debian_guest
 from virtpod.domain import paths
-from virtpod.wire.messages import Done
+from virtpod.wire.messages import DomainChanged, Done, Execute, Executed
 
 BOARD = "pc-q35-9.2"
 
@@ -119,3 +119,44 @@ async def test_secure_boot_starts_nothing_that_is_not_signed(
         assert isinstance(await handler.sync(vmi), Done)
         serial = await Serial.of(box)
         await serial.until("Access Denied")
+
+
+async def ran(handler: Handler, command: str) -> str:
+    """What a command in the guest prints, by its agent."""
+    answer = await handler.ask(
+        lambda n: Execute(id=n, command="sh", arguments=["-c", command], within=20)
+    )
+    assert isinstance(answer, Executed), answer
+    return answer.output
+
+
+@pytest.mark.shows(
+    "domain.devices.autoattachSerialConsole",
+    "domain.devices.autoattachPodInterface",
+    "domain.devices.autoattachInputDevice",
+    "architecture",
+)
+async def test_what_is_attached_of_itself_is_so_only_where_it_is_wanted(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    attached = {
+        "autoattachSerialConsole": False,
+        "autoattachPodInterface": False,
+        "autoattachInputDevice": True,
+        "interfaces": [],
+    }
+    vmi = machine({"domain": {"devices": attached}, "networks": [], "architecture": "amd64"})
+    box.launch()
+    async with connected(box, cache) as handler:
+        assert isinstance(await handler.sync(vmi), Done)
+        if handler.last.os is None:
+            await handler.until(
+                lambda m: isinstance(m, DomainChanged) and m.os is not None, within=150
+            )
+        assert await ran(handler, "uname -m") == "x86_64\n"
+        assert (await ran(handler, "ls /sys/class/net")).split() == ["lo"]
+        (qemu,) = box.processes(QEMU)  # the demo guest has no driver for it
+        assert b"usb-tablet" in Path(f"/proc/{qemu}/cmdline").read_bytes()
+        ports = await ran(handler, "cat /proc/tty/driver/serial")
+        assert "uart:16550A" not in ports
+        assert not box.inside(paths.serial_socket(vmi["metadata"]["uid"])).exists()

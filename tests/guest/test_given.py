@@ -115,3 +115,32 @@ async def test_data_that_are_encoded_kept_in_secrets_and_mounted(
         assert (await serial.answer(LABEL.format(at["about"]))).split() == ["of-about"]
         assert "<first/>" in await read(serial, at["first"], "[Aa]uto*")
         assert "<second/>" in await read(serial, at["second"], "[Uu]nattend*")
+
+
+@pytest.mark.shows(
+    "volumes.cloudInitNoCloud.networkData",
+    "volumes.cloudInitConfigDrive.userData",
+    "volumes.cloudInitConfigDrive.networkDataBase64",
+)
+async def test_data_that_stand_in_the_spec(box: Container, cache: dict[str, bytes]) -> None:
+    static = "version: 2\nethernets:\n  eth0:\n    addresses: [ 10.0.2.2/28 ]\n"
+    vmi = machine(
+        nc={"cloudInitNoCloud": {"userData": USER.format("a"), "networkData": static}},
+        cd={
+            "cloudInitConfigDrive": {
+                "userData": "user of cd",
+                "networkDataBase64": encoded("network of cd"),
+            }
+        },
+    )
+    box.launch()
+    async with connected(box, cache) as handler:
+        assert isinstance(await handler.sync(vmi), Done)
+        serial = await Serial.of(box)
+        await serial.until("login:")
+        await serial.log_in()
+        address = "until ip -4 addr show dev eth0 | grep inet; do sleep 1; done"
+        assert "10.0.2.2/28" in await serial.answer(address)
+        at = handler.last.target_devices
+        assert "user of cd" in await read(serial, at["cd"], OF_CONFIG_DRIVE[0])
+        assert "network of cd" in await read(serial, at["cd"], OF_CONFIG_DRIVE[1])
