@@ -182,8 +182,9 @@ BEYOND_FIELDS = (
     ),
     (
         "KubeVirt object",
-        "workloadUpdateStrategy, serviceMonitorNamespace and the launchers' logVerbosity are "
-        "checked and have no effect; what a newer version no longer makes stays.",
+        "workloadUpdateStrategy, serviceMonitorNamespace, liveUpdateConfiguration and the "
+        "launchers' logVerbosity are checked and have no effect; what a newer version no longer "
+        "makes stays.",
     ),
     (
         "Metrics",

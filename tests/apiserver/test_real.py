@@ -34,11 +34,13 @@ from virtpod.kube.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
     CRDS,
+    EVENTS,
     KUBEVIRTS,
     MIGRATIONS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
     PODS,
+    PRESETS,
     ROLE_BINDINGS,
     SERVICES,
     VALIDATING_WEBHOOKS,
@@ -454,6 +456,54 @@ async def test_an_instance_is_pending_and_its_spec_is_closed(site: Site) -> None
     assert kept["status"]["phase"] == "Pending"
     labelled = await site.admin.patch(VMIS, key, {"metadata": {"labels": {"app": "web"}}})
     assert labelled["metadata"]["labels"]["app"] == "web"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_presets_reach_new_instances(site: Site) -> None:
+    labels = {"size": "small"}
+    domain = {"devices": {}, "cpu": {"cores": 3}, "ioThreadsPolicy": "auto"}
+    preset = {
+        "metadata": {"namespace": "default", "name": "small"},
+        "spec": {"selector": {"matchLabels": labels}, "domain": domain},
+    }
+    await site.admin.create(PRESETS, preset)
+
+    def machine(number: int) -> dict[str, Any]:
+        name = f"preset-{number}"
+        spec = _spec()
+        spec["domain"]["ioThreadsPolicy"] = "shared"
+        return {"metadata": {"namespace": "default", "name": name, "labels": labels}, "spec": spec}
+
+    # virt-api learns of a preset a moment later.
+    for number in range(50):
+        made = await site.admin.create(VMIS, machine(number))
+        noted = made["metadata"].get("annotations") or {}
+        if noted.get("virtualmachinepreset.kubevirt.io/small") == "kubevirt.io/v1":
+            break
+        await asyncio.sleep(0.1)
+    assert made["spec"]["domain"]["cpu"]["cores"] == 3
+    assert made["spec"]["domain"]["ioThreadsPolicy"] == "shared"
+    for _ in range(50):
+        told = [
+            each["reason"]
+            for each in (await site.admin.list(EVENTS, namespace="default")).items
+            if each["involvedObject"]["name"] == made["metadata"]["name"]
+        ]
+        if told:
+            break
+        await asyncio.sleep(0.1)
+    assert told == ["Override"]
+    other = {**preset, "metadata": {"namespace": "default", "name": "smaller"}}
+    other["spec"] = {**preset["spec"], "domain": {"devices": {}, "cpu": {"cores": 1}}}
+    await site.admin.create(PRESETS, other)
+
+    async def many() -> None:
+        for number in range(50, 100):
+            await site.admin.create(VMIS, machine(number))
+            await asyncio.sleep(0.1)
+
+    with pytest.raises(Invalid, match="'small' and 'smaller' are both for this machine"):
+        await many()
 
 
 @pytest.mark.asyncio(loop_scope="module")

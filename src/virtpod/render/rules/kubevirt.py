@@ -11,8 +11,15 @@ import msgspec
 
 from virtpod.api.devices import Devices
 from virtpod.api.domain import DomainSpec
-from virtpod.api.kubevirt import CertConfig, ComponentConfig, KubeVirt, KubeVirtConfiguration
+from virtpod.api.kubevirt import (
+    CertConfig,
+    ComponentConfig,
+    KubeVirt,
+    KubeVirtConfiguration,
+    LiveUpdateConfiguration,
+)
 from virtpod.api.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
+from virtpod.domain import quantity
 from virtpod.domain.duration import seconds
 from virtpod.domain.facts import Cluster
 from virtpod.features import gates
@@ -175,6 +182,7 @@ def _configuration(config: KubeVirtConfiguration) -> Iterable[Cause]:
                 f"You cannot specify ciphers when {TLS}.minTLSVersion is empty or VersionTLS13",
             )
     yield from _ratio(config.additional_guest_memory_overhead_ratio)
+    yield from _growth(config.live_update_configuration)
     profile = (
         config.seccomp_configuration
         and config.seccomp_configuration.virtual_machine_instance_profile
@@ -228,6 +236,25 @@ def _ratio(given: str | None) -> Iterable[Cause]:
             yield Cause(where, f"{where} must be at least 1.0")
 
 
+def _growth(given: LiveUpdateConfiguration | None) -> Iterable[Cause]:
+    """How far a guest may grow while it runs."""
+    if given is None:
+        return
+    base = f"{CONFIG}.liveUpdateConfiguration"
+    for name, value in (
+        ("maxHotplugRatio", given.max_hotplug_ratio),
+        ("maxCpuSockets", given.max_cpu_sockets),
+    ):
+        if value is not None and value < 1:
+            yield Cause(f"{base}.{name}", f"{base}.{name} must be at least 1")
+    where = f"{base}.maxGuest"
+    try:
+        if given.max_guest is not None and quantity.parse(given.max_guest) <= 0:
+            yield Cause(where, f"{where} must be greater than 0")
+    except ValueError as error:
+        yield Cause(where, f"{where}: {error}")
+
+
 def _warnings(asked: Asked[KubeVirt]) -> Iterable[str]:
     config = asked.new.spec.configuration or KubeVirtConfiguration()
     yield from _deprecated(asked.new, config)
@@ -242,6 +269,11 @@ def _warnings(asked: Asked[KubeVirt]) -> Iterable[str]:
     for gate in (developer and developer.disabled_feature_gates) or ():
         if gate in gates.GA:
             yield f"feature gate {gate} is always on; it cannot be disabled"
+    if config.live_update_configuration is not None:
+        yield (
+            f"{CONFIG}.liveUpdateConfiguration has no effect: CPUs and memory are not added to "
+            "guests that run"
+        )
     if config.migrations and config.migrations.disable_tls:
         yield (
             f"{CONFIG}.migrations.disableTLS has no effect: "
