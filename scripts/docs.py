@@ -190,8 +190,8 @@ BEYOND_FIELDS = (
         "Metrics",
         "each component exports its queues and requests, virt-controller what machines there are "
         "and how they are, virt-handler what libvirt and the guests' agents count; load, dirty "
-        "rate and CPU affinity of guests, their GPUs, what claims of disks hold, migrations and "
-        "snapshots are not there; a panic is counted without its type and code.",
+        "rate and CPU affinity of guests, their GPUs, migrations and snapshots "
+        "are not there; a panic is counted without its type and code.",
     ),
     (
         "Nodes without /dev/vhost-net",

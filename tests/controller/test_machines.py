@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from tests.kube.fake import FakeCluster
 from virtpod.controller.held import Held, project_node
 from virtpod.controller.machines import Machines
-from virtpod.kube.resources import NODES, PODS, VMIS, VMS, Resource
+from virtpod.kube.resources import NODES, PODS, VMIS, VMS, Key, Obj, Resource
 from virtpod.kube.store import Informer
 
 DOMAIN = {
@@ -30,6 +30,20 @@ NETWORK = {
         {"name": "second", "multus": {"networkName": "blue"}},
     ]
 }
+VOLUMES = [
+    {"name": "root", "containerDisk": {"image": "demo:1"}},
+    {"name": "second", "persistentVolumeClaim": {"claimName": "data"}},
+    {"name": "third", "dataVolume": {"name": "imported"}},
+    {"name": "fourth", "persistentVolumeClaim": {"claimName": "missing"}},
+]
+CLAIMS: dict[Key, Obj] = {
+    Key("default", "data"): {
+        "volumeMode": "Block",
+        "requests": {"storage": "2Gi"},
+        "capacity": {"storage": "3Gi"},
+    },
+    Key("default", "imported"): {"volumeMode": "Filesystem", "capacity": {"storage": "1Mi"}},
+}
 NODE = {
     "metadata": {"name": "node1", "labels": {"kubevirt.io/schedulable": "true"}},
     "status": {"allocatable": {"devices.kubevirt.io/kvm": "1k"}},
@@ -46,7 +60,7 @@ def vm(name: str, status: str) -> dict[str, Any]:
         },
         "spec": {
             "instancetype": {"name": "small"},
-            "template": {"spec": {"domain": DOMAIN, **NETWORK}},
+            "template": {"spec": {"domain": DOMAIN, "volumes": VOLUMES, **NETWORK}},
         },
         "status": {"printableStatus": status, "conditions": [changed]},
     }
@@ -123,7 +137,7 @@ async def test_machines_are_counted_and_described_while_we_lead() -> None:
                 await each.wait_synced()
             leads = [False]
             registry = CollectorRegistry()
-            registry.register(Machines(*stores, nodes, lambda: leads[0]))
+            registry.register(Machines(*stores, nodes, lambda: leads[0], CLAIMS.get))
             assert not list(registry.collect())
             leads[0] = True
 
@@ -169,6 +183,10 @@ async def test_machines_are_counted_and_described_while_we_lead() -> None:
             assert found["allocatable_nodes"] == found["nodes_with_kvm"] == {(): 1}
             assert found["nodes_allocatable"] == {(): 1}
             assert found["non_schedulable_nodes"] == {(): 0}
+            assert found["vm_disk_allocated_size_bytes"] == {
+                ("data", "Block", "second"): 2 * 2**30,
+                ("imported", "Filesystem", "third"): 2**20,
+            }
             assert found["vm_create_date_timestamp_seconds"][()] > 1.7e9
             for task in running:
                 task.cancel()

@@ -88,7 +88,7 @@ async def _serve(args: argparse.Namespace, stop: asyncio.Event) -> None:
         _measure(lease, synced, installation)
         caches.vmis.on_change(Transitions(lambda: lease.leading).changed)
         stores = (caches.vms, caches.vmis, caches.pods, caches.nodes)
-        REGISTRY.register(Machines(*stores, lambda: lease.leading))
+        REGISTRY.register(Machines(*stores, lambda: lease.leading, caches.claims.info))
         server = Server(
             args.address,
             args.port,

@@ -94,6 +94,11 @@ class Claims:
         held = {name: self.known.get(Key(key.namespace, name)) for name in claims.named(obj)}
         return {name: claim.info for name, claim in held.items() if claim is not None}
 
+    def info(self, claim: Key) -> Obj | None:
+        """What the cache has of one."""
+        known = self.known.get(claim)
+        return None if known is None else known.info
+
     def give_back(self, key: Key, obj: Obj) -> None:
         """Its pod was not taken: somebody else may have what it would have used."""
         self._release(key.namespace, claims.named(obj), obj["metadata"]["uid"])

@@ -21,6 +21,7 @@ from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller import outfit
 from virtpod.controller.held import Held, HeldNode
+from virtpod.kube.resources import Key, Obj
 from virtpod.kube.store import Informer
 
 T = TypeVar("T")
@@ -139,10 +140,12 @@ class Machines(Collector):
         pods: Informer[Held],
         nodes: Informer[HeldNode],
         leading: Callable[[], bool],
+        claims: Callable[[Key], Obj | None] = lambda _key: None,
     ) -> None:
-        """`pods` can be found by their `owner`'s uid."""
+        """`pods` can be found by their `owner`'s uid; `claims`: what is known of one."""
         self._vms, self._vmis, self._pods, self._nodes = vms, vmis, pods, nodes
         self._leading = leading
+        self._claims = claims
 
     def describe(self) -> Iterable[Any]:
         return ()
@@ -159,7 +162,7 @@ class Machines(Collector):
             for key, held in self._vmis.items()
             for pod in self._pods.by("owner", held.uid)[:1]
         )
-        yield from outfit.of_vms(_whole(self._vms, VirtualMachine))
+        yield from outfit.of_vms(_whole(self._vms, VirtualMachine), self._claims)
         yield from outfit.of_vmis(_whole(self._vmis, VirtualMachineInstance))
         yield from outfit.of_nodes(self._nodes.values())
 

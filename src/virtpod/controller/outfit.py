@@ -5,7 +5,7 @@ Names and labels: https://kubevirt.io/monitoring/metrics.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import TypeAlias
@@ -20,6 +20,8 @@ from virtpod.api.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
 from virtpod.controller.held import HeldNode
 from virtpod.controllers import node
 from virtpod.domain import quantity
+from virtpod.features.disks import claim
+from virtpod.kube.resources import Key, Obj
 
 VM_LABELS = ("name", "namespace")
 VMI_LABELS = ("node", "namespace", "name")
@@ -33,7 +35,14 @@ Size: TypeAlias = tuple[str, str, str, float]
 """Resource, unit, where it is said, how much."""
 
 
-def of_vms(vms: Iterable[VirtualMachine]) -> Iterator[GaugeMetricFamily]:
+def _unknown(claim: Key) -> Obj | None:
+    return None
+
+
+def of_vms(
+    vms: Iterable[VirtualMachine], claims: Callable[[Key], Obj | None] = _unknown
+) -> Iterator[GaugeMetricFamily]:
+    """`claims`: what is known of one, as a VMI's status has it."""
     created = GaugeMetricFamily(
         "kubevirt_vm_create_date_timestamp_seconds", "When it was made.", labels=VM_LABELS
     )
@@ -47,6 +56,11 @@ def of_vms(vms: Iterable[VirtualMachine]) -> Iterator[GaugeMetricFamily]:
     )
     nics = GaugeMetricFamily(
         "kubevirt_vm_vnic_info", "A network interface.", labels=(*VM_LABELS, *NIC_LABELS)
+    )
+    disks = GaugeMetricFamily(
+        "kubevirt_vm_disk_allocated_size_bytes",
+        "What the claim behind a disk asks for.",
+        labels=(*VM_LABELS, "persistentvolumeclaim", "volume_mode", "device"),
     )
     for vm in vms:
         metadata, spec = vm.metadata, vm.spec.template.spec
@@ -63,7 +77,25 @@ def of_vms(vms: Iterable[VirtualMachine]) -> Iterator[GaugeMetricFamily]:
             limits.add_metric((*whose, resource, unit), size)
         for nic in _interfaces(spec):
             nics.add_metric((*whose, *nic), 1)
-    yield from (created, requests, limits, nics)
+        for *disk, size in _disks(spec, metadata.namespace or "", claims):
+            disks.add_metric((*whose, *disk), size)
+    yield from (created, requests, limits, nics, disks)
+
+
+def _disks(
+    spec: VirtualMachineInstanceSpec, namespace: str, claims: Callable[[Key], Obj | None]
+) -> Iterator[tuple[str, str, str, float]]:
+    """Claim, volume mode, disk and bytes of each volume whose claim is there."""
+    for volume in spec.volumes or ():
+        name = claim(volume)
+        known = claims(Key(namespace, name)) if name else None
+        if known is None:
+            continue
+        size = ((known.get("requests") or known.get("capacity")) or {}).get("storage")
+        with suppress(ValueError):
+            if size is not None:
+                mode, bytes_ = known.get("volumeMode") or "", float(quantity.parse(size))
+                yield name, mode, volume.name, bytes_
 
 
 def of_vmis(vmis: Iterable[VirtualMachineInstance]) -> Iterator[GaugeMetricFamily]:
