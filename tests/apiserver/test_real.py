@@ -24,7 +24,7 @@ import trustme
 from tests.apiserver.site import Handler, Pki
 from tests.kube import server
 from virtpod.api.crd import crds
-from virtpod.apiserver.routes import ROUTES
+from virtpod.apiserver.routes import ROUTES, VERSIONS
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -195,20 +195,17 @@ async def _install(client: Client, pki: Pki, port: int) -> None:
             },
         },
     )
-    await client.create(
-        API_SERVICES,
-        {
-            "metadata": {"name": f"v1.{GROUP}"},
-            "spec": {
-                "group": GROUP,
-                "version": "v1",
-                "groupPriorityMinimum": 1000,
-                "versionPriority": 15,
-                "service": service,
-                "caBundle": ca,
-            },
-        },
-    )
+    for version in VERSIONS:
+        spec = {
+            "group": GROUP,
+            "version": version,
+            "groupPriorityMinimum": 1000,
+            "versionPriority": 15,
+            "service": service,
+            "caBundle": ca,
+        }
+        name = f"{version}.{GROUP}"
+        await client.create(API_SERVICES, {"metadata": {"name": name}, "spec": spec})
     both = ["CREATE", "UPDATE"]
     await client.create(
         MUTATING_WEBHOOKS,
@@ -280,9 +277,9 @@ async def _install(client: Client, pki: Pki, port: int) -> None:
     await client.patch(PODS, ("kubevirt", "virt-handler-1"), status, subresource="status")
 
 
-async def _until_available(client: Client) -> None:
+async def _until_available(client: Client, api_version: str) -> None:
     """The aggregator looks at virt-api by itself; a watch tells when it is content."""
-    key, said = ("", f"v1.{GROUP}"), ""
+    key, said = ("", f"{api_version}.{GROUP}"), ""
     seen = await client.get(API_SERVICES, key)
     version = seen["metadata"]["resourceVersion"]
     try:
@@ -353,7 +350,8 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
                     while b"virt-api listens" not in (line := await process.stderr.readline()):
                         assert line, "virt-api ended"
                 await _install(admin, pki, port)
-                await _until_available(admin)
+                for version in VERSIONS:
+                    await _until_available(admin, version)
                 yield Site(admin, users, handler, kubeconfig)
             finally:
                 process.terminate()
@@ -389,15 +387,18 @@ def _spec() -> dict[str, Any]:
     }
 
 
-def _path(kind: str, name: str, subresource: str) -> str:
-    return f"/apis/{GROUP}/v1/namespaces/default/{kind}/{name}/{subresource}"
+def _path(kind: str, name: str, subresource: str, version: str = "v1") -> str:
+    return f"/apis/{GROUP}/{version}/namespaces/default/{kind}/{name}/{subresource}"
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_it_is_discovered(site: Site) -> None:
-    reply = await site.admin.request("GET", f"/apis/{GROUP}/v1")
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_it_is_discovered(site: Site, version: str) -> None:
+    group = (await site.admin.request("GET", f"/apis/{GROUP}")).json()
+    assert version in {each["version"] for each in group["versions"]}
+    reply = await site.admin.request("GET", f"/apis/{GROUP}/{version}")
     assert "virtualmachineinstances/console" in {each["name"] for each in reply.json()["resources"]}
-    told = (await site.admin.request("GET", f"/apis/{GROUP}/v1/version")).json()
+    told = (await site.admin.request("GET", f"/apis/{GROUP}/{version}/version")).json()
     assert told["gitVersion"].startswith("v")
 
 
@@ -507,11 +508,13 @@ async def test_presets_reach_new_instances(site: Site) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_starting_through_the_cluster(site: Site) -> None:
-    await site.admin.create(VMS, _vm("start-me"))
-    reply = await site.admin.request("PUT", _path("virtualmachines", "start-me", "start"))
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_starting_through_the_cluster(site: Site, version: str) -> None:
+    name = f"start-me-{version}"
+    await site.admin.create(VMS, _vm(name))
+    reply = await site.admin.request("PUT", _path("virtualmachines", name, "start", version))
     assert reply.status == 202
-    started = await site.admin.get(VMS, ("default", "start-me"))
+    started = await site.admin.get(VMS, ("default", name))
     assert started["spec"]["runStrategy"] == "Always"
 
 
