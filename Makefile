@@ -35,7 +35,7 @@ cluster: $(READY) ## the embedded Kubernetes; NODES=2 for two nodes
 	@$(PYTHON) -m localcluster up --nodes $(NODES)
 
 .PHONY: install
-install: $(READY) ## build the images and install Virtpod on the cluster
+install: $(READY) ## build the images and install Virtpod on the cluster; GUESTFS=1 for virtctl guestfs too
 	@$(PYTHON) -m scripts.install
 
 .PHONY: down

@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
 
     store = Store()
-    every = catalogue.ALL if arguments.command == "build" else catalogue.INSTALLED
+    every = catalogue.UNASKED if arguments.command == "build" else catalogue.INSTALLED
     names = arguments.image or list(every)
     built = {name: catalogue.ALL[name].build(store) for name in names}
     match arguments.command:
@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
             deliver.to_registry(list(built.values()), prefix, store)
     if arguments.command != "build":
         print(json.dumps({name: each.reference(prefix) for name, each in built.items()}))
-    if len(names) == len(catalogue.ALL):
+    if set(names) >= set(catalogue.UNASKED):
         store.prune(frozenset(layer.digest for each in built.values() for layer in each.layers))
 
 

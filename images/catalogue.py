@@ -17,6 +17,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PLAIN = {"PATH": PATH, "LANG": "C.UTF-8"}
 QEMU = 107
 
+LIBGUESTFS = layout.HERE / "libguestfs-tools"
 DEMO_GUEST_WORK = layout.CACHE / "guest"
 DEMO_GUEST_DISK = layout.CACHE / "demo-guest" / "disk" / "disk.qcow2"
 DEBIAN_GUEST_WORK = layout.CACHE / "debian-guest-tools"
@@ -127,6 +128,25 @@ def _debian_guest(store: Store) -> tuple[Layer, ...]:
         )
 
 
+def libguestfs_root() -> Path:
+    """The root file system of the image `libguestfs-tools`."""
+    return debian.root("libguestfs-tools", finish=LIBGUESTFS / "finish.sh")
+
+
+def _libguestfs_tools(store: Store) -> tuple[Layer, ...]:
+    return (
+        debian.layer("libguestfs-tools", store, LIBGUESTFS / "finish.sh"),
+        _entry_point(store),
+    )
+
+
+def _entry_point(store: Store) -> Layer:
+    source = LIBGUESTFS / "root"
+    what, key = "libguestfs-entry-point", layers.hash_of(source, Path(__file__))
+    known = store.known(what, key)
+    return known or store.add(what, key, lambda stream: layers.write(source, stream, owner=0))
+
+
 VIRTPOD = Image("virtpod", _virtpod, oci.Settings(environment=PLAIN))
 LAUNCHER = Image(
     "virt-launcher",
@@ -142,8 +162,15 @@ LAUNCHER = Image(
 DEMO_GUEST = Image("virtpod-demo-guest", _demo_guest)
 
 DEBIAN_GUEST = Image("virtpod-debian-guest", _debian_guest)
+LIBGUESTFS_TOOLS = Image(
+    "libguestfs-tools",
+    _libguestfs_tools,
+    oci.Settings(command=("/entrypoint.sh",), environment=PLAIN, user=str(QEMU)),
+)
 
 # By the short names that `refs` prints.
 INSTALLED = {"virtpod": VIRTPOD, "virt-launcher": LAUNCHER, "demo-guest": DEMO_GUEST}
 """What a cluster is given without being asked."""
-ALL = {**INSTALLED, "debian-guest": DEBIAN_GUEST}
+UNASKED = {**INSTALLED, "debian-guest": DEBIAN_GUEST}
+"""What `build` makes without being asked."""
+ALL = {**UNASKED, "libguestfs-tools": LIBGUESTFS_TOOLS}

@@ -20,13 +20,14 @@ SCRIPTS = layout.HERE / "rootfs"
 USERS, FINISH = SCRIPTS / "users.sh", SCRIPTS / "finish.sh"
 
 
-def layer(name: str, store: Store) -> Layer:
+def layer(name: str, store: Store, finish: Path = FINISH) -> Layer:
     """The image's lowest layer."""
-    what, key = f"debian-{name}", layers.hash_of(_key(name), Path(layers.__file__))
+    what = f"debian-{name}"
+    key = layers.hash_of(_key(name, finish=finish), Path(layers.__file__))
     known = store.known(what, key)
     if known:
         return known
-    tree = root(name)
+    tree = root(name, finish=finish)
     with step(f"packing the root file system of {name}"):
         return store.add(what, key, lambda stream: layers.write(tree, stream))
 

@@ -30,6 +30,7 @@ Json = dict[str, Any]
 MARKED = install.Options(
     image="mark-image",
     launcher_image="mark-launcher-image",
+    guestfs_image="mark-guestfs-image",
     namespace="mark-namespace",
     version="mark-version",
     pull_policy="mark-pull-policy",
@@ -41,6 +42,7 @@ MARKED = install.Options(
 EXPRESSIONS = {
     "mark-image": 'include "virtpod.image" . | quote',
     "mark-launcher-image": 'include "virtpod.launcherImage" . | quote',
+    "mark-guestfs-image": ".Values.images.libguestfsTools | quote",
     "mark-namespace": ".Values.namespace | quote",
     "mark-version": 'include "virtpod.version" . | quote',
     "mark-pull-policy": ".Values.pullPolicy | quote",
@@ -65,6 +67,8 @@ tag: ""
 images:
   virtpod: ""
   virtLauncher: ""
+  # For `virtctl guestfs`, if wanted.
+  libguestfsTools: ""
 pullPolicy: IfNotPresent
 # Names of secrets in the namespace.
 pullSecrets: []
@@ -102,7 +106,9 @@ SCHEMA = {
         "images": {
             "type": "object",
             "additionalProperties": False,
-            "properties": {"virtpod": {"type": "string"}, "virtLauncher": {"type": "string"}},
+            "properties": {
+                name: {"type": "string"} for name in ("virtpod", "virtLauncher", "libguestfsTools")
+            },
         },
         "pullPolicy": {"enum": ["IfNotPresent", "Always", "Never"]},
         "pullSecrets": {"type": "array", "items": {"type": "string"}},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from localcluster import layout
 from localcluster.progress import Failed, step
 from scripts import install
-from scripts.target import Target, target
+from scripts.target import Target, references, target
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "vm-debian.yaml"
 NAME = "debian-guest"
@@ -19,12 +18,7 @@ NAME = "debian-guest"
 def deliver(chosen: Target) -> str:
     """Builds the image and takes it to where the nodes find it; returns its reference."""
     how = "import" if chosen.local else "push"
-    said = subprocess.run(
-        [sys.executable, "-m", "images", how, NAME], check=False, stdout=subprocess.PIPE, text=True
-    )
-    if said.returncode != 0:
-        raise Failed(f"`python3 -m images {how} {NAME}` failed")
-    reference: str = json.loads(said.stdout)[NAME]
+    reference = references(how, NAME)[NAME]
     if chosen.local:
         install.tag_for_examples(reference)
     return reference

@@ -258,7 +258,6 @@ def gaps() -> str:
             )
             for (method, path), text in table.items()
         ),
-        *(f"- `GET {name}`: {text}" for name, text in later.CLUSTER_LATER.items()),
         "",
         "## Beside the fields",
         "",

@@ -25,6 +25,8 @@ from virtpod.kube.resources import KUBEVIRTS
 from virtpod.render import install
 
 NAMESPACE = "kubevirt"
+GUESTFS = "libguestfs-tools"
+"""Delivered where the environment says GUESTFS=1: it takes long to make and is large."""
 EXAMPLE_TAG = "v0.1.0"
 """The tag by which the examples name the demo guest."""
 
@@ -47,12 +49,20 @@ def choices(images: dict[str, str]) -> install.Options:
     """An installation of just these images; its version tells them from any others."""
     image, launcher = images["virtpod"], images["virt-launcher"]
     version = install.version_of(f"v{metadata.version('virtpod')}", image, launcher)
-    return install.Options(image=image, launcher_image=launcher, version=version)
+    return install.Options(
+        image=image,
+        launcher_image=launcher,
+        guestfs_image=images.get(GUESTFS, ""),
+        version=version,
+    )
 
 
 def deliver(chosen: Target) -> dict[str, str]:
     """Builds the images and takes them to where the nodes find them; returns their references."""
-    images = references("import" if chosen.local else "push")
+    how = "import" if chosen.local else "push"
+    images = references(how)
+    if os.environ.get("GUESTFS"):
+        images |= references(how, GUESTFS)
     if chosen.local:
         tag_for_examples(images["demo-guest"])
     return images

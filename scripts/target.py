@@ -58,15 +58,18 @@ def build_all(*beside: Callable[[], object]) -> None:
             part.result()
 
 
-def references(how: str = "refs") -> dict[str, str]:
-    """The references of the images virtpod, virt-launcher and demo-guest.
+def references(how: str = "refs", *names: str) -> dict[str, str]:
+    """The references of the images named, by default of virtpod, virt-launcher and demo-guest.
 
     `how`: refs, import or push, which all build what is not built yet. Raises Failed.
     """
     said = subprocess.run(
-        [sys.executable, "-m", "images", how], check=False, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "images", how, *names],
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if said.returncode != 0:
-        raise Failed(f"`python3 -m images {how}` failed")
+        raise Failed(f"`python3 -m images {' '.join((how, *names))}` failed")
     found: dict[str, str] = json.loads(said.stdout)
     return found

@@ -30,6 +30,7 @@ class Container:
     pod: str
     launcher_image: str
     image_volumes: bool
+    guestfs_image: str = ""
 
     @staticmethod
     def probe() -> Container:
@@ -39,6 +40,7 @@ class Container:
             pod=os.environ.get("POD_NAME") or platform.node(),
             launcher_image=os.environ.get("VIRT_LAUNCHER_IMAGE", ""),
             image_volumes=os.environ.get("VIRTPOD_IMAGE_VOLUMES", "").lower() == "true",
+            guestfs_image=os.environ.get("GS_IMAGE", ""),
         )
 
 

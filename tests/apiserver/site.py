@@ -164,6 +164,7 @@ class Running:
     verdict: Verdict = field(default_factory=lambda: Verdict(True))
     config: KubeVirtConfiguration = field(default_factory=KubeVirtConfiguration)
     components: Components | None = None
+    guestfs_image: str = ""
     gates: frozenset[str] = resolve(KubeVirtConfiguration())
     front_proxy: frontproxy.FrontProxy = field(default_factory=frontproxy.FrontProxy)
 
@@ -223,6 +224,7 @@ async def running(
             evictions=objects,
             reads=objects,
             components=around.components or KubeComponents(client, "kubevirt", identity),
+            guestfs_image=lambda: around.guestfs_image,
         )
         context = tls.serving(folder / "kubevirt-virt-api-certs", lambda: around.front_proxy.ca)
         runner = web.AppRunner(application(backend), access_log=None, shutdown_timeout=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.apiserver.site import Running, put_vm, put_vmi
-from virtpod.apiserver.subresources.later import CLUSTER_LATER, VM_LATER, VMI_LATER
+from virtpod.apiserver.subresources.later import VM_LATER, VMI_LATER
 
 CASES = [
     (kind, method, path, text)
@@ -25,13 +25,3 @@ async def test_each_says_so(api: Running, kind: str, method: str, path: str, tex
         assert (reply.status, said["kind"]) == (expected, "Status")
         if expected == 501:
             assert said["message"] == text
-
-
-@pytest.mark.parametrize("name", CLUSTER_LATER)
-async def test_so_does_what_is_of_no_object(api: Running, name: str) -> None:
-    url = f"{api.url}/apis/subresources.kubevirt.io/v1/{name}"
-    async with api.session() as session, session.get(url) as reply:
-        said = await reply.json()
-        assert (reply.status, said["message"]) == (501, CLUSTER_LATER[name])
-    async with api.session(api.pki.caller(None)) as session, session.get(url) as reply:
-        assert reply.status == 401

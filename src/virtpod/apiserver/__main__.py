@@ -129,6 +129,7 @@ async def serve(args: argparse.Namespace) -> None:
             evictions=objects,
             reads=objects,
             components=KubeComponents(client, container.namespace, identity),
+            guestfs_image=lambda: container.guestfs_image,
             presets=lambda: partial(presets.by, "namespace") if len(presets) else None,
             tell=recorder.record,
         )

@@ -42,7 +42,7 @@ from virtpod.apiserver.routes import (
     Route,
 )
 from virtpod.apiserver.status import Refusal, answer, json, unauthorized
-from virtpod.apiserver.subresources import later, version
+from virtpod.apiserver.subresources import guestfs, version
 from virtpod.domain.facts import Cluster
 from virtpod.kube import review
 from virtpod.kube.errors import ApiError
@@ -67,6 +67,8 @@ class Backend:
     evictions: eviction.Objects
     reads: looking.Reads
     components: profiles.Components
+    guestfs_image: Callable[[], str]
+    """Empty where this installation has none."""
     presets: Callable[[], Callable[[str], Sequence[Preset]] | None] = lambda: None
     """What finds those of a namespace; None where there are none at all."""
     tell: Callable[[Event], None] = lambda _event: None
@@ -90,8 +92,6 @@ def application(backend: Backend) -> web.Application:
             app.router.add_get(
                 f"/apis/{GROUP}/{api_version}/{name}", _profile(name, api_version, backend)
             )
-        for name, text in later.CLUSTER_LATER.items():
-            app.router.add_get(f"/apis/{GROUP}/{api_version}/{name}", _later(text, backend))
     app.router.add_route("*", f"/apis/{GROUP}/{{rest:.*}}", _unknown(backend))
     app[STREAMS] = set()
     app.on_shutdown.append(_end_streams)
@@ -203,6 +203,7 @@ def _add_public(router: web.UrlDispatcher, backend: Backend) -> None:
         add(f"{base}/", fixed(partial(discovery.resources, each)))
         add(f"/openapi/v3/apis/{GROUP}/{each}", fixed(partial(discovery.openapi_v3, each)))
         add(f"{base}/version", version.get)
+        add(f"{base}/guestfs", fixed(lambda: guestfs.info(backend.guestfs_image())))
         add(f"{base}/healthz", fixed(lambda: {"status": "ok"}))
 
 
@@ -249,16 +250,6 @@ async def _authorized(
 def _user(request: web.Request, backend: Backend) -> frontproxy.User:
     peer = request.transport.get_extra_info("peercert") if request.transport else None
     return frontproxy.user(backend.front_proxy(), peer, request.headers.items())
-
-
-def _later(text: str, backend: Backend) -> Handler:
-    """Authenticated like any other request, then told what is not there."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        _user(request, backend)
-        raise Refusal(later.NOT_IMPLEMENTED, text)
-
-    return handle
 
 
 def _unknown(backend: Backend) -> Handler:

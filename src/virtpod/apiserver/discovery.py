@@ -18,7 +18,6 @@ from virtpod.api.catalog import name
 from virtpod.api.graph import ObjectGraphNode
 from virtpod.api.vm import VirtualMachine
 from virtpod.apiserver.routes import CLUSTER, GROUP, ROUTES, VERSIONS
-from virtpod.apiserver.subresources import later
 from virtpod.build import info
 
 Json = dict[str, Any]
@@ -51,7 +50,7 @@ def groups() -> Json:
 def resources(version: str) -> Json:
     """GET /apis/GROUP/VERSION"""
     names = {route.full: True for route in ROUTES}
-    names |= dict.fromkeys(("version", "healthz", *CLUSTER, *later.CLUSTER_LATER), False)
+    names |= dict.fromkeys(("version", "healthz", "guestfs", *CLUSTER), False)
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",

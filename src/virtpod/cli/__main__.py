@@ -25,6 +25,7 @@ COMMANDS = {
     "expose": "Make a Service that leads to virtual machines.",
     "fslist": "Show the file systems that are mounted in a guest, as its agent tells.",
     "guestosinfo": "Show what the agent of a guest tells of its operating system.",
+    "guestfs": "Open a shell with libguestfs' tools on a claim that nobody uses.",
     "image-upload": "Upload an image of this machine into a volume.",
     "install": "Install Virtpod on a cluster, or print its manifests.",
     "memory-dump": "Write the memory of a virtual machine's guest into a claim.",
@@ -187,7 +188,7 @@ def _switches(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
     switches = {
         option
         for action in parser._actions
-        if isinstance(action, argparse._StoreTrueAction)
+        if isinstance(action, argparse._StoreTrueAction | argparse.BooleanOptionalAction)
         for option in action.option_strings
     }
     kept = []
@@ -197,7 +198,10 @@ def _switches(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
             kept.append(word)
         elif value == "true":
             kept.append(option)
-        elif value != "false":
+        elif value == "false":
+            opposite = option.replace("--", "--no-", 1)
+            kept += [opposite] if opposite in switches else []
+        else:
             parser.error(f"{option} is true or false, not {value}")
     return kept
 

@@ -29,6 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", default="", metavar="REFERENCE", help="of the components")
     parser.add_argument("--launcher-image", default="", metavar="REFERENCE", help="of launchers")
     parser.add_argument(
+        "--guestfs-image", default="", metavar="REFERENCE", help="for virtctl guestfs, if wanted"
+    )
+    parser.add_argument(
         "--pull-policy", default="IfNotPresent", choices=("IfNotPresent", "Always", "Never")
     )
     parser.add_argument(
@@ -113,6 +116,7 @@ def chosen(args: argparse.Namespace) -> Options:
     return install.Options(
         image=image,
         launcher_image=launcher,
+        guestfs_image=args.guestfs_image,
         namespace=args.namespace or "kubevirt",
         version=version,
         pull_policy=args.pull_policy,

@@ -47,9 +47,9 @@ class Input:
                 return
 
 
-async def write(data: bytes) -> None:
-    """To standard output, all of it, without blocking the loop."""
-    await asyncio.to_thread(_write, sys.stdout.fileno(), data)
+async def write(data: bytes, handle: int | None = None) -> None:
+    """To standard output or another handle, all of it, without blocking the loop."""
+    await asyncio.to_thread(_write, sys.stdout.fileno() if handle is None else handle, data)
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -395,6 +395,7 @@ def probed(options: Options, environ: Mapping[str, str]) -> Options:
         namespace=environ.get("POD_NAMESPACE") or options.namespace,
         image=environ.get("VIRTPOD_IMAGE") or options.image,
         launcher_image=environ.get("VIRT_LAUNCHER_IMAGE") or options.launcher_image,
+        guestfs_image=environ.get("GS_IMAGE") or options.guestfs_image,
         version=environ.get("VIRTPOD_VERSION") or options.version,
         pull_policy=environ.get("VIRTPOD_PULL_POLICY") or options.pull_policy,
         image_volumes=environ.get("VIRTPOD_IMAGE_VOLUMES") or options.image_volumes,

@@ -57,6 +57,8 @@ class Options:
     """"true", "false", or "auto": virt-operator finds out whether pods can mount images."""
     replicas: int = 1
     """Of virt-operator."""
+    guestfs_image: str = ""
+    """With libguestfs' tools, for `virtctl guestfs`; it is not needed otherwise."""
     runbooks: str = monitoring.RUNBOOKS
     """Where docs/observability.md is published: alerts link to it."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
@@ -145,6 +147,7 @@ def chosen(cr: Mapping[str, Any], options: Options) -> Options:
         options,
         image=_moved(options.image, registry, tag),
         launcher_image=_moved(options.launcher_image, registry, tag),
+        guestfs_image=_moved(options.guestfs_image, registry, tag) if options.guestfs_image else "",
         pull_policy=spec.get("imagePullPolicy") or options.pull_policy,
         pull_secrets=secrets or options.pull_secrets,
     )
@@ -342,6 +345,7 @@ def _operator(options: Options) -> Json:
     env = {
         "VIRTPOD_IMAGE": options.image,
         "VIRT_LAUNCHER_IMAGE": options.launcher_image,
+        "GS_IMAGE": options.guestfs_image,
         "VIRTPOD_VERSION": options.version,
         "VIRTPOD_IMAGE_VOLUMES": options.image_volumes,
         "VIRTPOD_PULL_POLICY": options.pull_policy,
@@ -381,7 +385,7 @@ def _api(options: Options, site: Site, replicas: int) -> Json:
         "virt-api",
         options,
         args=["--port", str(HTTPS), "--console-server-port", str(CONSOLE), "-v", "2"],
-        env=_env(options, site),
+        env=_env(options, site) | {"GS_IMAGE": options.guestfs_image},
         ports={"virt-api": HTTPS},
         ready=("/apis/subresources.kubevirt.io/v1/healthz", 1),
         memory="70Mi",

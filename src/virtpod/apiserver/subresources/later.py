@@ -18,11 +18,6 @@ VMI_LATER = {
     ("PUT", "redefine-checkpoint"): BACKUP,
 }
 """By method and path: what there is instead, or is not."""
-CLUSTER_LATER = {
-    "guestfs": "no image with libguestfs' tools is built by this version; "
-    "virtctl guestfs --image names one",
-}
-"""The same for what is of no object: GET."""
 
 
 def vm(text: str) -> Callable[[Call], Awaitable[web.Response]]:
