@@ -128,19 +128,13 @@ def _debian_guest(store: Store) -> tuple[Layer, ...]:
         )
 
 
-def libguestfs_root() -> Path:
-    """The root file system of the image `libguestfs-tools`."""
-    return debian.root("libguestfs-tools", finish=LIBGUESTFS / "finish.sh")
-
-
 def _libguestfs_tools(store: Store) -> tuple[Layer, ...]:
-    return (
-        debian.layer("libguestfs-tools", store, LIBGUESTFS / "finish.sh"),
-        _entry_point(store),
-    )
+    finish = LIBGUESTFS / "finish.sh"
+    return debian.layer("libguestfs-tools", store, finish), _entry_point(store)
 
 
 def _entry_point(store: Store) -> Layer:
+    """By itself: a change of it makes no new appliance."""
     source = LIBGUESTFS / "root"
     what, key = "libguestfs-entry-point", layers.hash_of(source, Path(__file__))
     known = store.known(what, key)

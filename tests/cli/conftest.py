@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.server import Server, running
-from tests.kube.conftest import fake
+from tests.kube.conftest import apiserver, fake
 
-__all__ = ["fake", "server"]
+__all__ = ["apiserver", "fake", "server"]
 
 
 @pytest.fixture

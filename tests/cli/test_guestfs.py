@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import signal
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from tests.kube.fake import FakeCluster
 from virtpod.cli import __main__ as cli
 from virtpod.cli import guestfs
 from virtpod.cli.session import Failure, Session
-from virtpod.kube.resources import PODS, PVCS, VMS, Key
+from virtpod.kube.client import Client
+from virtpod.kube.config import Config
+from virtpod.kube.errors import ApiError
+from virtpod.kube.resources import NAMESPACES, PODS, PVCS, SERVICE_ACCOUNTS, VMS, Key
 
 Json = dict[str, Any]
 IMAGE = "r.example/libguestfs-tools:v1"
@@ -158,6 +162,25 @@ def test_it_runs_where_the_vm_may() -> None:
     spec = made(vm={"spec": {"template": {"spec": {**place, "domain": {}}}}})
     assert {field: spec[field] for field in place} == place
     assert "affinity" not in spec
+
+
+@pytest.mark.apiserver
+async def test_pod_security_lets_it_pass(apiserver: Config) -> None:
+    name = f"guestfs-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    async with Client(apiserver, component="test") as client:
+        await client.create(NAMESPACES, {"metadata": {"name": name, "labels": labels}})
+        account = {"metadata": {"name": "default"}}
+        await client.create(SERVICE_ACCOUNTS, account, namespace=name)
+
+        async def create(*words: str) -> None:
+            wanted = guestfs.pod(parsed(*words), IMAGE, CLAIM, {}, terminal=True)
+            await client.create(PODS, wanted, namespace=name, dry_run=True)
+
+        await create()
+        await create("--uid", "7", "--fsGroup", "8")
+        with pytest.raises(ApiError, match="runAsNonRoot"):
+            await create("--root")
 
 
 async def test_a_shell_by_pipes(cluster: Cluster, server: Server) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from virtpod.kube.resources import of
-from virtpod.operator.installer import mounts_images
+from virtpod.operator.installer import mounts_images, probed
 from virtpod.render import rbac
 from virtpod.render.install import (
     Options,
@@ -140,6 +141,22 @@ def test_the_cr_places_components_and_counts_them() -> None:
 )
 def test_the_cr_chooses_images(spec: Json, image: str) -> None:
     assert chosen({"spec": spec}, OPTIONS).image == image
+
+
+def test_the_image_for_guestfs_goes_from_who_installs_to_virt_api() -> None:
+    given = replace(OPTIONS, guestfs_image="a.example/libguestfs-tools:1")
+    told = environment(operator_manifests(given), "virt-operator")
+    seen = probed(Options("", ""), told)
+    assert seen.guestfs_image == "a.example/libguestfs-tools:1"
+    cr = {"spec": {"imageRegistry": "b.example", "imageTag": "2"}}
+    served = environment(components(cr, seen, Site()), "virt-api")
+    assert served["GS_IMAGE"] == "b.example/libguestfs-tools:2"
+    assert environment(components(cr, OPTIONS, Site()), "virt-api")["GS_IMAGE"] == ""
+
+
+def environment(manifests: list[Json], deployment: str) -> dict[str, str]:
+    spec = named(manifests, "Deployment", deployment)["spec"]["template"]["spec"]
+    return {each["name"]: each.get("value", "") for each in spec["containers"][0]["env"]}
 
 
 def test_a_tag_replaces_a_digest() -> None:

@@ -78,21 +78,13 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(session: Session, args: argparse.Namespace) -> None:
     from virtpod.cli._attach import attach
     from virtpod.kube.errors import AlreadyExists, NotFound
-    from virtpod.kube.resources import PODS, PVCS, VMS, Key
+    from virtpod.kube.resources import PODS, Key
 
-    if args.root and (args.uid is not None or args.gid is not None):
-        raise Failure("--root is user and group 0: leave --uid and --gid out")
-    client, namespace = session.client, session.namespace
-    claim = await client.get(PVCS, (namespace, args.name))
-    user = await _user(session, args.name)
-    if user:
-        raise Failure(f"PVC {args.name} is used by pod {user}: stop its virtual machine first")
-    vm = await client.get(VMS, (namespace, args.vm)) if args.vm else {}
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    wanted = pod(args, args.image or await _image(session), claim, vm, terminal=terminal)
-    key = Key(namespace, wanted["metadata"]["name"])
+    client, terminal = session.client, sys.stdin.isatty() and sys.stdout.isatty()
+    wanted = await _wanted(session, args, terminal)
+    key = Key(session.namespace, wanted["metadata"]["name"])
     try:
-        made = await client.create(PODS, wanted, namespace=namespace)
+        made = await client.create(PODS, wanted, namespace=key.namespace)
     except AlreadyExists:
         raise Failure(
             f"pod {key.name} is left from another time: kubectl delete pod {key.name}"
@@ -100,11 +92,26 @@ async def _serve(session: Session, args: argparse.Namespace) -> None:
     try:
         print(f"Waiting for pod {key.name} to run", file=sys.stderr, flush=True)
         await _running(session, key)
-        print("If there is no prompt, press Enter.", file=sys.stderr, end="\r\n", flush=True)
+        if terminal:
+            print("If there is no prompt, press Enter.", file=sys.stderr, flush=True)
         await attach(client, key, CONTAINER, terminal=terminal)
     finally:
         with contextlib.suppress(NotFound):
             await client.delete(PODS, key, uid=made["metadata"]["uid"])
+
+
+async def _wanted(session: Session, args: argparse.Namespace, terminal: bool) -> Json:
+    """The pod, once it is clear that it may be made. Raises Failure, ApiError."""
+    from virtpod.kube.resources import PVCS, VMS
+
+    if args.root and (args.uid is not None or args.gid is not None):
+        raise Failure("--root is user and group 0: leave --uid and --gid out")
+    claim = await session.client.get(PVCS, (session.namespace, args.name))
+    user = await _user(session, args.name)
+    if user:
+        raise Failure(f"PVC {args.name} is used by pod {user}: stop its virtual machine first")
+    vm = await session.client.get(VMS, (session.namespace, args.vm)) if args.vm else {}
+    return pod(args, args.image or await _image(session), claim, vm, terminal=terminal)
 
 
 def pod(args: argparse.Namespace, image: str, claim: Json, vm: Json, *, terminal: bool) -> Json:
