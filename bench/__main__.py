@@ -32,6 +32,7 @@ from bench.scenarios import (
     medians,
     namespace,
     percentile,
+    settled,
 )
 from bench.sightings import TOLD, Sightings
 from localcluster import layout
@@ -124,14 +125,8 @@ class Run:
 
     async def _disks(self) -> None:
         image = await self._launcher_image()
-        guest, plain = await disks.measured(self.bench, self.guest, image, await self._gates())
+        guest, plain = await disks.measured(self.bench, self.guest, image)
         self.report.disks = {"guest": guest, "plain": plain}
-
-    async def _gates(self) -> list[str]:
-        kubevirt = await self.bench.client.get(KUBEVIRTS, Key(SYSTEM, "kubevirt"))
-        configuration = kubevirt["spec"].get("configuration") or {}
-        gates = (configuration.get("developerConfiguration") or {}).get("featureGates")
-        return list(gates or ())
 
     async def _rest(self) -> None:
         self.resting = await self.bench.rest()
@@ -345,17 +340,11 @@ async def _installed(client: Client) -> None:
     if not (await client.list(KUBEVIRTS, namespace=SYSTEM)).items:
         raise Failed("Virtpod is not on this cluster: run `make install` first")
     try:
-        await apply.wait_for(client, KUBEVIRTS, Key(SYSTEM, "kubevirt"), _settled, Deadlines.one)
+        await apply.wait_for(client, KUBEVIRTS, Key(SYSTEM, "kubevirt"), settled, Deadlines.one)
     except TimeoutError:
         raise Failed(
             "Virtpod does not become available; `kubectl -n kubevirt get kubevirt`"
         ) from None
-
-
-def _settled(kubevirt: Obj | None) -> bool:
-    conditions = (kubevirt or {}).get("status", {}).get("conditions", [])
-    states = {condition["type"]: condition["status"] for condition in conditions}
-    return states.get("Available") == "True" and states.get("Progressing") != "True"
 
 
 def main() -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from bench.scenarios import CONSOLE, NAMESPACE, PROMPT, Bench, Deadlines
+from bench.scenarios import CONSOLE, NAMESPACE, PROMPT, SYSTEM, Bench, Deadlines, settled
 from bench.sightings import Failed
 from virtpod.kube import apply
 from virtpod.kube.errors import ApiError
-from virtpod.kube.resources import PODS, PVCS, VMIS, Key, Obj
+from virtpod.kube.resources import KUBEVIRTS, PODS, PVCS, VMIS, Key, Obj
 
 MIB = 16
 """Read and written of each, once to warm up and then ROUNDS times; the demo guest's own disk is not
@@ -26,6 +28,9 @@ WITHIN = 120.0
 TRIES = 60
 """Seconds for a disk to be plugged in."""
 GUEST = "disks"
+GATES = ("HostDisk", "EnableVirtioFsStorageVolumes")
+PLUGGED = ("plugged-file", "plugged-block")
+SHARED = "shared-file"
 PLAIN = {"file system": "/file", "block device": "/dev/plain", "empty": "/empty"}
 """What the plain pod has, and where."""
 SCRIPT = f"""
@@ -62,6 +67,7 @@ BESIDE = {
     "plugged in, file system": "file system",
     "plugged in, block device": "block device",
     "hostDisk": "file system",
+    "virtiofs": "file system",
 }
 Rates = dict[str, tuple[float, float]]
 """By volume: MB/s written, and read."""
@@ -78,57 +84,84 @@ def claim(name: str, mode: str) -> Obj:
     }
 
 
-async def measured(bench: Bench, guest: Obj, image: str, gates: list[str]) -> tuple[Rates, Rates]:
+async def measured(bench: Bench, guest: Obj, image: str) -> tuple[Rates, Rates]:
     """The guest's rates and the plain pod's."""
     names = {"file": "Filesystem", "block": "Block"}
-    for who in ("plain", "kept", "plugged"):
-        for name, mode in names.items():
-            await bench.client.create(PVCS, claim(f"{who}-{name}", mode))
+    for claimed in ("plain-file", "plain-block", "kept-file", "kept-block", *PLUGGED, SHARED):
+        mode = names[claimed.partition("-")[2]]
+        await bench.client.create(PVCS, claim(claimed, mode))
     plain, node = await _plain(bench, image)
-    volumes = _volumes(gates)
-    await bench.client.create(VMIS, _machine(guest, node, volumes))
-    try:
-        await bench.seen.until(GUEST, "Running", Deadlines.boot)
-        found = await _in_guest(bench, ["containerDisk", *volumes])
-    finally:
-        await bench.client.delete(VMIS, Key(NAMESPACE, GUEST))
-        await apply.wait_for(
-            bench.client, VMIS, Key(NAMESPACE, GUEST), lambda each: each is None, Deadlines.removal
-        )
+    async with _gates(bench):
+        await bench.client.create(VMIS, _machine(guest, node))
+        try:
+            await bench.seen.until(GUEST, "Running", Deadlines.boot)
+            found = await _in_guest(bench)
+        finally:
+            key = Key(NAMESPACE, GUEST)
+            await bench.client.delete(VMIS, key)
+            await apply.wait_for(
+                bench.client, VMIS, key, lambda each: each is None, Deadlines.removal
+            )
     return found, plain
 
 
-def _volumes(gates: list[str]) -> dict[str, Obj]:
+@asynccontextmanager
+async def _gates(bench: Bench) -> AsyncIterator[None]:
+    """With the feature gates of all volumes on, beside those that are."""
+    key = Key(SYSTEM, "kubevirt")
+    found = await bench.client.get(KUBEVIRTS, key)
+    developer = (found["spec"].get("configuration") or {}).get("developerConfiguration") or {}
+    before = developer.get("featureGates")
+
+    async def set_to(names: list[str] | None) -> None:
+        changes = {"configuration": {"developerConfiguration": {"featureGates": names}}}
+        await bench.client.patch(KUBEVIRTS, key, {"spec": changes})
+        await apply.wait_for(bench.client, KUBEVIRTS, key, settled, WITHIN)
+
+    await set_to([*(before or ()), *GATES])
+    try:
+        yield
+    finally:
+        await set_to(before)
+
+
+def _volumes() -> dict[str, Obj]:
+    """The guest's disks beside its own, by what they are called here."""
+
     def kept(name: str, **more: Any) -> Obj:
         return {"persistentVolumeClaim": {"claimName": name, **more}}
 
-    found: dict[str, Obj] = {
+    path = {"path": "/tmp/virtpod-bench/disk.img", "type": "DiskOrCreate"}
+    return {
         "emptyDisk": {"emptyDisk": {"capacity": CLAIM}},
         "claim, file system": kept("kept-file"),
         "claim, block device": kept("kept-block"),
-        "plugged in, file system": kept("plugged-file", hotpluggable=True),
-        "plugged in, block device": kept("plugged-block", hotpluggable=True),
+        "plugged in, file system": kept(PLUGGED[0], hotpluggable=True),
+        "plugged in, block device": kept(PLUGGED[1], hotpluggable=True),
+        "hostDisk": {"hostDisk": {**path, "capacity": CLAIM}},
     }
-    if "HostDisk" in gates:
-        path = {"path": "/tmp/virtpod-bench/disk.img", "type": "DiskOrCreate"}
-        found["hostDisk"] = {"hostDisk": {**path, "capacity": CLAIM}}
-    return found
 
 
-def _machine(guest: Obj, node: str, volumes: dict[str, Obj]) -> Obj:
+def _machine(guest: Obj, node: str) -> Obj:
     spec: Obj = {**guest, "nodeSelector": {"kubernetes.io/hostname": node}}
     devices = guest["domain"]["devices"]
+    sources = {f"d{index}": source for index, source in enumerate(_volumes().values(), 1)}
     disks = [
-        {"name": f"d{index}", "serial": f"d{index}", "disk": {"bus": _bus(source)}}
-        for index, source in enumerate(volumes.values(), 1)
+        {"name": name, "serial": name, "disk": {"bus": _bus(source)}}
+        for name, source in sources.items()
     ]
     spec["domain"] = {
         **guest["domain"],
-        "devices": {**devices, "disks": [*devices["disks"], *disks]},
+        "devices": {
+            **devices,
+            "disks": [*devices["disks"], *disks],
+            "filesystems": [{"name": SHARED, "virtiofs": {}}],
+        },
     }
+    sources[SHARED] = {"persistentVolumeClaim": {"claimName": SHARED}}
     spec["volumes"] = [
         *guest["volumes"],
-        *({"name": f"d{index}", **source} for index, source in enumerate(volumes.values(), 1)),
+        *({"name": name, **source} for name, source in sources.items()),
     ]
     return {"metadata": {"name": GUEST, "namespace": NAMESPACE}, "spec": spec}
 
@@ -190,8 +223,7 @@ def best(rates: list[tuple[float, float]]) -> tuple[float, float]:
     return max(w for w, _ in rates), max(r for _, r in rates)
 
 
-async def _in_guest(bench: Bench, volumes: list[str]) -> Rates:
-    found: Rates = {}
+async def _in_guest(bench: Bench) -> Rates:
     async with (
         asyncio.timeout(Deadlines.batch),
         bench.client.websocket(
@@ -200,10 +232,15 @@ async def _in_guest(bench: Bench, volumes: list[str]) -> Rates:
     ):
         shell = _Shell(console)
         await shell.log_in()
-        for index, volume in enumerate(volumes):
+        places = {"containerDisk": "/dev/vda"}
+        for index, volume in enumerate(_volumes(), 1):
             # By its serial: where a disk sits on its bus is libvirt's choice.
-            device = "vda" if index == 0 else await shell.named(f"d{index}")
-            rates = [await shell.rates(device) for _ in range(ROUNDS + 1)]
+            places[volume] = f"/dev/{await shell.named(f'd{index}')}"
+        await shell.run(f"mount -t virtiofs {SHARED} /mnt")
+        places["virtiofs"] = "/mnt/bench"
+        found: Rates = {}
+        for volume, place in places.items():
+            rates = [await shell.rates(place) for _ in range(ROUNDS + 1)]
             found[volume] = best(rates[1:])
     return found
 
@@ -241,8 +278,9 @@ class _Shell:
             raise Failed(f"{GUEST}: the guest has no disk {serial}")
         return said.split("/sys/block/", 1)[1].split("/", 1)[0]
 
-    async def rates(self, device: str) -> tuple[float, float]:
-        path, size = f"/dev/{device}", f"bs=1M count={MIB}"
+    async def rates(self, path: str) -> tuple[float, float]:
+        """Of a device or a file."""
+        size = f"bs=1M count={MIB}"
         both = []
         for command in (
             f"dd if=/dev/zero of={path} {size} oflag=direct conv=fsync 2>&1",

@@ -354,3 +354,14 @@ def percentile(values: list[float], share: float) -> float:
 
 
 __all__ = ["Batch", "Bench", "Failed", "Timing", "medians", "percentile"]
+
+
+def settled(kubevirt: Obj | None) -> bool:
+    """Whether what the KubeVirt object's generation asks for is there."""
+    status = (kubevirt or {}).get("status") or {}
+    said = {each["type"]: each["status"] for each in status.get("conditions", ())}
+    return (
+        kubevirt is not None
+        and status.get("observedGeneration") == kubevirt["metadata"]["generation"]
+        and (said.get("Available"), said.get("Progressing")) == ("True", "False")
+    )
