@@ -158,6 +158,11 @@ async def test_machines_are_counted_and_described_while_we_lead() -> None:
             where = {"node": "node1", "namespace": "default", "name": "runs"}
             assert value("kubevirt_vmi_non_evictable", **where) == 1
 
+            whole = sample.labels
+            kept = (*where, "phase", "os", "workload", "flavor", "instance_type", "preference")
+            phase = {label: whole[label] for label in kept}
+            assert value("kubevirt_vmi_phase", **phase) == 1
+
             overhead = "kubevirt_vmi_launcher_memory_overhead_bytes"
             assert value(overhead, namespace="default", name="runs") == 302252032
             labels = {"label_app_kubernetes_io_part_of": "other"}

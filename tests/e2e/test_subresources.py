@@ -78,6 +78,7 @@ def test_what_the_guest_uses_is_counted(namespace: Namespace, seen: Object) -> N
         "memory_resident_bytes",
         "memory_usable_bytes",
         "vcpu_seconds_total",
+        "node_cpu_affinity",
         'storage_read_traffic_bytes_total{drive="root"',
         'network_receive_packets_total{interface="default"',
     )

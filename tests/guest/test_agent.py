@@ -110,6 +110,11 @@ async def test_what_the_agent_tells_and_does(
         (data,) = (await told(handler, "filesystems")).filesystems
         assert (data.mount_point, data.name, data.disks[0].bus) == ("/data", "vdc", "virtio")
         assert 0 < data.used < data.total
+        loaded = await handler.ask(lambda n: AskAgent(id=n, what="filesystems", load=True))
+        assert isinstance(loaded, AgentTold)
+        assert "guest-get-load" in info.commands
+        assert loaded.load is not None
+        assert max(loaded.load) > 0  # it has just booted
 
         assert isinstance(await handler.ask(lambda n: Ping(id=n, within=1)), Done)
         ran = await execute(handler, "sh", "-c", "echo said; exit 3")

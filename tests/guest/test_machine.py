@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,7 @@ async def test_what_is_seen_of_a_guest_from_outside(
             assert isinstance(counted.counted[number], int), number
             assert counted.counted[number] > 0, number
         assert counted.counted["net.0.name"] in counted.interfaces
+        assert counted.affinity == counted.counted["vcpu.current"] * (os.cpu_count() or 0)
         viewers = [await screen(box, "virt-vnc") for _ in range(2)]
         for slot in range(4):
             reader, writer = await screen(box, f"virt-usbredir-{slot}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import msgspec
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 from virtpod.launcher.agent import (
     ADDRESSES,
     INTERFACES,
+    LOAD,
+    Agent,
     FileSystem,
     Interface,
+    Load,
     System,
     User,
     merged,
@@ -21,9 +25,9 @@ from virtpod.launcher.agent import (
     understood,
 )
 from virtpod.launcher.hypervisor import Refused
-from virtpod.wire.messages import InterfaceSeen
+from virtpod.wire.messages import AgentTold, AskAgent, InterfaceSeen
 
-KINDS = [list[Interface], list[User], list[FileSystem], System, int, str]
+KINDS = [list[Interface], list[User], list[FileSystem], System, Load, int, str]
 NIC = InterfaceSeen(name="default", mac="02:00:00:00:00:0A")
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=9),
@@ -95,3 +99,36 @@ def test_a_text_is_short_and_moves_no_cursor(said: str) -> None:
     shown = text(said)
     assert len(shown) <= 255
     assert shown.isprintable()
+
+
+@pytest.mark.parametrize("knows", [False, True])
+async def test_load_is_asked_of_an_agent_that_knows_it(knows: bool) -> None:
+    told = {
+        "guest-info": {"supported_commands": [{"name": LOAD, "enabled": knows}]},
+        "guest-get-osinfo": {"id": "debian"},
+        "guest-network-get-interfaces": [],
+        "guest-get-fsinfo": [],
+        LOAD: {"load1m": 0.5, "load5m": 1, "load15m": 2.0},
+    }
+    asked: list[str] = []
+
+    async def ask(command: str, _within: int) -> str:
+        name = msgspec.json.decode(command)["execute"]
+        asked.append(name)
+        if name not in told:
+            raise Refused(name)
+        return msgspec.json.encode({"return": told[name]}).decode()
+
+    seen = asyncio.Event()
+    agent = Agent(ask, seen.set, lambda: True)
+    agent.connected(True)
+    await asyncio.wait_for(seen.wait(), 5)
+    plain = await agent.answer(AskAgent(id=1, what="filesystems"))
+    assert isinstance(plain, AgentTold)
+    assert plain.load is None
+    assert LOAD not in asked
+    answer = await agent.answer(AskAgent(id=2, what="filesystems", load=True))
+    assert isinstance(answer, AgentTold)
+    assert answer.load == ((0.5, 1, 2) if knows else None)
+    assert (LOAD in asked) == knows
+    agent.end()

@@ -10,7 +10,7 @@ import pytest
 from tests.kube.fake import FakeCluster
 from virtpod.kube.resources import NODES
 from virtpod.node import heartbeat
-from virtpod.node.labels import difference, labels
+from virtpod.node.labels import deprecated_machines, difference, labels
 
 CAPABILITIES = """
 <capabilities>
@@ -47,6 +47,7 @@ DOMAIN = """
   </features>
 </domainCapabilities>
 """
+OLD = CAPABILITIES.replace("maxCpus='255'", "maxCpus='255' deprecated='yes'")
 ALL = {
     "machine-type.node.kubevirt.io/q35": "true",
     "machine-type.node.kubevirt.io/pc-q35-10.0": "true",
@@ -162,3 +163,9 @@ async def test_what_somebody_took_away_comes_back() -> None:
             "cpu-model.node.kubevirt.io/Penryn"
             in cluster.get(NODES, "", "node1")["metadata"]["labels"]
         )
+
+
+def test_machine_types_that_qemu_drops_are_told() -> None:
+    elsewhere = OLD.replace("<machine>isapc", "<machine deprecated='yes'>isapc")
+    assert deprecated_machines(elsewhere) == ("pc-q35-9.2",)
+    assert deprecated_machines(CAPABILITIES) == deprecated_machines("") == ()

@@ -37,7 +37,11 @@ COUNTED: Mapping[str, int | str | bool] = {
     "block.1.rd.reqs": 5,
 }
 MEASURED = Measured(
-    id=1, counted=dict(COUNTED), interfaces={"tap0": "default"}, drives={"vda": "root"}
+    id=1,
+    counted=dict(COUNTED),
+    interfaces={"tap0": "default"},
+    drives={"vda": "root"},
+    affinity=8,
 )
 
 
@@ -68,13 +72,18 @@ async def test_what_is_counted_is_told_in_base_units() -> None:
     root = "drive=root file_interface=/disk.img"
     other = "drive=vdb file_interface="
     mounted = "disk_name=vda1 mount_point=/ file_system_type=ext4"
-    assert await scraped(Guest("default", "demo", MEASURED, (disk,))) == {
+    assert await scraped(Guest("default", "demo", MEASURED, (disk,), (0.25, 1, 2))) == {
         "cpu_usage_seconds_total": 2.5,
         "memory_actual_balloon_bytes": 2**20,
         "memory_available_bytes": 1000 * 1024,
         "memory_usable_bytes": 600 * 1024,
         "memory_used_bytes": 400 * 1024,
         "memory_pgmajfault_total": 7,
+        "node_cpu_affinity": 8,
+        "guest_load_1m": 0.25,
+        "guest_load_5m": 1,
+        "guest_load_15m": 2,
+        "vcpu id=0 state=running": 1,
         "vcpu_seconds_total id=0 state=running": 1,
         "vcpu_wait_seconds_total id=0": 0.5,
         "network_receive_bytes_total interface=default": 11,
@@ -98,8 +107,15 @@ async def test_who_does_not_answer_is_left_out() -> None:
 async def test_a_launcher_that_lies_spoils_nothing() -> None:
     many = {f"vcpu.{number}.time": 1 for number in range(2000)}
     mad = {"cpu.time": 10**400, "net.0.name": "x" * 10_000, "net.0.rx.bytes": 1}
-    measured = Measured(id=1, counted={**many, **mad, "vcpu.\u0663.time": 1})
-    found = await scraped(Guest("default", "demo", measured))
+    measured = Measured(id=1, counted={**many, **mad, "vcpu.\u0663.time": 1}, affinity=10**400)
+    disks = [GuestFileSystem(name=f"vd{number}", total=number) for number in range(2000)]
+    disks[0] = GuestFileSystem(name="vda", used=10**400, total=1)
+    load = (float("nan"), float("inf"), 1.0)
+    found = await scraped(Guest("default", "demo", measured, tuple(disks), load))
+    assert "node_cpu_affinity" not in found
+    assert [name for name in found if name.startswith("guest_load")] == ["guest_load_15m"]
+    sizes = [name for name in found if name.startswith("filesystem_")]
+    assert len(sizes) == 2 * MEMBERS - 1
     assert "cpu_usage_seconds_total" not in found
     assert sum(name.startswith("vcpu_seconds_total") for name in found) == MEMBERS
     assert max(map(len, found)) < 400
@@ -126,6 +142,9 @@ def test_looks_and_panics_are_counted_while_the_instance_is_there() -> None:
     for _ in range(2):
         counts.synced({"metadata": whose})
     counts.panicked(demo)
+    counts.deprecated("node1", ["pc-q35-4.1"])
+    old = {"machine_type": "pc-q35-4.1", "node": "node1"}
+    assert registry.get_sample_value("kubevirt_node_deprecated_machine_types", old) == 1
     told = {"type": "", "bugcheck_code": ""}
     assert registry.get_sample_value("kubevirt_vmi_sync_total", whose) == 2
     assert registry.get_sample_value("kubevirt_vmi_guest_os_panic_total", whose | told) == 1

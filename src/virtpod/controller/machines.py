@@ -47,6 +47,7 @@ VM_LABELS = (
     *("name", "namespace", "os", "workload", "flavor", "machine_type"),
     *("instance_type", "preference", "status", "status_group"),
 )
+PHASE_LABELS = ("phase", "os", "workload", "flavor", "instance_type", "preference")
 VMI_LABELS = (
     *("node", "namespace", "name", "phase", "os", "workload", "flavor"),
     *("instance_type", "preference"),
@@ -259,7 +260,12 @@ def of_vmis(vmis: Iterable[tuple[_VMI, str]]) -> Iterator[GaugeMetricFamily]:
     phases = GaugeMetricFamily(
         "kubevirt_vmi_phase_count",
         "Instances, by node and phase.",
-        labels=("node", "phase", "os", "workload", "flavor", "instance_type", "preference"),
+        labels=("node", *PHASE_LABELS),
+    )
+    each_phase = GaugeMetricFamily(
+        "kubevirt_vmi_phase",
+        "The phase that an instance is in.",
+        labels=("node", "namespace", "name", *PHASE_LABELS),
     )
     stuck = GaugeMetricFamily(
         "kubevirt_vmi_non_evictable",
@@ -296,11 +302,13 @@ def of_vmis(vmis: Iterable[tuple[_VMI, str]]) -> Iterator[GaugeMetricFamily]:
             1,
         )
         numbers[status.node_name, phase, *kind, *taken] += 1
+        whose = (status.node_name, vmi.metadata.namespace, vmi.metadata.name)
+        each_phase.add_metric((*whose, phase, *kind, *taken), 1)
         held = vmi.spec.eviction_strategy == "LiveMigrate" and not movable
-        stuck.add_metric((status.node_name, vmi.metadata.namespace, vmi.metadata.name), float(held))
+        stuck.add_metric(whose, float(held))
     for labels, number in numbers.items():
         phases.add_metric(labels, number)
-    yield from (info, phases, stuck)
+    yield from (info, each_phase, phases, stuck)
 
 
 def _kind(annotations: dict[str, str]) -> tuple[str, str, str]:

@@ -59,6 +59,8 @@ EXPECTED = (
     *("guest-ssh-add-authorized-keys", "guest-set-user-password"),
 )
 """Commands without which something that the API promises does not work."""
+LOAD = "guest-get-load"
+"""Agents from before QEMU 10 do not know it."""
 OUTPUT = 8 * 1024
 """Characters that a probe's program is cited with."""
 ASKERS = 16
@@ -104,6 +106,7 @@ class Agent:
         self._thawing: asyncio.Task[None] | None = None
         self._os: GuestOS | None = None
         self._lacks: tuple[str, ...] = ()
+        self._tells_load = False
         self._interfaces: list[Interface] = []
         self._frozen = False
         self._loop = asyncio.get_running_loop()
@@ -221,18 +224,20 @@ class Agent:
         self._frozen = await self._is_frozen()
         if not self._frozen:  # a frozen guest's agent answers nothing else
             if self._os is None:
-                self._lacks = await self._missing()
+                await self._learn_commands()
                 self._os = (await self._command("guest-get-osinfo", System)).seen()
             found = await self._command("guest-network-get-interfaces", list[Interface])
             self._interfaces = [each.cut() for each in found[: 16 * INTERFACES]]
 
-    async def _missing(self) -> tuple[str, ...]:
+    async def _learn_commands(self) -> None:
         """What an agent is expected to do and this one does not: too old, or told not to."""
         about = await self._maybe(self._command("guest-info", About))
         if about is None:
-            return ("guest-info",)
+            self._lacks, self._tells_load = ("guest-info",), False
+            return
         enabled = {each.name for each in about.supported_commands if each.enabled}
-        return tuple(name for name in EXPECTED if name not in enabled)
+        self._lacks = tuple(name for name in EXPECTED if name not in enabled)
+        self._tells_load = LOAD in enabled
 
     async def _is_frozen(self) -> bool:
         try:
@@ -298,6 +303,9 @@ class Agent:
             told = structs.replace(told, filesystems=await self._filesystems())
         if request.what == "info":
             told = structs.replace(told, **await self._info())
+        if request.load and self._tells_load:
+            load = await self._maybe(self._command(LOAD, Load))
+            told = structs.replace(told, load=load and load.seen())
         return told
 
     async def _users(self) -> list[GuestUser]:
@@ -485,6 +493,15 @@ class _Command(msgspec.Struct):
 class About(msgspec.Struct):
     version: str = ""
     supported_commands: list[_Command] = []
+
+
+class Load(msgspec.Struct):
+    load1m: float
+    load5m: float
+    load15m: float
+
+    def seen(self) -> tuple[float, float, float]:
+        return self.load1m, self.load5m, self.load15m
 
 
 class HostName(_Said):

@@ -5,6 +5,7 @@ https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectGetAllDomainStats
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from xml.etree import ElementTree
 
@@ -34,7 +35,15 @@ def taken(number: int, connection: Any, domain: Any) -> Measured:
         counted=counted,
         interfaces=_names(root, "devices/interface"),
         drives=_names(root, "devices/disk"),
+        affinity=_affinity(domain),
     )
+
+
+def _affinity(domain: Any) -> int:
+    """CPUs that virtual CPUs may run on, summed over these; asks libvirt alone, and never QEMU."""
+    with suppress(libvirt.libvirtError):
+        return sum(sum(allowed) for allowed in domain.vcpuPinInfo(libvirt.VIR_DOMAIN_AFFECT_LIVE))
+    return 0
 
 
 def _names(root: ElementTree.Element, devices: str) -> dict[str, str]:

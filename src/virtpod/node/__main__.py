@@ -120,12 +120,13 @@ async def serve(args: argparse.Namespace) -> None:
             recorder = Recorder(client, NAME, host=node)
             probe = Probe(args.probe_dir)
             place = Place(node, args.pods_dir, probe)
-            sync = NodeSync(client, recorder, place, inotify, counts=Counts(REGISTRY))
+            counts = Counts(REGISTRY)
+            sync = NodeSync(client, recorder, place, inotify, counts=counts)
 
             def ready() -> bool:
                 return sync.synced and all(plugin.registered for plugin in plugins)
 
-            abilities = _Abilities(probe)
+            abilities = _Abilities(probe, partial(counts.deprecated, node))
             own_cpus = partial(cpus.exclusive, args.pod_resources_dir)
             heartbeat = Heartbeat(client, node, abilities.labels, ready, own_cpus)
             kubevirts: Informer[KubeVirt] = Informer(
@@ -227,8 +228,10 @@ class _Abilities:
     """The labels of what the node can do. The init container has described it before we came, once
     with KVM and once without; the KubeVirt CR says which of the two guests will have."""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, deprecated: Callable[[tuple[str, ...]], None]) -> None:
+        """`deprecated` is told of the machine types that are."""
         self._probe = probe
+        self._deprecated = deprecated
         self._emulation = False
         self._read: dict[bool, dict[str, str]] = {}
 
@@ -256,6 +259,7 @@ class _Abilities:
             for name in ("domcapabilities.xml", "capabilities.xml")
         ]
         try:
+            self._deprecated(labels.deprecated_machines(texts[1]))
             return labels.labels(*texts)
         except ValueError as error:
             log.warning("this node is described in no known way", extra={"error": str(error)})

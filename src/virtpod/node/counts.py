@@ -1,14 +1,15 @@
-"""What this node counts of each guest by itself, without asking anybody.
+"""What this node knows by itself, without asking a guest's launcher.
 
 Names and labels: https://kubevirt.io/monitoring/metrics.html
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from virtpod.kube.resources import Key
 
@@ -30,6 +31,16 @@ class Counts:
             ("namespace", "name", "type", "bugcheck_code"),
             registry=registry,
         )
+        self._deprecated = Gauge(
+            "kubevirt_node_deprecated_machine_types",
+            "A machine type of the node's QEMU that a later one drops.",
+            ("machine_type", "node"),
+            registry=registry,
+        )
+
+    def deprecated(self, node: str, machines: Iterable[str]) -> None:
+        for machine in machines:
+            self._deprecated.labels(machine, node).set(1)
 
     def synced(self, vmi: dict[str, Any]) -> None:
         metadata = vmi["metadata"]

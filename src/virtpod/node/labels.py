@@ -50,6 +50,13 @@ def labels(domain_capabilities: str, capabilities: str) -> Labels:
     return {name: value for name, value in found.items() if NAME.fullmatch(name.partition("/")[2])}
 
 
+def deprecated_machines(capabilities: str) -> tuple[str, ...]:
+    """Machine types that QEMU means to drop. ValueError where the text is not XML."""
+    host = _parsed(capabilities)
+    names = [] if host is None else _machine_names(host)
+    return tuple(sorted({name for name, deprecated in names if deprecated}))
+
+
 def difference(have: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str | None]:
     """What to merge into a node's labels: new or other values, None for stale ones of ours."""
     change: dict[str, str | None] = {
@@ -73,6 +80,12 @@ def _parsed(text: str) -> ElementTree.Element | None:
 
 
 def _machines(capabilities: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    for name, _ in _machine_names(capabilities):
+        yield f"machine-type.node.kubevirt.io/{name}", "true"
+
+
+def _machine_names(capabilities: ElementTree.Element) -> Iterator[tuple[str, bool]]:
+    """Each of the node's architecture, and whether it is deprecated."""
     host = (capabilities.findtext("host/cpu/arch") or "").strip()
     for guest in capabilities.iterfind("guest"):
         for arch in guest.iterfind("arch"):
@@ -81,7 +94,7 @@ def _machines(capabilities: ElementTree.Element) -> Iterator[tuple[str, str]]:
             for machine in arch.iter("machine"):
                 for name in (machine.text, machine.get("canonical")):
                     if name:
-                        yield f"machine-type.node.kubevirt.io/{name.strip()}", "true"
+                        yield name.strip(), machine.get("deprecated") == "yes"
 
 
 def _timers(capabilities: ElementTree.Element) -> Iterator[tuple[str, str]]:

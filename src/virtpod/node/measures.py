@@ -75,6 +75,7 @@ BLOCK: Table = (
     ("storage_flush_requests_total", "fl.reqs", 1, "Flushes."),
     ("storage_flush_times_seconds_total", "fl.times", NANO, "Time spent in flushes."),
 )
+LOADS = ("1m", "5m", "15m")
 VCPU_STATES = {0: "offline", 1: "running", 2: "blocked"}
 
 
@@ -95,7 +96,8 @@ class Guest:
     name: str
     measured: Measured
     filesystems: tuple[GuestFileSystem, ...] = ()
-    """What the guest's agent tells."""
+    load: tuple[float, float, float] | None = None
+    """Both as the guest's agent tells them."""
 
 
 class Measures(Collector):
@@ -149,7 +151,10 @@ def _samples(guest: Guest) -> Iterator[Sample]:
         yield Sample("memory_used_bytes", text, (available - usable) * KIBI, {})
     for cpu in _numbers(counted, "vcpu"):
         place = f"vcpu.{cpu}."
-        state = VCPU_STATES.get(int(_number(counted, f"{place}state") or 0), "unknown")
+        number = _number(counted, f"{place}state")
+        state = VCPU_STATES.get(int(number or 0), "unknown")
+        if number is not None:
+            yield Sample("vcpu", "The state of a virtual CPU.", 1, {"id": cpu, "state": state})
         yield from _of(counted, place, VCPU, {"id": cpu})
         yield from _of(counted, place, VCPU_TIME, {"id": cpu, "state": state})
     for index in _numbers(counted, "net"):
@@ -165,14 +170,29 @@ def _samples(guest: Guest) -> Iterator[Sample]:
         file = str(counted.get(f"{place}path", ""))
         labels = {"drive": told.drives.get(target, target), "file_interface": file}
         yield from _of(counted, place, BLOCK, labels)
-    for each in guest.filesystems:
+    if _believed(told.affinity) and told.affinity:
+        text = "CPUs of the node that virtual CPUs may run on, summed over these."
+        yield Sample("node_cpu_affinity", text, told.affinity, {})
+    yield from _of_agent(guest)
+
+
+def _of_agent(guest: Guest) -> Iterator[Sample]:
+    for each in guest.filesystems[:MEMBERS]:
         where = {
             "disk_name": each.name,
             "mount_point": each.mount_point,
             "file_system_type": each.type,
         }
-        yield Sample("filesystem_capacity_bytes", "Size of a file system.", each.total, where)
-        yield Sample("filesystem_used_bytes", "What is taken of it.", each.used, where)
+        for metric, text, size in (
+            ("filesystem_capacity_bytes", "Size of a file system.", each.total),
+            ("filesystem_used_bytes", "What is taken of it.", each.used),
+        ):
+            if _believed(size):
+                yield Sample(metric, text, size, where)
+    for span, load in zip(LOADS, guest.load or (), strict=False):
+        if _believed(load):
+            text = "Load of the guest: what runs, wants to, or waits for a disk."
+            yield Sample(f"guest_load_{span}", text, load, {})
 
 
 def _of(counted: Counted, place: str, table: Table, labels: Mapping[str, str]) -> Iterator[Sample]:
@@ -183,7 +203,12 @@ def _of(counted: Counted, place: str, table: Table, labels: Mapping[str, str]) -
 
 def _number(counted: Counted, key: str) -> float | None:
     value = counted.get(key)
-    return float(value) if isinstance(value, int) and abs(value) < LARGEST else None
+    return float(value) if isinstance(value, int) and _believed(value) else None
+
+
+def _believed(value: float) -> bool:
+    """What is no number at all is not either."""
+    return abs(value) < LARGEST
 
 
 def _numbers(counted: Counted, what: str) -> list[str]:

@@ -800,14 +800,15 @@ class HostedGuest:
             return None
         if not isinstance(told, Measured):
             return None
-        filesystems: Answer | None = None
+        said: Answer | None = None
         if domain is not None and domain.agent_connected:
             with contextlib.suppress(NoGuest, Declined):
-                filesystems = await self.ask(
-                    lambda n: AskAgent(id=n, what="filesystems"), measures.WITHIN
+                said = await self.ask(
+                    lambda n: AskAgent(id=n, what="filesystems", load=True), measures.WITHIN
                 )
-        seen = filesystems.filesystems if isinstance(filesystems, AgentTold) else []
-        return measures.Guest(pod.namespace, pod.vmi_name, told, tuple(seen))
+        if not isinstance(said, AgentTold):
+            return measures.Guest(pod.namespace, pod.vmi_name, told)
+        return measures.Guest(pod.namespace, pod.vmi_name, told, tuple(said.filesystems), said.load)
 
     def warn(self, reason: str, message: str) -> None:
         """An event of the VMI."""

@@ -134,6 +134,8 @@ class AskAgent(Message, frozen=True, tag="askAgent"):
 
     id: int
     what: Literal["info", "users", "filesystems"]
+    load: bool = False
+    """The guest's load beside it, where its agent tells that."""
 
 
 class Ping(Message, frozen=True, tag="ping"):
@@ -315,6 +317,8 @@ class AgentTold(Message, frozen=True, tag="agentTold"):
     os: GuestOS | None = None
     users: list[GuestUser] = []
     filesystems: list[GuestFileSystem] = []
+    load: tuple[float, float, float] | None = None
+    """Averages of one, five and fifteen minutes."""
 
 
 class Executed(Message, frozen=True, tag="executed"):
@@ -347,6 +351,8 @@ class Measured(Message, frozen=True, tag="measured"):
     counted: dict[str, int | str | bool]
     interfaces: dict[str, str] = {}
     drives: dict[str, str] = {}
+    affinity: int = 0
+    """The node's CPUs that a virtual CPU may run on, summed over these; 0: not told."""
 
 
 class DomainChanged(Message, frozen=True, tag="domain"):
