@@ -189,9 +189,11 @@ BEYOND_FIELDS = (
     (
         "Metrics",
         "each component exports its queues and requests, virt-controller what machines there are "
-        "and how they are, virt-handler what libvirt and the guests' agents count; load, dirty "
-        "rate and CPU affinity of guests, their GPUs, migrations and snapshots "
-        "are not there; a panic is counted without its type and code.",
+        "and how they are, virt-handler what libvirt and the guests' agents count; the dirty rate "
+        "of guests (each reading is a calculation that QEMU has to do first), their GPUs (whose "
+        "UUIDs only the maker's driver knows), migrations and snapshots are not there; a panic is "
+        "counted without its type and code; the guest's load is there with a guest agent of QEMU "
+        "10 and newer, and what is derived of containers and claims with kube-state-metrics.",
     ),
     (
         "Nodes without /dev/vhost-net",

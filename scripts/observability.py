@@ -116,7 +116,9 @@ def _guest() -> measures.Guest:
         ("block.0.", (measures.BLOCK,)),
     ):
         counted |= {f"{place}{key}": 1 for table in tables for _, key, _, _ in table}
-    return measures.Guest("team", "demo", Measured(1, counted), (GuestFileSystem(name="vda1"),))
+    counted["vcpu.0.state"] = 1
+    told = Measured(1, counted, affinity=1)
+    return measures.Guest("team", "demo", told, (GuestFileSystem(name="vda1"),), (1, 1, 1))
 
 
 BEFORE = """\

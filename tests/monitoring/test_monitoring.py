@@ -13,8 +13,16 @@ from scripts import observability
 from scripts.docs import DOCS
 from virtpod.render import dashboard, monitoring
 
-OF_OTHERS = frozenset({"up", "apiserver_requested_deprecated_apis", "apiserver_request_total"})
-"""Prometheus' own, and the API server's."""
+OF_OTHERS = frozenset(
+    {
+        *("up", "apiserver_requested_deprecated_apis", "apiserver_request_total"),
+        *("container_memory_rss", "container_memory_working_set_bytes"),
+        "kube_pod_container_resource_requests",
+        "kube_pod_spec_volumes_persistentvolumeclaims_info",
+        "kube_persistentvolumeclaim_resource_requests_storage_bytes",
+    }
+)
+"""Prometheus' own, the API server's, the kubelet's, and kube-state-metrics'."""
 EXPRESSIONS = [
     *(each.expression for each in (*monitoring.ALERTS, *monitoring.RECORDS)),
     *dashboard.queries(),

@@ -8,7 +8,7 @@ https://prometheus-operator.dev/docs/api-reference/api/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,6 +71,10 @@ def _leaderless(name: str, process: str, meaning: str) -> Alert:
     )
 
 
+_QUEUES: tuple[tuple[str, Literal["critical", "warning"], int, str], ...] = (
+    ("Warning", "warning", 10, "5m"),
+    ("Critical", "critical", 20, "5m"),
+)
 ALERTS: tuple[Alert, ...] = (
     _down(
         "VirtAPI",
@@ -249,6 +253,33 @@ ALERTS: tuple[Alert, ...] = (
         "Give it more (`spec.template.spec.domain.memory.guest`), or run less in it.",
     ),
     Alert(
+        "KubeVirtVMGuestMemoryPressure",
+        "warning",
+        "kubevirt_vmi_memory_headroom_ratio < 0.05 and "
+        "(kubevirt_vmi_pgmajfaults > 5 or kubevirt_vmi_swap_traffic_bytes > 1048576)",
+        "5m",
+        "The guest {{ $labels.namespace }}/{{ $labels.name }} lacks memory and waits for disks "
+        "because of it.",
+        "Less than a twentieth of its memory is left, and it fetches pages from disks or swaps.",
+        ("within the guest: what takes its memory", "the dashboard's row Guests"),
+        "Give it more (`spec.template.spec.domain.memory.guest`), or run less in it.",
+    ),
+    *(
+        Alert(
+            f"GuestVCPUQueueHigh{name}",
+            severity,
+            f"kubevirt_vmi_guest_queue_length > {length}",
+            lasting,
+            f"More than {length} tasks of {{{{ $labels.namespace }}}}/{{{{ $labels.name }}}} wait "
+            "for its virtual CPUs or a disk.",
+            "What runs in the guest is slow, for it has more to do than CPUs, or disks, to do it.",
+            ("within the guest: `top`, `iostat`", "the dashboard's row Guests"),
+            "Give it more CPUs (`spec.template.spec.domain.cpu`) or quicker disks, or run less in "
+            "it.",
+        )
+        for name, severity, length, lasting in _QUEUES
+    ),
+    Alert(
         "GuestFilesystemAlmostOutOfSpace",
         "warning",
         "kubevirt_vmi_filesystem_used_bytes / (kubevirt_vmi_filesystem_capacity_bytes > 0) > 0.9",
@@ -279,6 +310,118 @@ class Record:
     name: str
     expression: str
     meaning: str
+
+
+def _rates(name: str, metrics: Iterable[str], meaning: str) -> Iterator[Record]:
+    """Their sum; over five minutes under its plain name too."""
+    for record, minutes in ((name, 5), (f"vmi:{name}:rate5m", 5), (f"vmi:{name}:rate30m", 30)):
+        rates = (f"sum by ({_GUEST}) (rate({metric}[{minutes}m]))" for metric in metrics)
+        yield Record(record, " + ".join(rates), f"{meaning}, per second over {minutes} minutes.")
+
+
+def _usage(metric: str, reason: str) -> str:
+    """Of each kind of container, the one that is furthest above what it asks for."""
+    return (
+        "label_replace(topk by (container) (1, max by (container, namespace, node) ("
+        f"sum by (namespace, pod, container) ({metric}{{{_OURS}}}) "
+        "- on (namespace, pod, container) group_right() max by (namespace, pod, container, node) "
+        f'(kube_pod_container_resource_requests{{{_OURS}, resource="memory"}}))), '
+        f'"reason", "{reason}", "", "")'
+    )
+
+
+def _margin(metric: str) -> str:
+    return (
+        "(sum by (namespace, pod, container) "
+        f'(kube_pod_container_resource_requests{{{_LAUNCHER}, resource="memory"}}) '
+        f"- sum by (namespace, pod, container) ({metric}{{{_LAUNCHER}}})) "
+        "* on (namespace, pod) group_left (name) group by (namespace, pod, name) "
+        '(label_replace(kubevirt_vmi_info{vmi_pod=~"virt-launcher-.+"}, '
+        '"pod", "$1", "vmi_pod", "(.+)"))'
+    )
+
+
+_OURS = 'pod=~"virt-.+", container=~"virt-(api|controller|handler|operator)|compute"'
+_LAUNCHER = 'pod=~"virt-launcher-.+", container="compute"'
+_GUEST = "namespace, name"
+_HEADROOM = (
+    f"sum by ({_GUEST}) (kubevirt_vmi_memory_usable_bytes) "
+    f"/ (sum by ({_GUEST}) (kubevirt_vmi_memory_available_bytes) > 0)"
+)
+_VCPUS = (
+    "count by (node, namespace, name) (group by (node, namespace, name, id) "
+    "(kubevirt_vmi_vcpu_seconds_total))"
+)
+_QUEUE = (
+    "clamp_min(sum by (node, namespace, name) (kubevirt_vmi_guest_load_1m) "
+    f"- on (node, namespace, name) {_VCPUS}, 0)"
+)
+_DELTA = " or ".join(
+    _usage(f"container_memory_{metric}", f"memory_{reason}_delta_from_request")
+    for metric, reason in (("working_set_bytes", "working_set"), ("rss", "rss"))
+)
+_CLAIM = "namespace, persistentvolumeclaim"
+_ORPHANED = (
+    f"max by ({_CLAIM}) (kube_persistentvolumeclaim_resource_requests_storage_bytes) "
+    f"unless on ({_CLAIM}) kube_pod_spec_volumes_persistentvolumeclaims_info "
+    f"unless on ({_CLAIM}) kubevirt_vm_disk_allocated_size_bytes "
+    # While virt-controller tells nothing, no claim is a machine's.
+    "and on () kubevirt_allocatable_nodes"
+)
+_DERIVED: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("kubevirt_vmi_memory_headroom_ratio", "vmi:kubevirt_vmi_memory_headroom_ratio:sum"),
+        _HEADROOM,
+        "What a guest can use without swapping, of what it sees.",
+    ),
+    (
+        ("vmi:kubevirt_vmi_memory_available_bytes:sum",),
+        f"sum by ({_GUEST}) (kubevirt_vmi_memory_available_bytes)",
+        "What the guest sees.",
+    ),
+    (("vmi:kubevirt_vmi_vcpu:count",), _VCPUS, "Virtual CPUs of a guest."),
+    (
+        (
+            "kubevirt_vmi_guest_queue_length",
+            "vmi:kubevirt_vmi_guest_queue_length:sum",
+            "kubevirt_vmi_guest_vcpu_queue",
+        ),
+        _QUEUE,
+        "What of a guest's load of one minute is above the number of its virtual CPUs.",
+    ),
+    (
+        (
+            "kubevirt_memory_delta_from_requested_bytes",
+            "container:kubevirt_memory_delta_from_requested_bytes:max",
+        ),
+        _DELTA,
+        "Memory above what is asked for, of the pod that is furthest above it.",
+    ),
+    (
+        (
+            "kubevirt_suspected_orphaned_storage_bytes",
+            "pvc:kubevirt_suspected_orphaned_storage_bytes:info",
+        ),
+        _ORPHANED,
+        "A claim's request that no pod mounts and no virtual machine names.",
+    ),
+    *(
+        (
+            (
+                f"kubevirt_vm_container_memory_request_margin_based_on_{what}_bytes",
+                f"pod_container:kubevirt_vm_memory_request_margin_based_on_{what}:sum",
+            ),
+            _margin(metric),
+            f"What of a guest's pod's requested memory is left; by {text}.",
+        )
+        for what, metric, text in (
+            ("rss", "container_memory_rss", "its resident memory"),
+            ("working_set", "container_memory_working_set_bytes", "its working set"),
+        )
+    ),
+)
+"""Names of one series, expression, meaning. Containers' numbers are the kubelet's, requests and
+claims kube-state-metrics'."""
 
 
 _DEPRECATED = "group, version, resource, subresource"
@@ -318,6 +461,17 @@ RECORDS: tuple[Record, ...] = (
             f"Those of virt-{process} that lead; one where all is well.",
         )
         for process in ("controller", "operator")
+    ),
+    *(Record(name, made, meaning) for names, made, meaning in _DERIVED for name in names),
+    *_rates(
+        "kubevirt_vmi_pgmajfaults",
+        ("kubevirt_vmi_memory_pgmajfault_total",),
+        "Page faults of a guest that needed a disk",
+    ),
+    *_rates(
+        "kubevirt_vmi_swap_traffic_bytes",
+        [f"kubevirt_vmi_memory_swap_{way}_traffic_bytes" for way in ("in", "out")],
+        "What a guest reads from its swap and writes to it",
     ),
 )
 
