@@ -12,6 +12,7 @@ import pytest
 
 from tests.guest.pod import QEMU, Container, connected, container
 from virtpod.domain import paths
+from virtpod.node.labels import deprecated_machines
 from virtpod.node.probe import Probe
 from virtpod.wire.messages import Done
 
@@ -32,6 +33,9 @@ def test_a_node_without_kvm_has_the_one_description(folders: tuple[Path, ...]) -
     with container(folders) as made:
         found = probe(made)
         assert domain_type(found.text(True, "domcapabilities.xml")) == "qemu"
+        deprecated = deprecated_machines(found.text(True, "capabilities.xml"))
+        assert any(each.startswith("pc-") for each in deprecated)
+        assert "q35" not in deprecated
         assert found.capabilities(emulation=True)
         assert found.capabilities(emulation=False) == {}
         known = made.run / "probe" / "qemu.json"

@@ -71,6 +71,7 @@ def _leaderless(name: str, process: str, meaning: str) -> Alert:
     )
 
 
+_HANDLERS = 'max by (node, pod) (kube_pod_info{pod=~"virt-handler-.+"})'
 _QUEUES: tuple[tuple[str, Literal["critical", "warning"], int, str], ...] = (
     ("Warning", "warning", 10, "5m"),
     ("Critical", "critical", 20, "5m"),
@@ -207,6 +208,49 @@ ALERTS: tuple[Alert, ...] = (
             "`/debug/decisions` of the pod: what was decided last, and on what",
         ),
         "Deleting the pod is safe; report it, with `virtctl adm bundle`.",
+    ),
+    Alert(
+        "OrphanedVirtualMachineInstances",
+        "warning",
+        '(sum by (node) (kubevirt_vmi_phase_count{phase="running"}) > 0) '
+        f"unless on (node) ({_HANDLERS} and on (pod) (kubevirt_virt_handler_up == 1)) "
+        # Without kube-state-metrics nobody knows which node a pod is on.
+        f"and on () group({_HANDLERS})",
+        "10m",
+        "Guests run on node {{ $labels.node }}, and no virt-handler does.",
+        "They go on, but nothing looks after them: they are neither stopped nor changed.",
+        (
+            "`kubectl get nodes`",
+            "`kubectl -n kubevirt get pods -l kubevirt.io=virt-handler -o wide`",
+        ),
+        "Bring the node, or its virt-handler, back. If the node is gone for good, delete it.",
+    ),
+    Alert(
+        "VMNonRecoverableOSPanic",
+        "warning",
+        "sum by (namespace, name) (increase(kubevirt_vmi_guest_os_panic_total[10m])) > 0 "
+        "or sum by (namespace, name) (kubevirt_vmi_guest_os_panic_total "
+        "unless kubevirt_vmi_guest_os_panic_total offset 10m) > 0",
+        "0m",
+        "The kernel of {{ $labels.namespace }}/{{ $labels.name }} has panicked.",
+        "What ran in the guest has ended.",
+        (
+            "`kubectl describe vmi NAME -n NAMESPACE`: when",
+            "`virtctl console NAME -n NAMESPACE`, or the log of the container guest-console-log",
+        ),
+        "`virtctl restart NAME`, where its run strategy does not start it again.",
+    ),
+    Alert(
+        "KubeVirtDeprecatedAPIRequested",
+        "info",
+        "sum by (resource, group, version) "
+        "(increase(kubevirt_api_request_deprecated_total[10m])) > 0",
+        "5m",
+        "{{ $labels.resource }} of {{ $labels.group }} are asked for in version "
+        "{{ $labels.version }}, which is deprecated.",
+        "A later release may serve that version no more.",
+        ("the API server's audit log: who asks",),
+        "Have that client use the newest version (`kubectl api-resources`).",
     ),
     Alert(
         "VirtualMachineStuckInUnhealthyState",
@@ -562,6 +606,16 @@ def runbook(alerts: Iterable[Alert] = ALERTS) -> str:
 
 def _plain(text: str) -> str:
     """Prometheus' variables as words."""
-    for variable in ("node", "namespace", "name", "pod", "route", "mount_point"):
+    for variable in (
+        "namespace",
+        "mount_point",
+        "resource",
+        "version",
+        "group",
+        "route",
+        "node",
+        "name",
+        "pod",
+    ):
         text = text.replace(f"{{{{ $labels.{variable} }}}}", variable.upper())
     return text.replace("{{ $value }}", "Some")
