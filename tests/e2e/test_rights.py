@@ -43,6 +43,11 @@ RARE = {
     ("kubevirt-controller", "get", "kubevirt.io/virtualmachines"): "its VM is not in the cache",
     ("kubevirt-controller", "get", "/nodes"): "its node is not in the cache",
     ("kubevirt-controller", "get", "/pods"): "its pod is not in the cache",
+    (
+        "kubevirt-controller",
+        "patch",
+        "/pods",
+    ): "networks come to a running machine; no controller here makes them",
     ("kubevirt-handler", "patch", "/events"): "an event comes again",
 }
 """What a run need not use, and when it is used: by account, verb, group and resource."""
