@@ -41,6 +41,9 @@ QUEUE = 1024
 OVERHEAD = 16 * 2**20
 """Bytes for a daemon: 3 MiB were seen, and it keeps a record of each file that the guest knows."""
 EVERYBODY_ELSE = 2**32 - 2
+FRESH = ("--cache=never",)
+"""For files that the kubelet exchanges as a whole: a guest that remembers the folder of before
+finds nothing in it."""
 
 
 def asked(vmi: VMI) -> Part:
@@ -122,6 +125,7 @@ def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
                 "--sandbox=none",  # the container is its sandbox
                 "--log-level=error",
                 *(("--readonly",) if fixed else _owners()),
+                *(() if claim(volume) else FRESH),
             ),
             ready=paths.virtiofs_socket(name),
         )
