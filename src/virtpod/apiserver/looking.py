@@ -9,8 +9,11 @@ import msgspec
 
 from virtpod.apiserver.admission import KINDS
 from virtpod.kube import review
-from virtpod.kube.resources import Key, Obj, Resource
+from virtpod.kube.resources import MIGRATIONS, RESTORES, VMIS, Key, Obj, Resource
 from virtpod.render.rules import Look, Seen
+
+KNOWN = {each.kind: each for each in (VMIS, MIGRATIONS, RESTORES)}
+"""What rules look at."""
 
 
 class Reads(Protocol):
@@ -41,7 +44,8 @@ def _plain(look: Look) -> bool:
 
 
 async def _found(look: Look, objects: Reads) -> list[Obj]:
+    resource = KNOWN[look.kind]
     if not look.name:
-        return list(await objects.every(look.resource, look.namespace))
-    one = await objects.read(look.resource, Key(look.namespace, look.name))
+        return list(await objects.every(resource, look.namespace))
+    one = await objects.read(resource, Key(look.namespace, look.name))
     return [] if one is None else [one]

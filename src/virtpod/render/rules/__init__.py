@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from virtpod.domain.facts import Cluster
-from virtpod.features.contract import Cause
-from virtpod.kube.resources import Obj, Resource
+from virtpod.features.contract import Cause, Json
 
 if TYPE_CHECKING:
     from virtpod.render.expand import Named
@@ -25,12 +24,12 @@ T_co = TypeVar("T_co", covariant=True)
 class Look:
     """An object that a rule must know; without a name all of its kind there."""
 
-    resource: Resource
+    kind: str
     namespace: str
     name: str = ""
 
 
-Seen = Mapping[str, list[Obj]]
+Seen = Mapping[str, list[Json]]
 """By the name that the rule gave the look; an object that is not there is an empty list."""
 
 
@@ -46,7 +45,7 @@ class Asked(Generic[T_co]):
     """The instance type and the preference of the VM that a pool's template is."""
 
 
-def nothing(obj: Obj) -> Mapping[str, Look]:
+def nothing(obj: Json) -> Mapping[str, Look]:
     return {}
 
 
@@ -60,5 +59,5 @@ class Rules(Generic[T]):
 
     kind: type[T]
     causes: Callable[[Asked[T]], Iterable[Cause]]
-    looks: Callable[[Obj], Mapping[str, Look]] = nothing
+    looks: Callable[[Json], Mapping[str, Look]] = nothing
     warnings: Callable[[Asked[T]], Iterable[str]] = silent

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from virtpod.api.clone import VirtualMachineClone
-from virtpod.features.contract import Cause
-from virtpod.kube.resources import Obj
+from virtpod.features.contract import Cause, Json
 from virtpod.render.rules import Asked, Rules
 from virtpod.render.rules._common import KUBEVIRT, SNAPSHOT, gated, one_of, patches, refers, stays
 
@@ -59,7 +58,7 @@ def _filters(where: str, filters: Iterable[str]) -> Iterable[Cause]:
             )
 
 
-def named(obj: Obj, seed: str) -> list[dict[str, Any]]:
+def named(obj: Json, seed: str) -> list[dict[str, Any]]:
     """The JSON patch that names the target where it has no name. `seed`: a new UUID."""
     spec = obj.get("spec")
     if not isinstance(spec, dict) or not isinstance(spec.get("source"), dict):

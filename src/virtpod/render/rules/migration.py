@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from virtpod.api.migration import VirtualMachineInstanceMigration
-from virtpod.features.contract import NOT_FOUND, REQUIRED, UNSUPPORTED, Cause
-from virtpod.kube.resources import MIGRATIONS, VMIS, Obj
+from virtpod.features.contract import NOT_FOUND, REQUIRED, UNSUPPORTED, Cause, Json
 from virtpod.render.rules import Asked, Look, Rules
 from virtpod.render.rules._common import gated, one_of, only_one
 
@@ -15,9 +14,12 @@ FINAL = ("Succeeded", "Failed")
 WHERE = "spec.vmiName"
 
 
-def _looks(obj: Obj) -> Mapping[str, Look]:
+def _looks(obj: Json) -> Mapping[str, Look]:
     namespace, name = obj["metadata"]["namespace"], obj["spec"]["vmiName"]
-    return {"vmi": Look(VMIS, namespace, name), "migrations": Look(MIGRATIONS, namespace)}
+    return {
+        "vmi": Look("VirtualMachineInstance", namespace, name),
+        "migrations": Look("VirtualMachineInstanceMigration", namespace),
+    }
 
 
 def _causes(asked: Asked[VirtualMachineInstanceMigration]) -> Iterable[Cause]:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from virtpod.api.restore import VirtualMachineRestore
 from virtpod.api.snapshot import VirtualMachineSnapshot
-from virtpod.features.contract import DUPLICATE, REQUIRED, Cause
-from virtpod.kube.resources import RESTORES, Obj
+from virtpod.features.contract import DUPLICATE, REQUIRED, Cause, Json
 from virtpod.render.rules import Asked, Look, Rules
 from virtpod.render.rules._common import (
     KUBEVIRT,
@@ -36,8 +35,8 @@ def _snapshot(asked: Asked[VirtualMachineSnapshot]) -> Iterable[Cause]:
     yield from one_of("spec.deletionPolicy", spec.deletion_policy, DELETIONS)
 
 
-def _restores(obj: Obj) -> Mapping[str, Look]:
-    return {"restores": Look(RESTORES, obj["metadata"]["namespace"])}
+def _restores(obj: Json) -> Mapping[str, Look]:
+    return {"restores": Look("VirtualMachineRestore", obj["metadata"]["namespace"])}
 
 
 def _restore(asked: Asked[VirtualMachineRestore]) -> Iterable[Cause]:
