@@ -16,8 +16,11 @@ from tests.guest.pod import Container, Serial, connected
 from tests.guest.site import AWAY4, AWAY6, MTU, NODE4, POD4, POD6, site
 from virtpod.wire.messages import Done, Kill
 
-SIX = "for i in $(seq 30); do ip -6 addr show scope global | grep /128 && break; sleep 1; done"
-"""It asks for its IPv6 address when its router has spoken."""
+SIX = (
+    "for i in $(seq 30); do ip -6 addr show scope global >/tmp/six; "
+    "grep -q /128 /tmp/six && ! grep -q tentative /tmp/six && break; sleep 1; done"
+)
+"""It asks for its IPv6 address when its router has spoken, and uses it when nobody else has it."""
 MAC = "02:00:5e:00:00:07"
 
 
