@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.node.world import RUNNING, World, pod, vmi, world
+from tests.node.world import POD_UID, RUNNING, World, pod, vmi, world
 from virtpod.kube.resources import PODS, VMIS
 from virtpod.wire.messages import (
     DomainChanged,
@@ -131,6 +132,21 @@ async def test_a_broken_connection_changes_nothing_and_is_made_again(node: World
     assert node.vmi()["status"] == before["status"]
     assert len(node.launcher.all(Sync)) == 1
     assert len(node.prepared) == 1
+
+
+@pytest.mark.parametrize("busy", ["replugging", "rewiring", "growing", "dumping"])
+async def test_what_was_under_way_as_a_connection_broke_is_begun_anew(
+    node: World, busy: str
+) -> None:
+    await _running(node)
+    attended = node.sync.of_pod(POD_UID)
+    assert attended is not None
+    under_way: dict[str, Any] = {busy: True}
+    attended.guest = replace(attended.guest, **under_way)
+    node.launcher.hang_up()
+    await node.launcher.until(Hello, times=2)
+    await node.until(lambda _vmi: attended.launcher is not None)
+    assert not getattr(attended.guest, busy)
 
 
 async def test_a_restarted_virt_handler_leaves_guests_alone(tmp_path: Path) -> None:

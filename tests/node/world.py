@@ -19,10 +19,11 @@ from tests.kube.fake import FakeCluster
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.kube.events import Recorder
 from virtpod.kube.resources import PODS, VMIS
+from virtpod.node.attended import Place, Ways
 from virtpod.node.inotify import Inotify
 from virtpod.node.peer import Peer
 from virtpod.node.probe import Probe
-from virtpod.node.sync import VOLUMES, NodeSync, Place, Ways
+from virtpod.node.sync import VOLUMES, NodeSync
 from virtpod.wire import codec
 from virtpod.wire.messages import (
     DomainChanged,

@@ -32,6 +32,7 @@ from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
+from virtpod.node.attended import Place
 from virtpod.node.counts import Counts
 from virtpod.node.devices import DEVICES, RESERVATIONS, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
@@ -40,7 +41,7 @@ from virtpod.node.inotify import Inotify
 from virtpod.node.measures import Measures
 from virtpod.node.probe import Probe
 from virtpod.node.server import Console
-from virtpod.node.sync import NodeSync, Place
+from virtpod.node.sync import NodeSync
 from virtpod.node.vsock import Authority, Guests
 
 log = logging.getLogger(__name__)
