@@ -437,28 +437,49 @@ def test_a_virt_handler_that_was_interrupted_loses_nothing(pod: Pod, done: int) 
     assert link.routes == (Route("0.0.0.0/0", "10.1.0.1"),)
 
 
-def test_a_bridged_guest_is_reached_at_the_pod_s_address(pod: Pod) -> None:
-    """Two more namespaces stand for the node and for the guest."""
+@pytest.fixture
+def beside(pod: Pod) -> Iterator[tuple[Pod, Pod]]:
+    """Two more namespaces: for the node, whose bridge sends frames back where they came from as the
+    CNI plugin's does with hairpinMode, and for a guest by bridge."""
     node, guest = Pod(), Pod()
     try:
         node.run("true")
         guest.run("true")
         pod.run("ip", "link", "set", "host0", "netns", str(node.process.pid))
-        node.run("sh", "-c", "ip addr add 10.1.0.1/24 dev host0; ip link set host0 up")
+        node.run("ip", "link", "add", "cni0", "type", "bridge")
+        node.run("sh", "-c", "ip addr add 10.1.0.1/24 dev cni0; ip link set cni0 up")
+        node.run(
+            "sh", "-c", "ip link set host0 master cni0 up; bridge link set dev host0 hairpin on"
+        )
         link = pod.inside(bridged)
         pod.run("sh", "-c", "ip link add g0 type veth peer name g1; ip link set g1 up")
         pod.run("ip", "link", "set", "g1", "master", "k6t-eth0")
         pod.run("ip", "link", "set", "g0", "netns", str(guest.process.pid))
         address = f"ip addr add {link.addresses[0]} dev g0"
         guest.run("sh", "-c", f"ip link set g0 address {link.mac} up; {address}")
-        # A closed port says so itself.
-        asks = "import socket as s; c = s.create_connection(('10.1.0.7', 9), 10)"
-        with pytest.raises(subprocess.CalledProcessError) as refused:
-            node.run(sys.executable, "-c", asks)
-        assert "Connection refused" in refused.value.stderr
-        [neighbour] = node.json("ip", "-j", "neigh", "show", "10.1.0.7")
-        assert neighbour["lladdr"] == link.mac, "the guest answered, not the pod"
+        yield node, guest
     finally:
         for each in (node, guest):
             each.process.kill()
             each.process.wait()
+
+
+def asked(who: Pod, whom: str) -> str:
+    """What a connection to a closed port says."""
+    asks = f"import socket as s; c = s.create_connection(('{whom}', 9), 10)"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        who.run(sys.executable, "-c", asks)
+    return str(refused.value.stderr)
+
+
+def test_a_bridged_guest_is_reached_at_the_pod_s_address(pod: Pod, beside: tuple[Pod, Pod]) -> None:
+    node, guest = beside
+    assert "Connection refused" in asked(node, "10.1.0.7")
+    [neighbour] = node.json("ip", "-j", "neigh", "show", "10.1.0.7")
+    [own] = guest.json("ip", "-j", "link", "show", "g0")
+    assert neighbour["lladdr"] == own["address"], "the guest answered, not the pod"
+
+
+def test_a_bridged_guest_that_speaks_first_is_answered(pod: Pod, beside: tuple[Pod, Pod]) -> None:
+    _, guest = beside
+    assert "Connection refused" in asked(guest, "10.1.0.1")

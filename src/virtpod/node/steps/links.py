@@ -116,6 +116,9 @@ def take_over(step: TakeOver) -> None:
             route.link("set", index=link["index"], state="down")
             route.link("set", index=link["index"], address=own)
         _set(route, _link(route, step.link.name), mtu=step.link.mtu, master=master["index"])
+        # A CNI's bridge that sends frames back where they came from (hairpin) returns the guest's
+        # own broadcasts: the guest's address would be learned to be on the node's side.
+        route.brport("set", index=link["index"], learning=0)
 
 
 def _keep(route: IPRoute, step: TakeOver) -> None:
