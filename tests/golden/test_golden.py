@@ -111,8 +111,9 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
         given["blocks"] = msgspec.convert(given["blocks"], dict[str, Blocks])
     if "links" in given:
         given["links"] = msgspec.convert(given["links"], dict[str, GuestLink])
-    if "given" in given:
-        given["given"] = msgspec.convert(given["given"], dict[str, tuple[GivenDevice, ...]])
+    for devices in ("given", "claimed"):
+        if devices in given:
+            given[devices] = msgspec.convert(given[devices], dict[str, tuple[GivenDevice, ...]])
     return dataclasses.replace(usual, **given)
 
 

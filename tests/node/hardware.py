@@ -36,6 +36,8 @@ class Hardware:
             (folder / "vfio-dev/vfio0").mkdir(parents=True)
         if group:
             link(folder / "iommu_group", f"../../../kernel/iommu_groups/{group}")
+            members = self.root / f"kernel/iommu_groups/{group}/devices"
+            link(members / address, f"../../../../bus/pci/devices/{address}")
             write(self.dev / "vfio" / group, "")
             write(self.dev / "vfio/vfio", "")
         return folder

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from virtpod.api.hostdevices import GPU, ClaimRequest, HostDevice
 from virtpod.api.machine import FeatureState
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 
@@ -103,3 +106,40 @@ def starts_paused(vmi: VMI) -> bool:
 def on(state: FeatureState | None) -> bool:
     """Asked for, and not said to be off: KubeVirt's booleans are true where they are left out."""
     return state is not None and state.enabled is not False
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A device that the guest is to have out of a resource claim."""
+
+    where: str
+    """The path of what asks for it, from `spec` on."""
+    kind: str
+    """GPU, HostDevice or network."""
+    claim: str
+    """Its name among the spec's resourceClaims; empty: not said."""
+    request: str
+
+    @property
+    def key(self) -> str:
+        """How facts name it."""
+        return f"{self.claim}/{self.request}"
+
+
+def claimed(vmi: VMI) -> list[Claimed]:
+    """All that asks for a device of a claim, whether it does so rightly or not."""
+    devices = vmi.spec.domain.devices
+    asking: list[tuple[str, str, GPU | HostDevice | ClaimRequest | None]] = []
+    for index, gpu in enumerate(devices.gpus or ()):
+        asking.append((f"spec.domain.devices.gpus[{index}]", "GPU", gpu))
+    for index, device in enumerate(devices.host_devices or ()):
+        asking.append((f"spec.domain.devices.hostDevices[{index}]", "HostDevice", device))
+    for index, network in enumerate(vmi.spec.networks or ()):
+        where = f"spec.networks[{index}].resourceClaim"
+        asking.append((where, "network", network.resource_claim))
+    return [
+        Claimed(where, kind, each.claim_name or "", each.request_name or "")
+        for where, kind, each in asking
+        if each is not None
+        if kind == "network" or each.claim_name is not None or each.request_name is not None
+    ]

@@ -71,6 +71,8 @@ class Pod:
     """All its containers are over: the kubelet has said what it has to say."""
     networks: tuple[Attached, ...] = ()
     """What Multus noted of them."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """ResourceClaims that were made for it from templates, by the name that its spec has."""
     ousted: bool = False
     """The kubelet took it off the node, which ran short or goes down; `end` says why."""
 

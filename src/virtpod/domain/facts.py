@@ -137,6 +137,8 @@ class Guest:
     """What hook side-cars made of what cloud-init reads, by volume (`cloud_init.described`)."""
     given: Mapping[str, tuple[GivenDevice, ...]] = field(default_factory=dict)
     """Devices of the node, by resource name, in the order in which they were given."""
+    claimed: Mapping[str, tuple[GivenDevice, ...]] = field(default_factory=dict)
+    """Those of resource claims, by `traits.Claimed.key`."""
     cpus: tuple[int, ...] = ()
     """CPUs of the node that the container may run on."""
     nodes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)

@@ -58,6 +58,9 @@ NODE_ENV = "NODE_NAME"
 LOCKS_MEMORY = "virtpod.io/locks-memory"
 """Annotation of a launcher's pod whose QEMU may lock all of its memory."""
 
+CLAIMED_DEVICES = "/var/run/kubernetes.io/dra-device-attributes"
+"""Where drivers of resource claims say in the container what its devices are (KEP-5304)."""
+
 QEMU_UID = 107
 LONGEST_LABEL = 63
 """Characters of a DNS label, which the name of a pod's volume is."""

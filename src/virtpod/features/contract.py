@@ -42,8 +42,8 @@ NOT_FOUND = "FieldValueNotFound"
 @dataclass(frozen=True)
 class PodPart:
     """What a feature adds to the launcher pod. Kubernetes' JSON shapes; `mounts`, `env`,
-    `args` and `limits` are the compute container's; `overhead` is bytes of memory beside the
-    guest's."""
+    `args`, `claims` and `limits` are the compute container's; `overhead` is bytes of memory beside
+    the guest's."""
 
     volumes: tuple[Json, ...] = ()
     mounts: tuple[Json, ...] = ()
@@ -53,6 +53,8 @@ class PodPart:
     containers: tuple[Json, ...] = ()
     env: tuple[Json, ...] = ()
     args: tuple[str, ...] = ()
+    claims: tuple[Json, ...] = ()
+    """Of the pod's resource claims, what is for the compute container (`resources.claims`)."""
     limits: Mapping[str, str] = field(default_factory=dict)
     requests: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)

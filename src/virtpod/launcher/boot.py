@@ -21,7 +21,7 @@ from virtpod.features.devices import downward_metrics, serial_log
 from virtpod.features.disks import access, claim, host_disk, hotplugged, shown
 from virtpod.features.disks.cloud_init import described
 from virtpod.features.machine import numa
-from virtpod.launcher import blocks, claims, growth, hotplug, images
+from virtpod.launcher import allotted, blocks, claims, growth, hotplug, images
 from virtpod.launcher.given import given
 from virtpod.launcher.hooks import HookFailed, Hooks
 from virtpod.launcher.hypervisor import Hypervisor, Refused, StartFailed
@@ -127,6 +127,7 @@ class Boot:
             tolerance=claims.tolerance(),
             mounts=_mounts(vmi),
             given=given(_resources(vmi), os.environ),
+            claimed=allotted.devices(vmi, request.allotted),
             resolved=self._kernel(vmi),
             cpus=tuple(sorted(os.sched_getaffinity(0))),
             nodes=numa_nodes() if numa.asked(vmi) else {},

@@ -47,13 +47,14 @@ def given(
 
 def _devices(kind: str, addresses: Iterable[str], sysfs: Path) -> tuple[GivenDevice, ...]:
     return tuple(
-        GivenDevice(kind, address, _parent(address, sysfs) if kind == "pci" else "")
+        GivenDevice(kind, address, physical(address, sysfs) if kind == "pci" else "")
         for address in dict.fromkeys(each.strip() for each in addresses)
         if SHAPES[kind].fullmatch(address)
     )
 
 
-def _parent(address: str, sysfs: Path) -> str:
+def physical(address: str, sysfs: Path) -> str:
+    """The address of the physical function that one is a virtual one of; empty: of none."""
     try:
         return (sysfs / "bus/pci/devices" / address / "physfn").readlink().name
     except OSError:

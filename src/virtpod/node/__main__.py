@@ -32,7 +32,8 @@ from virtpod.kube.resources import KUBEVIRTS
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
-from virtpod.node.attended import Place
+from virtpod.node.allotted import Allotments
+from virtpod.node.attended import Place, Ways
 from virtpod.node.counts import Counts
 from virtpod.node.devices import DEVICES, RESERVATIONS, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
@@ -122,7 +123,9 @@ async def serve(args: argparse.Namespace) -> None:
             probe = Probe(args.probe_dir)
             place = Place(node, args.pods_dir, probe)
             counts = Counts(REGISTRY)
-            sync = NodeSync(client, recorder, place, inotify, counts=counts)
+            allotments = Allotments(client, node, args.pod_resources_dir, args.sysfs)
+            ways = Ways(allotted=allotments.of)
+            sync = NodeSync(client, recorder, place, inotify, ways, counts=counts)
 
             def ready() -> bool:
                 return sync.synced and all(plugin.registered for plugin in plugins)

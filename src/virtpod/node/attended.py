@@ -18,7 +18,7 @@ from virtpod.node.launcher import Launcher
 from virtpod.node.peer import Peer, peer
 from virtpod.node.probe import Probe
 from virtpod.node.steps.devices import hand_over
-from virtpod.wire.messages import Link
+from virtpod.wire.messages import Allotted, Link
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,21 @@ class Place:
     """The user that launchers run as."""
 
 
+async def nothing_allotted(vmi: VirtualMachineInstance, pod: Pod) -> list[Allotted]:
+    """Where nobody looks."""
+    return []
+
+
 @dataclass(frozen=True)
 class Ways:
-    """How a listener is identified, given its devices, and its network made; tests have others."""
+    """How a listener is identified, given its devices, its network made, and the devices of its
+    resource claims found out; tests have others."""
 
     identify: Callable[[socket.socket, str, int], Peer] = peer
     hand_over: Callable[[Peer, int, bool], None] = hand_over
     prepare: Callable[[Host, Peer, VirtualMachineInstance], Awaitable[list[Link]]] = network.prepare
     discard: Callable[[Peer, VirtualMachineInstance], Awaitable[None]] = network.discard
+    allotted: Callable[[VirtualMachineInstance, Pod], Awaitable[list[Allotted]]] = nothing_allotted
 
 
 @dataclass

@@ -130,10 +130,16 @@ class Errands:
         began = time.monotonic()
         links = await self._sync.ways.prepare(self._known(attended), launcher.peer, vmi)
         made = time.monotonic()
+        allotted = await self._sync.ways.allotted(vmi, attended.pod)
 
         def sync(number: int) -> Request:
-            emulated = not attended.pod.kvm
-            return Sync(id=number, vmi=msgspec.Raw(raw), links=links, emulation=emulated)
+            return Sync(
+                id=number,
+                vmi=msgspec.Raw(raw),
+                links=links,
+                allotted=allotted,
+                emulation=not attended.pod.kvm,
+            )
 
         try:
             await launcher.request(sync, START_WITHIN)

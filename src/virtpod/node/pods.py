@@ -86,6 +86,11 @@ class _Address(_Wire):
     ip: str = ""
 
 
+class _Claim(_Wire):
+    name: str = ""
+    resource_claim_name: str | None = None
+
+
 class _Status(_Wire):
     phase: str = ""
     reason: str = ""
@@ -93,6 +98,7 @@ class _Status(_Wire):
     pod_ips: list[_Address] = msgspec.field(default_factory=list, name="podIPs")
     conditions: list[_Condition] = []
     container_statuses: list[_ContainerStatus] = []
+    resource_claim_statuses: list[_Claim] = []
 
 
 class _Pod(_Wire):
@@ -136,6 +142,11 @@ def project(raw: bytes) -> Pod:
         end=_end(pod.status, state),
         final=pod.status.phase in FINAL,
         ousted=bool(_ousted(pod.status)),
+        claims={
+            each.name: each.resource_claim_name
+            for each in pod.status.resource_claim_statuses
+            if each.resource_claim_name
+        },
         networks=network_status.read(pod.metadata.annotations.get(network_status.ANNOTATION, "")),
     )
 

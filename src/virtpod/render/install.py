@@ -446,6 +446,10 @@ HOST_PATHS = (
         "seccomp", "/var/lib/kubelet/seccomp", "/var/lib/kubelet/seccomp", "DirectoryOrCreate"
     ),
     HostPath("node-labeller", PROBE, PROBE, "DirectoryOrCreate", {"readOnly": True}),
+    HostPath("cdi", "/etc/cdi", "/etc/cdi", "DirectoryOrCreate", {"readOnly": True}),
+    HostPath(
+        "cdi-dynamic", "/var/run/cdi", "/var/run/cdi", "DirectoryOrCreate", {"readOnly": True}
+    ),
     HostPath("host-dev", "/dev", "/host/dev", mount={"readOnly": True}),
     HostPath(
         "host-sys",

@@ -123,6 +123,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
         limits["memory"] = str(int(limits["memory"]) + extra)
     devices = {name: value for name, value in limits.items() if "/" in name}
     blocks = _joined(parts, "devices")
+    claims = _unique(_joined(parts, "claims"))
     return {
         "name": "compute",
         "image": cluster.launcher_image,
@@ -149,7 +150,11 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             *_unique(_joined(parts, "env")),
         ],
-        "resources": {"requests": requests | devices, "limits": limits},
+        "resources": {
+            "requests": requests | devices,
+            "limits": limits,
+            **({"claims": claims} if claims else {}),
+        },
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},

@@ -18,6 +18,7 @@ from virtpod.render import unattended
 Json = dict[str, Any]
 
 RBAC = "rbac.authorization.k8s.io"
+DEVICES = "resource.k8s.io"
 KUBEVIRT = "kubevirt.io"
 SUBRESOURCES = "subresources.kubevirt.io"
 
@@ -148,6 +149,9 @@ HANDLER = Account(
         Rule("", ("nodes/status",), ("patch",)),
         Rule("", ("pods",), WATCH),
         Rule(KUBEVIRT, ("virtualmachineinstances",), (*READ, "patch")),
+        # Which devices its guests' claims were allotted.
+        Rule(DEVICES, ("resourceclaims",), ("get",)),
+        Rule(DEVICES, ("resourceslices",), ("list",)),
         EVENTS,
     ),
     (CONFIGURATION,),

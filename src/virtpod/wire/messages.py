@@ -50,11 +50,25 @@ class Sync(Message, frozen=True, tag="sync"):
     id: int
     vmi: msgspec.Raw
     links: list[Link] = []
+    allotted: list[Allotted] = []
+    """Devices of resource claims, where the guest is to have any; what a claim's driver tells the
+    container itself is worth more."""
     emulation: bool = False
     cards: bool = False
     hotplugged: list[str] | None = None
     """Volumes that come and go: those whose claims are in the container now; None: they stay as
     they are."""
+
+
+class Allotted(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """A device of the node that a resource claim of the pod was allotted, as the node knows it."""
+
+    claim: str
+    """The claim's name in the VMI's spec."""
+    request: str
+    kind: str
+    """pci or mdev."""
+    address: str
 
 
 class Route(msgspec.Struct, omit_defaults=True, frozen=True):

@@ -44,7 +44,8 @@ def asked(vmi: VMI) -> Asked:
 def validate(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     permitted = _permitted(cluster)
     seen: dict[str, str] = {}
-    if vmi.spec.domain.devices.host_devices and GATE not in cluster.gates:
+    devices = vmi.spec.domain.devices
+    if any(not _claims(each) for each in devices.host_devices or ()) and GATE not in cluster.gates:
         yield Cause(
             "spec.domain.devices.hostDevices",
             f"{GATE} feature gate is not enabled in the KubeVirt object's "
@@ -58,11 +59,18 @@ def validate(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             message = f"{seen[device.name]} and {where} must not have the same name"
             yield Cause(f"{where}.name", message, DUPLICATE)
         seen.setdefault(device.name, where)
-        if device.claim_name or device.request_name:
-            message = f"{where}: devices of resource claims cannot be given by this version"
-            yield Cause(f"{where}.claimName", message, UNSUPPORTED)
+        if _claims(device):  # the rest is for feature resource_claims to say
+            if device.device_name:
+                message = (
+                    f"{where} has both deviceName and a resource claim: it is one device; keep "
+                    "deviceName, or claimName and requestName"
+                )
+                yield Cause(f"{where}.deviceName", message)
         elif not device.device_name:
-            message = f"{where} must name its resource, such as qat.intel.com/cy"
+            message = (
+                f"{where} must name its resource, such as qat.intel.com/cy, or have claimName and "
+                "requestName"
+            )
             yield Cause(f"{where}.deviceName", message, REQUIRED)
         elif device.device_name not in permitted and not _of_qat(device.device_name, cluster):
             yield Cause(
@@ -71,6 +79,12 @@ def validate(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
                 "configuration",
                 UNSUPPORTED,
             )
+    if len({_claims(gpu) for gpu in devices.gpus or ()}) > 1:
+        yield Cause(
+            "spec.domain.devices.gpus",
+            "spec.domain.devices.gpus contains both DRA and non-DRA GPUs; each GPU must be either "
+            "DRA or non-DRA",
+        )
     frames = [
         where for where, device in _placed(vmi) if isinstance(device, GPU) and _ram_fb(device)
     ]
@@ -82,6 +96,11 @@ def validate(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     if len(frames) > 1 and explicit:
         message = "only one GPU may have a ramFB: turn it off for the others"
         yield Cause(f"{explicit[-1]}.virtualGPUOptions.display.ramFB", message)
+
+
+def _claims(device: HostDevice | GPU) -> bool:
+    """Whether it comes out of a resource claim."""
+    return device.claim_name is not None or device.request_name is not None
 
 
 def _permitted(cluster: Cluster) -> set[str]:
@@ -108,29 +127,14 @@ def _placed(vmi: VMI) -> Iterator[tuple[str, HostDevice | GPU]]:
 def pod(part: Asked, vmi: VMI, cluster: Cluster) -> PodPart:
     counted: defaultdict[str, int] = defaultdict(int)
     for device in part:
-        counted[device.device_name or ""] += 1
+        if not _claims(device):
+            counted[device.device_name or ""] += 1
     limits = {name: str(count) for name, count in counted.items()}
     return PodPart(limits=limits, overhead=OVERHEAD)
 
 
 def devices(part: Asked, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    left = {name: list(given) for name, given in facts.given.items()}
-    pairs: list[tuple[HostDevice | GPU, list[GivenDevice]]] = []
-    wanted: defaultdict[str, int] = defaultdict(int)
-    for device in part:
-        wanted[device.device_name or ""] += 1
-    for device in part:
-        name = device.device_name or ""
-        given = left.get(name) or []
-        # A unit may hold several functions: each who asks has the same share of them.
-        share = len(facts.given.get(name, ())) // wanted[name]
-        if not given or not share:
-            raise DeviceMissing(
-                f"{device.name}: the pod was given no device of resource {name}; its device plugin "
-                "names none in the environment"
-            )
-        pairs.append((device, given[:share]))
-        del given[:share]
+    pairs = list(_given(part, facts))
     places = _places([each for _, given in pairs for each in given])
     yield from (
         E("controller", type="pci", index=bus, model="pcie-root-port")
@@ -144,6 +148,40 @@ def devices(part: Asked, vmi: VMI, facts: Guest) -> Iterable[Element]:
             frame = isinstance(device, GPU) and each.kind == "mdev" and not framed
             yield _hostdev(device, each, alias, places.get(each), display=frame)
             framed = framed or frame
+
+
+def _given(part: Asked, facts: Guest) -> Iterator[tuple[HostDevice | GPU, list[GivenDevice]]]:
+    """What each is. Raises DeviceMissing."""
+    left = {name: list(given) for name, given in facts.given.items()}
+    wanted: defaultdict[str, int] = defaultdict(int)
+    for device in part:
+        wanted[device.device_name or ""] += 1
+    for device in part:
+        if _claims(device):
+            yield device, list(_allotted(device, facts))
+            continue
+        name = device.device_name or ""
+        given = left.get(name) or []
+        # A unit may hold several functions: each who asks has the same share of them.
+        share = len(facts.given.get(name, ())) // wanted[name]
+        if not given or not share:
+            raise DeviceMissing(
+                f"{device.name}: the pod was given no device of resource {name}; its device plugin "
+                "names none in the environment"
+            )
+        yield device, given[:share]
+        del given[:share]
+
+
+def _allotted(device: HostDevice | GPU, facts: Guest) -> tuple[GivenDevice, ...]:
+    """All that its request was allotted."""
+    if found := facts.claimed.get(f"{device.claim_name}/{device.request_name}"):
+        return found
+    raise DeviceMissing(
+        f"{device.name}: nobody tells which device request {device.request_name} of claim "
+        f"{device.claim_name} was allotted: its DRA driver must publish attribute "
+        "resource.kubernetes.io/pciBusID or mdevUUID, or give the container a VFIO device by CDI"
+    )
 
 
 Place = tuple[int, int, bool]
@@ -234,8 +272,12 @@ def _ram_fb(gpu: GPU) -> bool:
 
 
 def blocks_migration(part: Asked, vmi: VMI) -> str | None:
-    names = ", ".join(f"{device.name} ({device.device_name})" for device in part)
+    names = ", ".join(f"{device.name} ({_origin(device)})" for device in part)
     return f"it has devices of its node: {names}"
+
+
+def _origin(device: HostDevice | GPU) -> str:
+    return f"claim {device.claim_name}" if _claims(device) else device.device_name or ""
 
 
 FEATURE = Feature(

@@ -25,8 +25,8 @@ BINDINGS = (
     "passt",
 )
 WORKING = ("bridge", "masquerade", "passt_binding", "sriov", "binding")
-SOURCES = ("pod", "multus")
-"""The kinds of networks that can be attached."""
+SOURCES = ("pod", "multus", "resource_claim")
+"""The kinds of networks."""
 MOST_QUEUES = 256
 MANAGED_TAP, PLUGIN_TAP = "managedTap", "tap"
 """How a binding plugin has the guest joined: by us, or at a tap device that it has made."""

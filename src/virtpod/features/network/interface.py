@@ -78,20 +78,21 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             yield Cause(field, f"{field} must not have more than 256 items")
             return
         yield from _same_names(what, field, [item.name for item in items])
-    names = {interface.name for interface in interfaces}
+    names = {interface.name: interface for interface in interfaces}
     for index, network in enumerate(networks):
         where = f"spec.networks[{index}]"
         if network.name not in names:
             yield Cause(f"{where}.name", f"{where}.name '{network.name}' not found.", NOT_FOUND)
-        given = [k for k in ("pod", "multus", "resource_claim") if getattr(network, k) is not None]
+        given = [kind for kind in SOURCES if getattr(network, kind) is not None]
         if len(given) > 1:
             yield Cause(where, f"{where} should have only one network type")
         elif not given:
             yield Cause(where, f"{where} should have a network type, such as pod: {{}}")
-        elif given[0] not in SOURCES:
+        elif network.resource_claim and (nic := names.get(network.name)) and not nic.sriov:
             yield Cause(
-                where,
-                f"{where}: a network of kind {given[0]} cannot be attached by this version",
+                f"{where}.resourceClaim",
+                f"{where}.resourceClaim: the claim's device is the guest's own: interface "
+                f"{nic.name} must have sriov: {{}}",
                 UNSUPPORTED,
             )
     if sum(1 for network in networks if network.pod) > 1:

@@ -1,7 +1,8 @@
 """A virtual function of the node's network card as the guest's own.
 
 The NetworkAttachmentDefinition names a resource, whose device plugin gives the pod a function; the
-CNI plugin sets it up, and Multus notes in the pod which it is.
+CNI plugin sets it up, and Multus notes in the pod which it is. Or a resource claim is allotted one,
+and its driver sets it up.
 
 https://github.com/k8snetworkplumbingwg/sriov-cni
 https://github.com/k8snetworkplumbingwg/device-info-spec
@@ -36,7 +37,7 @@ def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             yield Cause(
                 where,
                 f"{where}: {nic.name} is the pod's network; SR-IOV needs one of kind multus, whose "
-                "NetworkAttachmentDefinition names the card's resource",
+                "NetworkAttachmentDefinition names the card's resource, or resourceClaim",
                 UNSUPPORTED,
             )
 
@@ -47,16 +48,9 @@ def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
 
 def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
     for _, nic, network in part:
-        given = at(facts, network).pci
-        if not given:
-            raise DeviceMissing(
-                f"{nic.name}: Multus noted no PCI device for network {network.name}; the CNI "
-                "plugin must tell device-info, and the NetworkAttachmentDefinition name the "
-                "resource (k8s.v1.cni.cncf.io/resourceName)"
-            )
         yield E(
             "hostdev",
-            E("source", _source(given)),
+            E("source", _source(_function(nic, network, facts))),
             E("boot", order=nic.boot_order) if nic.boot_order else None,
             E("alias", name=f"ua-sriov-{nic.name}"),
             E("acpi", index=nic.acpi_index) if nic.acpi_index else None,
@@ -65,6 +59,26 @@ def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
             type="pci",
             managed=False,
         )
+
+
+def _function(nic: Interface, network: Network, facts: Guest) -> str:
+    """Its address on the node. Raises DeviceMissing."""
+    if claim := network.resource_claim:
+        found = facts.claimed.get(f"{claim.claim_name}/{claim.request_name}") or ()
+        if len(found) == 1 and found[0].kind == "pci":
+            return found[0].address
+        raise DeviceMissing(
+            f"{nic.name}: request {claim.request_name} of claim {claim.claim_name} is to be one "
+            f"PCI device, but {len(found)} are known; its DRA driver must publish attribute "
+            "resource.kubernetes.io/pciBusID"
+        )
+    if given := at(facts, network).pci:
+        return given
+    raise DeviceMissing(
+        f"{nic.name}: Multus noted no PCI device for network {network.name}; the CNI plugin must "
+        "tell device-info, and the NetworkAttachmentDefinition name the resource "
+        "(k8s.v1.cni.cncf.io/resourceName)"
+    )
 
 
 def _source(address: str) -> Element:
@@ -90,7 +104,7 @@ def blocks_migration(part: Part, vmi: VMI) -> str | None:
 
 FEATURE = Feature(
     name="sriov",
-    owns=("domain.devices.interfaces.sriov",),
+    owns=("domain.devices.interfaces.sriov", "networks.resourceClaim"),
     asked=asked,
     validate=validate,
     pod=pod,

@@ -1,0 +1,99 @@
+"""Which devices resource claims were allotted: their drivers say it in files of this container.
+
+A file is a stream of JSON objects that mean the same, newest version first. What no file tells the
+node may know (`Sync.allotted`): the claim's driver need not write any.
+
+https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/ (device
+metadata, KEP-5304), https://kubernetes.io/docs/reference/node/dra-standard-device-attributes/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from virtpod.api.traits import Claimed, claimed
+from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.domain import paths
+from virtpod.domain.attributes import device
+from virtpod.domain.facts import GivenDevice
+from virtpod.launcher.given import physical
+from virtpod.launcher.log import log
+from virtpod.wire.messages import Allotted
+
+VERSIONS = ("metadata.resource.k8s.io/v1alpha1", "metadata.resource.k8s.io/v1beta1")
+"""Those whose fields we know. Others are passed over."""
+LARGEST = 1024 * 1024
+"""Bytes of a file that are read."""
+MOST = 64
+"""More files than these no request has: one for each of its drivers."""
+
+
+def devices(
+    vmi: VMI,
+    known: Sequence[Allotted],
+    folder: Path = Path(paths.CLAIMED_DEVICES),
+    sysfs: Path = Path("/sys"),
+) -> dict[str, tuple[GivenDevice, ...]]:
+    """By `Claimed.key`: the devices of each request, in the drivers' order. A request that nobody
+    tells of is left out."""
+    found = {}
+    for asked in claimed(vmi):
+        place = _place(vmi, asked, folder)
+        told = list(_told(place, asked.request)) if place else []
+        told = told or [
+            (each.kind, each.address)
+            for each in known
+            if (each.claim, each.request) == (asked.claim, asked.request)
+        ]
+        if told:
+            found[asked.key] = tuple(
+                GivenDevice(kind, address, physical(address, sysfs) if kind == "pci" else "")
+                for kind, address in dict.fromkeys(told)
+            )
+    return found
+
+
+def _place(vmi: VMI, asked: Claimed, folder: Path) -> Path | None:
+    """Where the request's files are. Claims made from a template have a name that nobody knows
+    before; their folder is called as the pod calls them."""
+    for claim in vmi.spec.resource_claims or ():
+        if claim.name != asked.claim:
+            continue
+        if claim.resource_claim_name:
+            return folder / "resourceclaims" / claim.resource_claim_name / asked.request
+        return folder / "resourceclaimtemplates" / claim.name / asked.request
+    return None
+
+
+def _told(place: Path, request: str) -> Iterator[tuple[str, str]]:
+    """Kind and address of each device that can be a guest's."""
+    for file in sorted(place.glob("*-metadata.json"))[:MOST]:
+        try:
+            with file.open("rb") as opened:
+                metadata = _first(opened.read(LARGEST).decode())
+            requests = metadata.get("requests") or []
+            yield from (
+                named
+                for each in requests
+                # One of several alternatives is called request/alternative.
+                if str(each["name"]).partition("/")[0] == request
+                for one in each.get("devices") or []
+                if (named := device(one.get("attributes") or {}))
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log("cannot read a claim's metadata", file=str(file), error=repr(error))
+
+
+def _first(text: str) -> dict[str, Any]:
+    """The first object of a version that we know. Raises ValueError."""
+    decoder, seen = json.JSONDecoder(), []
+    while text := text.lstrip():
+        found, end = decoder.raw_decode(text)
+        if found["apiVersion"] in VERSIONS:
+            return dict(found)
+        seen.append(found["apiVersion"])
+        text = text[end:]
+    raise ValueError(f"no version that we know; there are {', '.join(map(str, seen)) or 'none'}")
