@@ -17,6 +17,7 @@ import yaml
 
 from tests.conftest import Golden
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
+from virtpod.api.traits import claimed
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import (
@@ -96,6 +97,10 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
         nameservers=("10.96.0.10",),
         searches=("default.svc.cluster.local", "svc.cluster.local"),
         direct_io=True,
+        claimed={
+            each.key: (GivenDevice("pci", f"0000:82:{number:02x}.0"),)
+            for number, each in enumerate(claimed(vmi))
+        },
     )
     if "files" in given:
         given["files"] = {
