@@ -97,6 +97,8 @@ async def test_they_reach_the_guest_and_change_with_their_secrets(
         await serial.answer(wait)
         kept = await serial.answer("cat /root/.ssh/authorized_keys")
         assert sorted(kept.splitlines()) == [BERT, CARL]
+        keys.has()
+        await serial.answer("until ! [ -s /root/.ssh/authorized_keys ]; do sleep 1; done")
         before = await serial.answer("grep ^root: /etc/shadow")
         passwords.has(root="second-secret")
         await serial.answer(f"until ! grep -qF '{before.strip()}' /etc/shadow; do sleep 1; done")

@@ -31,6 +31,11 @@ def test_keys_of_several_secrets_are_one_list_for_each_user(tmp_path: Path) -> N
     assert found["bert"]["keys"] == ["key one", "key two"]
 
 
+def test_the_last_key_leaves_the_guest_too(tmp_path: Path) -> None:
+    [order] = orders((Entrusted(str(tmp_path), ("anna",)),))
+    assert order.arguments == {"username": "anna", "keys": [], "reset": True}
+
+
 def test_a_password_is_what_its_file_says_without_the_last_line_s_end(tmp_path: Path) -> None:
     (tmp_path / "anna").write_text(" with blanks \n")
     (tmp_path / "..hidden").write_text("x")

@@ -31,11 +31,35 @@ def parsed(
     return found
 
 
+def pairs(flag: str, given: Iterable[str]) -> dict[str, str]:
+    """Of `key=value,key=value`, as often as the flag was given. Raises Failure."""
+    found: dict[str, str] = {}
+    for part in ",".join(given).split(",") if given else ():
+        key, equals, value = part.partition("=")
+        if not key or not equals:
+            raise Failure(f"--{flag} is KEY=VALUE[,KEY=VALUE], not {part!r}")
+        found[key] = value
+    return found
+
+
 def number(flag: str, key: str, text: str, least: int = 1) -> int:
     """Raises Failure."""
     if not text.isascii() or not text.isdecimal() or int(text) < least:
         raise Failure(f"--{flag}: {key} is a number from {least} on, not {text!r}")
     return int(text)
+
+
+def duration(flag: str, text: str) -> float:
+    """Seconds. Raises Failure."""
+    from virtpod.domain import duration as durations
+
+    try:
+        found = durations.seconds(text)
+        if found <= 0:
+            raise ValueError
+    except ValueError:
+        raise Failure(f"--{flag} is a duration such as 1h30m, not {text!r}") from None
+    return found
 
 
 def quantity(flag: str, text: str) -> str:

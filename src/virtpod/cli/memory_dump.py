@@ -1,10 +1,13 @@
-"""virtctl memory-dump get|remove VM"""
+"""virtctl memory-dump get|download|remove VM"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import sys
 from typing import Any
 
+from virtpod.cli import _parameters as parameters
 from virtpod.cli.addvolume import change
 from virtpod.cli.session import Failure, Session
 from virtpod.cli.session import run as run_session
@@ -13,17 +16,25 @@ EXAMPLES = """\
 examples:
   virtctl memory-dump get my-vm --claim-name=my-dump --create-claim
   virtctl memory-dump get my-vm
+  virtctl memory-dump get my-vm --output memory.dump.gz
+  virtctl memory-dump download my-vm --output memory.dump.gz --port-forward
   virtctl memory-dump remove my-vm
 """
 FILE_SYSTEM = 0.055
 """The share of a claim that its file system is taken to need."""
 
 
+DUMPED_WITHIN = 300.0
+PERIOD = 1.0
+"""Seconds: for a dump that is downloaded, and between two looks at it."""
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
-        choices=("get", "remove"),
+        choices=("get", "download", "remove"),
         help="get: dump the guest's memory into a claim; "
+        "download: the dump that is there, by a VirtualMachineExport; "
         "remove: take the claim from the VM, with the dumps in it",
     )
     parser.add_argument("name", metavar="VM")
@@ -33,32 +44,90 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--access-mode", default="", choices=("", "ReadWriteOnce", "ReadWriteMany"), help="its own"
     )
     parser.add_argument("--storage-class", default="", help="its storage class")
+    parser.add_argument("--output", default="", metavar="FILE", help="download the dump to it")
+    parser.add_argument(
+        "--format", default="", choices=("", "gzip", "raw"), help="raw is unpacked; gzip by default"
+    )
+    parser.add_argument(
+        "--port-forward", action="store_true", help="through the API server, without Ingress"
+    )
+    parser.add_argument("--local-port", type=int, default=0, metavar="PORT", help="any by default")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.action == "remove":
-        if args.claim_name or args.create_claim:
-            raise Failure("remove takes no claim: it is the one that the VM has")
-        return run_session(args, lambda session: _remove(session, args.name))
+    try:
+        _check(args)
+    except Failure as failure:
+        return parameters.told(failure)
+    act = {"get": _get, "download": _download, "remove": _remove}[args.action]
+    return run_session(args, lambda session: act(session, args))
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises Failure."""
+    if args.action != "get" and (args.claim_name or args.create_claim):
+        raise Failure(f"{args.action} takes no claim: it is the one that the VM has")
     if args.create_claim and not args.claim_name:
         raise Failure("--create-claim needs --claim-name")
     if (args.access_mode or args.storage_class) and not args.create_claim:
         raise Failure("--access-mode and --storage-class are for a claim that --create-claim makes")
-
-    async def act(session: Session) -> int:
-        if args.create_claim:
-            await _create_claim(session, args)
-        body = {"claimName": args.claim_name} if args.claim_name else {}
-        await change(session, args.name, "memorydump", body)
-        print(f"Successfully submitted memory dump request of VM {args.name}")
-        return 0
-
-    return run_session(args, act)
+    if args.action == "download" and not args.output:
+        raise Failure("download wants --output FILE; - is standard output")
+    if not args.output and (args.format or args.port_forward or args.local_port):
+        raise Failure("--format, --port-forward and --local-port go with --output")
 
 
-async def _remove(session: Session, name: str) -> int:
-    await change(session, name, "removememorydump", {})
-    print(f"Successfully submitted remove memory dump association of VM {name}")
+async def _get(session: Session, args: argparse.Namespace) -> int:
+    if args.create_claim:
+        await _create_claim(session, args)
+    body = {"claimName": args.claim_name} if args.claim_name else {}
+    talk = sys.stderr if args.output == "-" else sys.stdout
+    await change(session, args.name, "memorydump", body)
+    print(f"Successfully submitted memory dump request of VM {args.name}", file=talk)
+    return await _download(session, args) if args.output else 0
+
+
+async def _download(session: Session, args: argparse.Namespace) -> int:
+    """Once it is complete; the claim is exported for as long as that takes."""
+    from virtpod.cli import __main__ as cli
+    from virtpod.cli import vmexport
+
+    claim = await _dumped(session, args.name)
+    words = ["download", f"export-{claim}", "--pvc", claim, "--output", args.output]
+    words += [f"--local-port={args.local_port}"] if args.port_forward else []
+    words += ["--port-forward"] if args.port_forward else []
+    words += ["--format", args.format] if args.format else []
+    return await vmexport.download(session, cli.parser_for(["vmexport"]).parse_args(words))
+
+
+async def _dumped(session: Session, name: str) -> str:
+    """The claim with a VM's dump. Raises Failure."""
+    from virtpod.kube.resources import VMS
+
+    phase = ""
+    try:
+        async with asyncio.timeout(DUMPED_WITHIN):
+            while True:
+                vm = await session.client.get(VMS, (session.namespace, name))
+                dump = (vm.get("status") or {}).get("memoryDumpRequest")
+                if not dump:
+                    raise Failure(f"VM {name} has no memory dump: virtctl memory-dump get {name}")
+                phase = dump.get("phase") or ""
+                if phase == "Completed":
+                    return str(dump["claimName"])
+                if phase == "Failed":
+                    raise Failure(f"memory dump of VM {name} failed: {dump.get('message') or ''}")
+                await asyncio.sleep(PERIOD)
+    except TimeoutError:
+        raise Failure(
+            f"memory dump of VM {name} is {phase} after {DUMPED_WITHIN:g} s; later: "
+            f"virtctl memory-dump download {name} --output FILE"
+        ) from None
+
+
+async def _remove(session: Session, args: argparse.Namespace) -> int:
+    await change(session, args.name, "removememorydump", {})
+    print(f"Successfully submitted remove memory dump association of VM {args.name}")
     return 0
 
 

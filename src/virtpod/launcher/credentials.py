@@ -59,10 +59,10 @@ def orders(given: tuple[Entrusted, ...]) -> list[Order]:
     passwords: dict[str, str] = {}
     for each in given:
         files = _files(each.folder)
+        lines = [line.strip() for content in files.values() for line in content.splitlines()]
         for user in each.users:
-            for content in files.values():
-                lines = (line.strip() for line in content.splitlines())
-                keys.setdefault(user, {}).update(dict.fromkeys(filter(None, lines)))
+            # Also where there is none left: the last one leaves the guest too.
+            keys.setdefault(user, {}).update(dict.fromkeys(filter(None, lines)))
         if not each.users:
             # Nobody means to let a user in without one.
             said = {user: content.rstrip("\r\n") for user, content in files.items()}
