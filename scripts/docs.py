@@ -155,7 +155,7 @@ BEYOND_FIELDS = (
         "Interfaces",
         "bridge tells the guest its IPv4 address; of IPv6 the network's own router tells it. passt "
         "maps the pod's gateway to the pod itself, as with KubeVirt, and tells the guest no name. "
-        "tag has no effect. A pod's own address changes with each start.",
+        "A pod's own address changes with each start.",
     ),
     (
         "Default network",

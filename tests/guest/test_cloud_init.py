@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from virtpod.wire.messages import Done
 USER = "#cloud-config\nhostname: by-{way}\npassword: demo\n"
 NETWORK = "version: 2\nethernets:\n  eth0:\n    dhcp4: true\n# {way}\n"
 JSON = '{{"links": [], "note": "{way}"}}'
+CARD = "/sys/class/net/eth0"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI robot@example.org"
 
 
@@ -48,6 +50,8 @@ def machine(way: str) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
     spec["volumes"].append(drive)
     disk = {"name": "drive", "disk": {"bus": "virtio"}, "serial": "of-drive", "tag": "settings"}
     spec["domain"]["devices"]["disks"].append(disk)
+    [card] = spec["domain"]["devices"]["interfaces"]
+    card["tag"] = "management"
     source = {"secret": {"secretName": "keys"}}
     key = {"source": source, "propagationMethod": {"configDrive": {}}}
     spec["accessCredentials"] = [{"sshPublicKey": key}]
@@ -65,6 +69,7 @@ def mounted(box: Container, folder: str, **files: str) -> None:
     "volumes.cloudInitNoCloud.*",
     "volumes.cloudInitConfigDrive.*",
     "domain.devices.disks.tag",
+    "domain.devices.interfaces.tag",
     "accessCredentials.sshPublicKey.propagationMethod.configDrive",
 )
 async def test_the_guest_reads_what_the_spec_or_its_secrets_say(
@@ -96,10 +101,17 @@ async def test_the_guest_reads_what_the_spec_or_its_secrets_say(
                     if volume == "drive":
                         about = await serial.answer(f"cat /mnt/{base}meta_data.json")
                         assert f'"public_keys":{{"0":"{KEY}"}}' in about
-                        tagged = (
-                            '{"type":"disk","bus":"virtio","serial":"of-drive","tags":["settings"]}'
-                        )
-                        assert f'"devices":[{tagged}]' in about
+                        card, disk = json.loads(about)["devices"]
+                        place = await serial.answer(f"basename $(readlink -f {CARD}/device/..)")
+                        mac = await serial.answer(f"cat {CARD}/address")
+                        assert card == {
+                            **{"type": "nic", "bus": "pci", "tags": ["management"]},
+                            **{"address": place.strip(), "mac": mac.strip()},
+                        }
+                        assert disk == {
+                            **{"type": "disk", "bus": "virtio", "tags": ["settings"]},
+                            "serial": "of-drive",
+                        }
                     await serial.answer("umount /mnt")
                 serial.say("poweroff")
                 await handler.domain("Shutoff", "Crashed")

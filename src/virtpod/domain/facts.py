@@ -147,3 +147,6 @@ class Guest:
     """What guests of this cluster read of their machine's maker."""
     resolved: Mapping[str, str] = field(default_factory=dict)
     """Firmware and other files of this image, by purpose."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """PCI addresses that the guest's devices will have, by their names in the spec; asked for where
+    something tells the guest of them (`cloud_init.tells_places`)."""

@@ -19,7 +19,7 @@ from virtpod.domain import paths
 from virtpod.domain.facts import DeviceMissing, DiskImage, Guest, GuestLink
 from virtpod.features.devices import downward_metrics, serial_log
 from virtpod.features.disks import access, claim, host_disk, hotplugged, shown
-from virtpod.features.disks.cloud_init import described
+from virtpod.features.disks.cloud_init import described, tells_places
 from virtpod.features.machine import numa
 from virtpod.launcher import allotted, blocks, claims, growth, hotplug, images
 from virtpod.launcher.given import given
@@ -65,6 +65,9 @@ class Boot:
                 return
             try:
                 facts = await self._probe(vmi, request)
+                if tells_places(vmi) and not await self._hypervisor.exists():
+                    places = await self._hypervisor.places(domain(vmi, facts))
+                    facts = replace(facts, places=places)
                 if self._hooks:
                     await self._hooks.collect()
                     facts = await _read_by_side_cars(vmi, facts, request, self._hooks)

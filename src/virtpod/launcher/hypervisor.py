@@ -78,6 +78,10 @@ class Hypervisor(Protocol):
     async def exists(self) -> bool:
         """Whether the domain is there: started by this launcher, or found again."""
 
+    async def places(self, xml: str) -> dict[str, str]:
+        """PCI addresses (domain:bus:slot.function) that the devices of a domain would have, by the
+        VMI's names of them."""
+
     async def create(self, xml: str, *, paused: bool = False) -> None:
         """Starts the domain; `paused`: its processors wait for `resume`."""
 

@@ -421,6 +421,20 @@ class Libvirt:
         except UnicodeDecodeError as error:
             raise Refused(f"the guest agent's answer is no text: {error.reason}") from None
 
+    async def places(self, xml: str) -> dict[str, str]:
+        """PCI addresses (domain:bus:slot.function) that the devices of a domain would have, by the
+        VMI's names of them: libvirt gives them where a domain is defined. Raises Refused."""
+
+        def look() -> dict[str, str]:
+            defined = self._connection.defineXML(xml)
+            try:
+                return _places(ElementTree.fromstring(defined.XMLDesc()))
+            finally:
+                keep = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+                defined.undefineFlags(keep)
+
+        return await self._asked(look)
+
     async def create(self, xml: str, *, paused: bool = False) -> None:
         """Defines and starts the domain in one call. Raises Refused."""
 
@@ -717,6 +731,16 @@ def _source(disk: ElementTree.Element) -> str:
     source = disk.find("source")
     opened = {} if source is None else source.attrib
     return opened.get("file") or opened.get("dev") or ""
+
+
+def _places(root: ElementTree.Element) -> dict[str, str]:
+    found = {}
+    for device in root.iterfind("devices/*"):
+        place = device.find("address[@type='pci']")
+        if place is not None and (name := alias(device).removeprefix("sriov-")):
+            at = [place.get(part, "0")[2:] for part in ("domain", "bus", "slot", "function")]
+            found[name] = "{}:{}:{}.{}".format(*at)
+    return found
 
 
 def alias(element: ElementTree.Element) -> str:

@@ -2,6 +2,7 @@
 
 https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
 https://cloudinit.readthedocs.io/en/latest/reference/datasources/configdrive.html
+https://docs.openstack.org/nova/latest/user/metadata.html (device tags)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.steps import BootStep, MakeIso
 from virtpod.features.contract import REQUIRED, Cause, Feature, Json, PodPart
+from virtpod.features.network import absent, at, joined, mac
 
 Source = CloudInitNoCloudSource | CloudInitConfigDriveSource
 Part = tuple[tuple[int, str, Source], ...]
@@ -185,7 +187,7 @@ def _about(source: Source, vmi: VMI, facts: Guest) -> Json:
     return (
         _config_drive_meta_data(vmi)
         | _named("public_keys", _keys(vmi, facts, "config_drive"))
-        | _named("devices", _tagged(vmi))
+        | _named("devices", [*_tagged_cards(vmi, facts), *_tagged_disks(vmi)])
     )
 
 
@@ -237,9 +239,28 @@ def _keys(vmi: VMI, facts: Guest, way: str) -> dict[str, str]:
     return {str(number): key for number, key in enumerate(keys)}
 
 
-def _tagged(vmi: VMI) -> list[Json]:
-    """The disks that have a tag, as OpenStack's metadata describes devices; a guest finds one by
-    its serial, or by its place where the spec gives it one."""
+def tells_places(vmi: VMI) -> bool:
+    """Whether what cloud-init reads says where devices are."""
+    drive = any(volume.cloud_init_config_drive for volume in vmi.spec.volumes or ())
+    return drive and any(nic.tag for nic in vmi.spec.domain.devices.interfaces or ())
+
+
+def _tagged_cards(vmi: VMI, facts: Guest) -> list[Json]:
+    """The network cards that have a tag, as OpenStack's metadata describes devices."""
+    return [
+        {"type": "nic", "bus": "pci"}
+        | _named("address", facts.places.get(nic.name))
+        # A function of the node's card has the address that its CNI plugin gave it.
+        | _named("mac", "" if nic.sriov else at(facts, network).mac or mac(vmi, nic))
+        | {"tags": [nic.tag]}
+        for _, nic, network in joined(vmi)
+        if nic.tag and not absent(nic)
+    ]
+
+
+def _tagged_disks(vmi: VMI) -> list[Json]:
+    """The same of disks; a guest finds one by its serial, or by its place where the spec gives it
+    one."""
     found = []
     for disk in vmi.spec.domain.devices.disks or ():
         if disk.tag:
@@ -275,6 +296,7 @@ FEATURE = Feature(
         "volumes.cloudInitNoCloud",
         "volumes.cloudInitConfigDrive",
         "domain.devices.disks.tag",
+        "domain.devices.interfaces.tag",
     ),
     asked=asked,
     validate=validate,
