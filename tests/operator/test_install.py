@@ -20,6 +20,8 @@ from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.resources import (
     API_SERVICES,
+    CLUSTER_INSTANCETYPES,
+    CLUSTER_PREFERENCES,
     CLUSTER_ROLES,
     CRDS,
     DAEMONSETS,
@@ -232,16 +234,26 @@ async def virt_handler_changes_what_is_its_own(client: Client, config: Config) -
 
 
 async def unasked(client: Client, act: Callable[[], Awaitable[object]]) -> None:
-    """Does something to a KubeVirt object; no Service leads to the webhooks here, and virt-operator
+    """Does something that webhooks would look at; no Service leads to them here, and virt-operator
     puts them back whenever they are away."""
     for _ in range(100):
-        with contextlib.suppress(errors.NotFound):
-            await client.delete(VALIDATING_WEBHOOKS, Key("", "virt-operator-validator"))
+        for name in ("virt-operator-validator", "virt-api-validator"):
+            with contextlib.suppress(errors.NotFound):
+                await client.delete(VALIDATING_WEBHOOKS, Key("", name))
         with contextlib.suppress(errors.Unavailable):
             await act()
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the webhooks do not go")
+
+
+async def unasked_until(client: Client, resource: Resource, key: Key, so: Any) -> Obj | None:
+    """The same for what the operator does: it puts the webhooks back in the meantime."""
+    for _ in range(int(WITHIN / 0.5)):
+        await unasked(client, lambda: asyncio.sleep(0))
+        with contextlib.suppress(TimeoutError):
+            return await apply.wait_for(client, resource, key, so, 0.5)
+    raise AssertionError(f"{key} is not as it should be")
 
 
 async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
@@ -294,6 +306,27 @@ async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
             WITHIN,
         )
         assert repaired is not None
+
+        # So are the common instance types, and those that somebody made are left alone.
+        nano = Key("", "u1.nano")
+        made = await client.get(CLUSTER_INSTANCETYPES, nano)
+        mine = {**made, "metadata": {"name": "mine", "labels": made["metadata"]["labels"]}}
+        await unasked(client, lambda: client.create(CLUSTER_INSTANCETYPES, mine))
+        change = {"spec": {"cpu": {"guest": 7}}}
+        await unasked(client, lambda: client.patch(CLUSTER_INSTANCETYPES, nano, change))
+        assert await unasked_until(
+            client,
+            CLUSTER_INSTANCETYPES,
+            nano,
+            lambda obj: obj is not None and obj["spec"] == made["spec"],
+        )
+        none = {"spec": {"configuration": {"commonInstancetypesDeployment": {"enabled": False}}}}
+        await unasked(client, lambda: client.patch(KUBEVIRTS, CR, none))
+        for resource, name in ((CLUSTER_INSTANCETYPES, "u1.nano"), (CLUSTER_PREFERENCES, "debian")):
+            await unasked_until(client, resource, Key("", name), lambda obj: obj is None)
+        left = (await client.list(CLUSTER_INSTANCETYPES)).items
+        assert [each["metadata"]["name"] for each in left] == ["mine"]
+        await until(client, deployed)
 
         # A second CR is refused, and changes nothing.
         second = kubevirt_cr(OPTIONS)

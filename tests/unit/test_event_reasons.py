@@ -41,6 +41,7 @@ OURS = {
     "StartTimeout": "a guest that takes too long to start",
     "VirtualMachineInstanceGone": "a launcher whose VMI somebody took away",
     "VolumeInUse": "a claim that another guest has",
+    "RevisionUpgraded": "a copy of an instance type in an older API",
 }
 NOT_TOLD = {
     "Created": "one write more on the way to Running, which Started tells of",

@@ -8,6 +8,7 @@ https://kubevirt.io/user-guide/user_workloads/instancetypes/#versioning
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -53,6 +54,8 @@ class Chosen:
     """Of the instance: what it was made from."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """By field of the VM's spec: what was not found, or is not what it should be."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """By field: the copy in today's API of that which the VM's spec names."""
 
 
 def resource(which: str, kind: str | None) -> Resource | None:
@@ -76,16 +79,19 @@ def wanted(vm: Mapping[str, Any]) -> dict[str, tuple[Resource, Key]]:
 
 
 def matters(vm: Mapping[str, Any], *, starts: bool) -> bool:
-    """Whether to read any of it: for a start, and until the VM has its copies."""
+    """Whether to read any of it: for a start, and until the VM has its copies, in today's API."""
     reads = wanted(vm)
-    kept = all(kind == CONTROLLER_REVISIONS for kind, _ in reads.values())
+    kept = all(
+        resource == CONTROLLER_REVISIONS and f"-{KINDS[which][0].version}-" in key.name
+        for which, (resource, key) in reads.items()
+    )
     return bool(_matchers(vm)) and (starts or not kept or len(reads) < len(_matchers(vm)))
 
 
 def choose(vm: Mapping[str, Any], found: Mapping[str, Obj | None]) -> Chosen:
     """`found`: what reading `wanted` gave."""
     specs: dict[str, Any] = {}
-    refs, missing, annotations = {}, {}, {}
+    refs, missing, annotations, renamed = {}, {}, {}, {}
     copies = []
     reads = wanted(vm)
     for which, matcher in _matchers(vm):
@@ -100,13 +106,15 @@ def choose(vm: Mapping[str, Any], found: Mapping[str, Obj | None]) -> Chosen:
         copy = reads[which][0] == CONTROLLER_REVISIONS
         whole = (obj.get("data") or {}) if copy else obj
         try:
-            specs[which] = msgspec.convert(whole.get("spec"), SPECS[which])
-        except msgspec.ValidationError as error:
+            whole = {**whole, "spec": _plain(whole.get("spec"))}
+            specs[which] = msgspec.convert(whole["spec"], SPECS[which])
+        except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
             missing[which] = f"{said} cannot be understood: {error}"
             continue
         kind = resource(which, matcher.get("kind")) or KINDS[which][0]
         name = str(matcher.get("name") or (whole.get("metadata") or {}).get("name") or "")
-        kept = obj if copy else revision(vm, kind, obj)
+        newer = _upgraded(vm, kind, name, obj, whole) if copy else revision(vm, kind, obj)
+        kept = newer or obj
         refs[which] = {
             "name": name,
             "kind": kind.kind,
@@ -114,17 +122,19 @@ def choose(vm: Mapping[str, Any], found: Mapping[str, Obj | None]) -> Chosen:
         }
         scope = "cluster-" if not kind.namespaced else ""
         annotations[f"kubevirt.io/{scope}{which}-name"] = name
-        if not copy:
-            copies.append(Create(CONTROLLER_REVISIONS, kept, unless_there=True))
+        if newer is not None:
+            copies.append(Create(CONTROLLER_REVISIONS, newer, unless_there=True))
+            if matcher.get("revisionName"):
+                renamed[which] = newer["metadata"]["name"]
     choice = expand.Choice(specs.get("instancetype"), specs.get("preference"))
-    return Chosen(choice, refs, tuple(copies), annotations, missing)
+    return Chosen(choice, refs, tuple(copies), annotations, missing, renamed)
 
 
 def inlined(vm: Mapping[str, Any], chosen: Chosen, cluster: Cluster) -> bool:
     """Whether the VM's template is to hold all of it from now on, as the KubeVirt object says."""
     config = cluster.config.instancetype
     policy = (config and config.reference_policy) or "reference"
-    pinned = any(matcher.get("revisionName") for _, matcher in _matchers(vm))
+    pinned = any(_kept(vm, which, matcher) for which, matcher in _matchers(vm))
     if not chosen.choice or chosen.missing or (policy == "expand" and pinned):
         return False
     return policy in ("expand", "expandAll")
@@ -196,6 +206,35 @@ def revision(vm: Mapping[str, Any], kind: Resource, obj: Mapping[str, Any]) -> O
         },
         "revision": 0,
     }
+
+
+def _plain(spec: Any) -> Any:
+    """A spec as it is: the oldest copies, of v1alpha1, have it as JSON within base64.
+
+    Raises ValueError, DecodeError.
+    """
+    return msgspec.json.decode(base64.b64decode(spec)) if isinstance(spec, str) else spec
+
+
+def _upgraded(
+    vm: Mapping[str, Any], kind: Resource, name: str, copy: Obj, whole: Mapping[str, Any]
+) -> Obj | None:
+    """A copy that an older version of the API is kept in, in today's; None where it is.
+
+    The versions differ in what they let one say, not in how: v1beta1 understands all of the older
+    words.
+    """
+    labels, given = copy["metadata"].get("labels") or {}, whole.get("metadata") or {}
+    version = labels.get(f"{LABEL}version") or str(whole.get("apiVersion") or "").rpartition("/")[2]
+    if version == kind.version:
+        return None
+    generation = labels.get(f"{LABEL}generation") or given.get("generation") or 0
+    metadata = {
+        "name": name,
+        "uid": labels.get(f"{LABEL}uid") or given.get("uid") or copy["metadata"].get("uid") or "",
+        "generation": int(generation) if str(generation).isdecimal() else 0,
+    }
+    return revision(vm, kind, {"metadata": metadata, "spec": whole["spec"]})
 
 
 def _matchers(vm: Mapping[str, Any]) -> list[tuple[str, Obj]]:

@@ -124,6 +124,8 @@ def decide(seen: Seen) -> Plan:
         return _foreign(seen)
     if instancetype.inlined(vm, seen.chosen, seen.cluster):
         return _inline(seen)
+    if seen.chosen.renamed:
+        return _rename(seen)
     state = State(seen, seen.ours, _pending_requests(seen), _failure(seen))
     decision = STRATEGIES.get(strategy(vm), _unknown)(state)
     actions = [*seen.chosen.copies, *decision.actions]
@@ -147,6 +149,24 @@ def _inline(seen: Seen) -> Plan:
     spec = instancetype.owned(vm, seen.chosen, seen.cluster)
     body = {"metadata": {"resourceVersion": vm["metadata"]["resourceVersion"]}, "spec": spec}
     return Plan("what the VM takes becomes its own", [Patch(VMS, key_of(vm), body)])
+
+
+def _rename(seen: Seen) -> Plan:
+    """Its user named a copy that is kept in an older version of the API."""
+    vm, renamed = seen.vm, seen.chosen.renamed
+    body = {
+        "metadata": {"resourceVersion": vm["metadata"]["resourceVersion"]},
+        "spec": {which: {"revisionName": name} for which, name in renamed.items()},
+    }
+    told = ", ".join(f"{which} {name}" for which, name in renamed.items())
+    return Plan(
+        "a copy that the VM names is upgraded",
+        [
+            *seen.chosen.copies,
+            Patch(VMS, key_of(vm), body),
+            _event(vm, "RevisionUpgraded", f"The VM is made from an upgraded copy: {told}"),
+        ],
+    )
 
 
 def strategy(vm: Mapping[str, Any]) -> str:

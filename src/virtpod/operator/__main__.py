@@ -119,7 +119,12 @@ async def _serve(
             await lease.lead(operator.loop.run)
 
         working = [
-            tasks.create_task(each.run()) for each in (*operator.informers, own.secrets, own.bundle)
+            tasks.create_task(each.run())
+            for each in (
+                *operator.informers,
+                *operator.installer.late,
+                *(own.secrets, own.bundle),
+            )
         ]
         working.append(tasks.create_task(operator.recorder.run()))
         working.append(tasks.create_task(lead()))
@@ -154,7 +159,7 @@ class Operator:
         self.installer.nodes.on_change(self._node_changed)
         for store in self.installer.workloads.values():
             store.on_change(self._workload_changed)
-        for other in self.installer.others:
+        for other in (*self.installer.others, *self.installer.late):
             other.on_change(lambda _key, _old, _new: self._drifted())
 
     @property

@@ -17,6 +17,8 @@ from virtpod.kube.client import Client
 from virtpod.kube.plan import Written
 from virtpod.kube.resources import (
     API_SERVICES,
+    CLUSTER_INSTANCETYPES,
+    CLUSTER_PREFERENCES,
     CONFIGMAPS,
     DAEMONSETS,
     DEPLOYMENTS,
@@ -37,6 +39,8 @@ from virtpod.kube.resources import (
 from virtpod.kube.store import Informer
 from virtpod.operator import certificates
 from virtpod.operator.decide import Install, Remove, Workload, daemon_set_lacks, deployment_lacks
+from virtpod.render import common_instancetypes
+from virtpod.render.common_instancetypes import OF_SET
 from virtpod.render.customize import idle
 from virtpod.render.install import CA_MAP, OPERATOR, Options, Site, chosen, components, stamped
 from virtpod.render.patches import Unfit
@@ -55,6 +59,7 @@ WORKLOADS = (
     (DEPLOYMENTS, "virt-controller"),
     (DAEMONSETS, "virt-handler"),
 )
+COMMON = (CLUSTER_INSTANCETYPES, CLUSTER_PREFERENCES)
 MOUNTS_IMAGES = {"containerd": (2, 1), "cri-o": (1, 33)}
 """Runtimes, and since which version they mount images as volumes."""
 
@@ -123,6 +128,11 @@ class Installer:
             Informer(client, resource, namespace=namespace, labels=ours, project=lambda _raw: True)
             for resource in (SECRETS, CONFIGMAPS, SERVICES)
         ]
+        self.late = [
+            Informer(client, resource, labels=OF_SET, project=lambda _raw: True)
+            for resource in COMMON
+        ]
+        """Of kinds that are not there before the first pass: nothing may wait for these."""
         self.problem = ""
         self.done: Done | None = None
         self.dirty = True
@@ -210,7 +220,11 @@ class Installer:
             manifests += components(cr, self.options, site)
             if unmet := idle(manifests, cr["spec"].get("customizeComponents") or {}):
                 log.warning("patches of the KubeVirt object name nothing", extra={"of": unmet})
-            applied = await apply.all(self.writer, manifests, MANAGER)
+            first = [each for each in manifests if apply.rank(each) < apply.RANK["APIService"]]
+            applied = await apply.all(self.writer, first, MANAGER)
+            wait = await self._keep_common(cr)
+            rest = [each for each in manifests if each not in first]
+            applied += await apply.all(self.writer, rest, MANAGER)
         except (errors.ApiError, TimeoutError, Unfit) as error:
             self.problem = str(error) or type(error).__name__
             self.done = None
@@ -219,8 +233,29 @@ class Installer:
         changed = [str(each.key) for each in applied if each.changed]
         log.info("applied", extra={"objects": len(applied), "changed": changed})
         self.problem = ""
-        self.done = Done(wish, now + min(kept.again_in, LOOK_AGAIN))
+        self.done = Done(wish, now + min(kept.again_in, wait))
         return None
+
+    async def _keep_common(self, cr: Obj) -> float:
+        """The common instance types and preferences are there, or are not, as the CR wants it.
+
+        When to look again, in seconds. Webhooks look at them: the first time they come before
+        those; and where nobody answers them, nothing of what brings virt-api back waits for it.
+        """
+        try:
+            await apply.all(self.writer, map(stamped, common_instancetypes.objects(cr)), MANAGER)
+            if not common_instancetypes.wanted(cr):
+                found = [
+                    {"apiVersion": resource.api_version, "kind": resource.kind, **each}
+                    for resource in COMMON
+                    for each in (await self.client.list(resource, labels=OF_SET)).items
+                ]
+                surplus = common_instancetypes.surplus(cr, found)
+                await apply.delete_all(self.writer, surplus, 50.0)
+        except (errors.ApiError, TimeoutError) as error:
+            log.warning("cannot apply the common instance types", extra={"error": str(error)})
+            return TRY_AGAIN
+        return LOOK_AGAIN
 
     async def remove(self, action: Remove) -> Written | None:
         """Guests first, then the rest, last what was made first."""

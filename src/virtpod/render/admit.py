@@ -108,6 +108,7 @@ def vm(
     # rules of that day.
     if named.choice.preference:
         prefer.machine(named.choice.preference, instance)
+        prefer.storage(named.choice.preference, given)
     board.defaults(instance, instance, cluster)
     firmware.identify(instance, uuid)
     after = msgspec.to_builtins(given)

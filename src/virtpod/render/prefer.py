@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from virtpod.api.base import Wire
-from virtpod.api.devices import Devices
+from virtpod.api.devices import Devices, Input, VideoDevice
 from virtpod.api.disks import Disk
 from virtpod.api.domain import DomainSpec
 from virtpod.api.machine import (
@@ -22,7 +22,9 @@ from virtpod.api.machine import (
 from virtpod.api.preference import ClockPreferences, FeaturePreferences, FirmwarePreferences
 from virtpod.api.preference import DevicePreferences as Wanted
 from virtpod.api.preference import VirtualMachinePreferenceSpec as Preference
+from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import VirtualMachineInstance as VMI
+from virtpod.features.devices import inputs
 from virtpod.features.network import bindings
 
 T = TypeVar("T", bound=Wire)
@@ -87,6 +89,15 @@ def machine(preference: Preference, vmi: VMI) -> None:
         given.type = given.type or wanted
 
 
+def storage(preference: Preference, vm: VirtualMachine) -> None:
+    """The storage class of DataVolumes that the VM brings along, where they name none."""
+    wanted = preference.volumes and preference.volumes.preferred_storage_class_name
+    for template in vm.spec.data_volume_templates or ():
+        for claim in (template.spec.pvc, template.spec.storage):
+            if claim is not None and wanted and claim.storage_class_name is None:
+                claim.storage_class_name = wanted
+
+
 def _fill(value: T, wanted: Wire, fields: tuple[tuple[str, str], ...]) -> T:
     for ours, theirs in fields:
         if getattr(value, ours) is None:
@@ -98,11 +109,17 @@ def _devices(wanted: Wanted, devices: Devices) -> None:
     _fill(devices, wanted, ON_DEVICES)
     for disk in devices.disks or ():
         _disk(wanted, disk)
+    added = devices.autoattach_input_device and not devices.inputs
+    if added and (wanted.preferred_input_bus or wanted.preferred_input_type):
+        # Now, for it is like any that the VM names: later ones would come as they do by default.
+        devices.inputs = [Input(name=inputs.DEFAULT, type="")]
     for device in devices.inputs or ():
         device.bus = device.bus or wanted.preferred_input_bus
-        device.type = device.type or wanted.preferred_input_type or ""
+        device.type = device.type or wanted.preferred_input_type or inputs.TYPE
     if devices.sound is not None:
         devices.sound.model = devices.sound.model or wanted.preferred_sound_model
+    if wanted.preferred_video_type and devices.autoattach_graphics_device is not False:
+        devices.video = devices.video or VideoDevice()
     if devices.video is not None:
         devices.video.type = devices.video.type or wanted.preferred_video_type
     for panic in devices.panic_devices or ():

@@ -14,13 +14,14 @@ from virtpod.domain.xml import E, Element, alias
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature
 
 DEFAULT = "default-0"
+TYPE = "tablet"
 
 
 def asked(vmi: VMI) -> list[Input] | None:
     """A tablet where one is wanted and none is named."""
     given = vmi.spec.domain.devices
     if given.autoattach_input_device and not given.inputs:
-        return [Input(name=DEFAULT, type="tablet", bus="usb")]
+        return [Input(name=DEFAULT, type=TYPE, bus="usb")]
     return given.inputs
 
 
@@ -35,7 +36,7 @@ def validate(inputs: list[Input], vmi: VMI, cluster: Cluster) -> Iterable[Cause]
             yield Cause(
                 f"{where}.bus", "Input device can have only virtio or usb bus.", UNSUPPORTED
             )
-        if given.type != "tablet":
+        if given.type != TYPE:
             yield Cause(f"{where}.type", "Input device can have only tablet type.", UNSUPPORTED)
 
 
