@@ -351,6 +351,7 @@ _paths = {
     "instancetype": "/virtualmachineinstancetypes-validate",
     "preference": "/virtualmachinepreferences-validate",
     "plugin": "/plugin-validate",
+    "qat": "/qatnodepolicies-validate",
 }
 
 

@@ -12,11 +12,11 @@ from virtpod.api.openapi import definitions
 BEYOND = {
     name(cls)
     for cls in every()
-    if topic(cls) == "plugin"
+    if topic(cls) in ("plugin", "qat")
     or cls.__name__.startswith("VirtualMachineBackupTracker")
-    or cls is lists.PluginList
+    or cls in (lists.PluginList, lists.QATNodePolicyList, lists.QATNodeStateList)
 }
-"""Kinds that the reference installs and its OpenAPI document leaves out."""
+"""Kinds that the reference installs and its OpenAPI document leaves out, and those of our own."""
 
 full = pytest.mark.skipif(
     facts.reference() is None, reason="VIRTPOD_REFERENCE names no folder with the full data"

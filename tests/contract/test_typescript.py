@@ -23,8 +23,14 @@ HERE = Path(__file__).parent / "typescript"
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*/*/admitted.yaml"))
 PACKAGE = "@kubevirt-ui-ext/kubevirt-api/kubevirt"
 
-UNKNOWN_KINDS = {"V1VirtualMachineExport", "V1alpha1VirtualMachineBackupTracker", "V1alpha1Plugin"}
-"""Newer than the types."""
+UNKNOWN_KINDS = {
+    "V1VirtualMachineExport",
+    "V1alpha1VirtualMachineBackupTracker",
+    "V1alpha1Plugin",
+    "V1alpha1QATNodePolicy",
+    "V1alpha1QATNodeState",
+}
+"""Newer than the types, or our own."""
 NEWER = {
     ("v1.Interface", "portRanges"),
     ("v1.Network", "resourceClaim"),

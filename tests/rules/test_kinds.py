@@ -29,6 +29,7 @@ from virtpod.render.rules import (
     policy,
     pool,
     preset,
+    qat,
     snapshot,
 )
 
@@ -47,9 +48,10 @@ RULES: dict[str, Rules[Any]] = {
     "instancetype": instancetype.INSTANCETYPES,
     "preference": instancetype.PREFERENCES,
     "plugin": plugin.RULES,
+    "qat": qat.RULES,
     "kubevirt": kubevirt.RULES,
 }
-ALL = frozenset(gates.BETA | {"IncrementalBackup", "Plugins", *gates.GA})
+ALL = frozenset(gates.BETA | {"IncrementalBackup", "Plugins", "QAT", *gates.GA})
 CASES = [(kind, rule) for kind, table in TABLE.items() for rule in table["rules"]]
 
 

@@ -41,6 +41,7 @@ TOPICS = {
     "backup": "v1alpha1",
     "policy": "v1alpha1",
     "plugin": "v1alpha1",
+    "qat": "v1alpha1",
     "options": "v1",
     "sev": "v1",
     "graph": "v1",

@@ -24,6 +24,7 @@ from virtpod.api.policy import MigrationPolicy
 from virtpod.api.pool import VirtualMachinePool
 from virtpod.api.preference import VirtualMachineClusterPreference, VirtualMachinePreference
 from virtpod.api.preset import VirtualMachineInstancePreset
+from virtpod.api.qat import QATNodePolicy, QATNodeState
 from virtpod.api.replicaset import VirtualMachineInstanceReplicaSet
 from virtpod.api.restore import VirtualMachineRestore
 from virtpod.api.snapshot import VirtualMachineSnapshot, VirtualMachineSnapshotContent
@@ -107,6 +108,7 @@ OLD = _old("v1alpha3", use=f"{GROUP}/v1")
 PRESETS = "VirtualMachineInstancetype and VirtualMachinePreference"
 BACKUP = "backup.kubevirt.io"
 SNAPSHOT = "snapshot.kubevirt.io"
+DEVICES = "devices.virtpod.io"
 
 KINDS = (
     Kind(
@@ -285,6 +287,31 @@ KINDS = (
         "plugins",
         ("v1alpha1",),
         status=False,
+        namespaced=False,
+    ),
+    Kind(
+        QATNodePolicy,
+        DEVICES,
+        "qatnodepolicies",
+        ("v1alpha1",),
+        ("qatpolicy", "qatpolicies"),
+        (
+            ("Services", ".spec.services", "string"),
+            ("VFs", ".spec.numVFs", "integer"),
+            ("Driver", ".spec.driver", "string"),
+            AGE,
+        ),
+        status=False,  # what came of it differs from node to node: see QATNodeState
+        namespaced=False,
+    ),
+    Kind(
+        QATNodeState,
+        DEVICES,
+        "qatnodestates",
+        ("v1alpha1",),
+        ("qatstate", "qatstates"),
+        (("Summary", ".status.summary", "string"), AGE),
+        status=False,  # it is nothing but status, and written by one
         namespaced=False,
     ),
 )

@@ -15,6 +15,7 @@ from virtpod.api.policy import MigrationPolicy
 from virtpod.api.pool import VirtualMachinePool
 from virtpod.api.preference import VirtualMachineClusterPreference, VirtualMachinePreference
 from virtpod.api.preset import VirtualMachineInstancePreset
+from virtpod.api.qat import QATNodePolicy, QATNodeState
 from virtpod.api.replicaset import VirtualMachineInstanceReplicaSet
 from virtpod.api.restore import VirtualMachineRestore
 from virtpod.api.snapshot import VirtualMachineSnapshot, VirtualMachineSnapshotContent
@@ -46,6 +47,28 @@ class MigrationPolicyList(Wire):
 
 class PluginList(Wire):
     items: AtomicList[Plugin]
+    """The objects."""
+    api_version: str | None = None
+    """The group and version that this object is written in."""
+    kind: str | None = None
+    """The kind of object this is."""
+    metadata: ListMeta | None = None
+    """Name, namespace, labels and what else every object has."""
+
+
+class QATNodePolicyList(Wire):
+    items: AtomicList[QATNodePolicy]
+    """The objects."""
+    api_version: str | None = None
+    """The group and version that this object is written in."""
+    kind: str | None = None
+    """The kind of object this is."""
+    metadata: ListMeta | None = None
+    """Name, namespace, labels and what else every object has."""
+
+
+class QATNodeStateList(Wire):
+    items: AtomicList[QATNodeState]
     """The objects."""
     api_version: str | None = None
     """The group and version that this object is written in."""

@@ -40,6 +40,7 @@ from virtpod.render.rules import (
     policy,
     pool,
     preset,
+    qat,
     snapshot,
 )
 
@@ -313,6 +314,7 @@ KINDS: Mapping[str, tuple[str, Kind[Any]]] = {
     "/migration-policy-validate-create": ("MigrationPolicy", policy.RULES),
     "/vm-clone-validate-create": (CLONE, clone.RULES),
     "/plugin-validate": ("Plugin", plugin.RULES),
+    "/qatnodepolicies-validate": ("QATNodePolicy", qat.RULES),
 }
 """Paths of kinds that are no machines."""
 

@@ -176,6 +176,10 @@ MIGRATION_POLICIES = Resource(
     "migrations.kubevirt.io", "v1alpha1", "migrationpolicies", "MigrationPolicy", False
 )
 PLUGINS = Resource("plugin.kubevirt.io", "v1alpha1", "plugins", "Plugin", False)
+QAT_NODE_POLICIES = Resource(
+    "devices.virtpod.io", "v1alpha1", "qatnodepolicies", "QATNodePolicy", False
+)
+QAT_NODE_STATES = Resource("devices.virtpod.io", "v1alpha1", "qatnodestates", "QATNodeState", False)
 DATA_VOLUMES = Resource("cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume")
 DATA_SOURCES = Resource("cdi.kubevirt.io", "v1beta1", "datasources", "DataSource")
 NADS = Resource(

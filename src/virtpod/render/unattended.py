@@ -25,6 +25,8 @@ ATTENDED = {
     "VirtualMachineClusterInstancetype",
     "VirtualMachinePreference",
     "VirtualMachineClusterPreference",
+    "QATNodePolicy",
+    "QATNodeState",
 }
 """Kinds that something acts on, or by."""
 

@@ -152,6 +152,12 @@ VALIDATING = (
         group="migrations.kubevirt.io",
     ),
     _kind("plugins", "/plugin-validate", group="plugin.kubevirt.io"),
+    _kind(
+        "qatnodepolicies",
+        "/qatnodepolicies-validate",
+        "qatnodepolicy",
+        group="devices.virtpod.io",
+    ),
     Webhook(
         "virt-launcher-eviction-interceptor.kubevirt.io",
         "/launcher-eviction-validate",

@@ -5,6 +5,7 @@ Asked by virt-operator, so that a configuration can be mended while virt-api is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -19,7 +20,7 @@ from virtpod.api.kubevirt import (
     LiveUpdateConfiguration,
 )
 from virtpod.api.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
-from virtpod.domain import quantity
+from virtpod.domain import qat, quantity
 from virtpod.domain.duration import seconds
 from virtpod.domain.facts import Cluster
 from virtpod.features import gates
@@ -33,6 +34,7 @@ CONFIG = "spec.configuration"
 DEVELOPER = f"{CONFIG}.developerConfiguration"
 CERTIFICATES = "spec.certificateRotateStrategy.selfSigned"
 TLS = f"{CONFIG}.tlsConfiguration"
+SELECTOR = re.compile("[0-9a-f]{4}:[0-9a-f]{4}")
 TLS_VERSIONS = ("VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13")
 PATCH_TYPES = ("json", "merge", "strategic")
 UNINSTALLS = ("RemoveWorkloads", "BlockUninstallIfWorkloadsExist")
@@ -279,6 +281,30 @@ def _warnings(asked: Asked[KubeVirt]) -> Iterable[str]:
             f"{CONFIG}.migrations.disableTLS has no effect: "
             "guests' memory is sent over TLS always (CVE-2026-13325)"
         )
+    yield from _selectors(config)
+
+
+def _selectors(config: KubeVirtConfiguration) -> Iterable[str]:
+    """PCI devices that are named so that no guest will get one."""
+    permitted = config.permitted_host_devices
+    for index, given in enumerate((permitted and permitted.pci_host_devices) or ()):
+        where = f"{CONFIG}.permittedHostDevices.pciHostDevices[{index}].pciVendorSelector"
+        selector = given.pci_vendor_selector.lower()
+        if not SELECTOR.fullmatch(selector):
+            yield (
+                f"{where} {given.pci_vendor_selector!r} matches no device: "
+                "write vendor and product as 8086:4941"
+            )
+        elif whole := qat.PHYSICAL.get(selector):
+            yield (
+                f"{where} {selector} is the physical function of QAT {whole.name}: once it has "
+                f"virtual ones it is not given to guests; theirs is {whole.virtual}"
+            )
+        elif (virtual := qat.VIRTUAL.get(selector)) and virtual.denied:
+            yield (
+                f"{where} {selector} (QAT {virtual.name}) is on vfio-pci's deny list: load it with "
+                "disable_denylist=1 on the nodes"
+            )
 
 
 def _deprecated(new: KubeVirt, config: KubeVirtConfiguration) -> Iterable[str]:
