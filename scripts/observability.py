@@ -17,8 +17,9 @@ from virtpod.apiserver.metrics import Metrics
 from virtpod.controller import machines, outfit
 from virtpod.controller.transitions import Transitions
 from virtpod.kube import metrics as shared
-from virtpod.node import measures
+from virtpod.node import device_metrics, measures
 from virtpod.node.counts import Counts
+from virtpod.node.look import Look
 from virtpod.render import dashboard, monitoring
 from virtpod.wire.messages import GuestFileSystem, Measured
 
@@ -76,6 +77,7 @@ def exported() -> dict[str, tuple[Exported, ...]]:
         "virt-handler, of the guests of its node": _of(
             (*measures.families("node", [_guest()]), *counted.collect())
         ),
+        "virt-handler, of the devices of its node": _of(device_metrics.families(Look(), _nobody)),
         "virt-api": _of(Metrics().registry.collect()),
         "virt-controller, virt-handler and virt-operator": _of(everywhere),
         "Each of its own": PROCESSES,
@@ -105,6 +107,10 @@ def _of(families: Iterable[Metric]) -> tuple[Exported, ...]:
             yield Exported(name, family.type, family.documentation)
 
     return tuple(sorted(made(), key=lambda each: each.name))
+
+
+def _nobody(namespace: str, pod: str) -> str:
+    return ""
 
 
 def _guest() -> measures.Guest:

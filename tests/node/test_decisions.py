@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from tests.node.world import NODE, POD_UID, RUNNING, UID, vmi
+from virtpod.controllers.node_devices import Ailing
 from virtpod.controllers.node_vmi import (
     LONGEST_PAUSE,
     Failure,
@@ -548,3 +549,46 @@ def test_credentials_are_in_step_when_the_agent_has_taken_them() -> None:
         assert conditions(plan)["AccessCredentialsSynchronized"] == (status, reason)
         assert told(plan) == event
     assert "AccessCredentialsSynchronized" not in conditions(decide(seen("Running")))
+
+
+def with_devices(phase: str) -> dict[str, Any]:
+    obj = vmi(phase)
+    devices = obj["spec"]["domain"]["devices"]
+    devices["hostDevices"] = [{"name": "crypto", "deviceName": "qat.intel.com/cy"}]
+    return obj
+
+
+def test_a_device_of_the_node_that_ails_is_told_once_and_so_is_its_recovery() -> None:
+    ails = Ailing("qat.intel.com/cy", ("0000:3d:01.0",), "NoHeartbeat", "It has no heartbeat")
+    guest = replace(RUNS, domain=structs.replace(RUNNING, host_devices={"crypto": "0000:3d:01.0"}))
+    obj = with_devices("Running")
+    unknown = decide(seen("Running", guest, vmi=obj))
+    assert "HostDevicesHealthy" not in conditions(unknown)
+    well = decide(seen("Running", guest, vmi=obj, ailing=()))
+    assert conditions(well)["HostDevicesHealthy"] == ("True", "")
+    obj = after(well, obj)
+    plan = decide(seen("Running", guest, vmi=obj, ailing=(ails,)))
+    assert conditions(plan)["HostDevicesHealthy"] == ("False", "NoHeartbeat")
+    assert told(plan) == ["HostDeviceUnhealthy"]
+    assert "crypto (0000:3d:01.0): It has no heartbeat" in plan.actions[-1].message  # type: ignore
+    obj = after(plan, obj)
+    assert decide(seen("Running", guest, vmi=obj, ailing=(ails,))).actions == ()
+    assert decide(seen("Running", guest, vmi=obj)).actions == [], (
+        "what is not known changes nothing"
+    )
+    again = decide(seen("Running", guest, vmi=obj, ailing=()))
+    assert told(again) == ["HostDeviceHealthy"]
+    none = decide(seen("Running", RUNS, ailing=(ails,)))
+    assert "HostDevicesHealthy" not in conditions(none), "a guest without devices"
+
+
+def test_a_guest_that_cannot_start_says_which_device_ails() -> None:
+    ails = Ailing("qat.intel.com/cy", ("0000:3d:01.0",), "DeviceRemoved", "It is gone")
+    failed = replace(LISTENS, failure=Failure("HypervisorRefused", "no such device", at=NOW))
+    obj = with_devices("Scheduled")
+    plan = decide(seen("Scheduled", failed, vmi=obj, ailing=(ails,)))
+    assert conditions(plan)["HostDevicesHealthy"] == ("False", "DeviceRemoved")
+    assert told(plan) == ["HostDeviceUnhealthy", "SyncFailed"]
+    obj = after(plan, obj)
+    plan = decide(seen("Scheduled", failed, vmi=obj, ailing=()))
+    assert told(plan) == ["HostDeviceHealthy"]

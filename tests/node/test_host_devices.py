@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from tests.node.hardware import Hardware, link, write
 from tests.node.test_devices import WITHIN, Kubelet, lists
 from virtpod.api.kubevirt import KubeVirt, PermittedHostDevices
+from virtpod.api.qat import QATNodePolicy
+from virtpod.domain.qat import MODELS, Model
 from virtpod.node import hostdevices, offers, qat, sysfs
 from virtpod.node.inotify import Inotify
+from virtpod.node.look import Look
 from virtpod.wire import deviceplugin_pb2 as api
 
 NIC = {"pciVendorSelector": "8086:10CA", "resourceName": "example.com/nic"}
@@ -30,20 +33,29 @@ def hardware(tmp_path: Path) -> Hardware:
     return Hardware(tmp_path / "sys", tmp_path / "dev")
 
 
-def offered(hardware: Hardware, *, quick: bool = False, **permitted: Any) -> offers.Offers:
+def offered(
+    hardware: Hardware,
+    *,
+    quick: bool = False,
+    allocation: str = "",
+    locks: bool = True,
+    **permitted: Any,
+) -> offers.Offers:
     functions = sysfs.functions(hardware.root)
     inventory = offers.Inventory(
         functions,
         qat.engines(hardware.root, functions),
         sysfs.mediated(hardware.root),
         sysfs.usb(hardware.root),
+        allocation=dict.fromkeys(functions, allocation),
+        locks=locks,
     )
     wanted = offers.Wanted(msgspec.convert(permitted, PermittedHostDevices), qat=quick)
     return offers.offers(inventory, wanted)
 
 
-@pytest.mark.parametrize("model", qat.MODELS, ids=lambda model: model.name)
-def test_each_generation_is_offered_by_its_service(hardware: Hardware, model: qat.Model) -> None:
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_each_generation_is_offered_by_its_service(hardware: Hardware, model: Model) -> None:
     virtual = hardware.qat("0000:3d:00.0", model.physical)
     found = offered(hardware, quick=True)
     assert found.complaints == ()
@@ -79,8 +91,8 @@ def test_devices_of_different_services_are_not_mixed(hardware: Hardware) -> None
     hardware.qat("0000:3f:00.0", "8086:4940", "dc", group=200, numa=1, driver="qat_vfio_pci")
     found = offered(hardware, quick=True).by_resource
     assert {name: [unit.id for unit in offer.units()] for name, offer in found.items()} == {
-        "qat.intel.com/cy": ["101", "102"],
-        "qat.intel.com/dc": ["201", "202"],
+        "qat.intel.com/cy": ["0000:3d:01.0", "0000:3d:01.1"],
+        "qat.intel.com/dc": ["0000:3f:01.0", "0000:3f:01.1"],
     }
 
 
@@ -90,7 +102,9 @@ def test_what_cannot_be_given_is_said_with_what_to_do(hardware: Hardware) -> Non
     hardware.qat("0000:03:00.0", "8086:4940", driver="", group=300)
     hardware.qat("0000:04:00.0", "8086:37c8", driver="qat_c62xvf", group=400)
     beatless = hardware.qat("0000:05:00.0", "8086:4940", group=500)
-    write(hardware.root / "kernel/debug/qat_4xxx_0000:05:00.0/heartbeat/status", "-1")
+    hardware.debug("0000:05:00.0", "heartbeat/status", "-1")
+    hardware.qat("0000:06:00.0", "8086:4940", functions=0, group=600)
+    hardware.unbind("0000:06:00.0")
     found = offered(hardware, quick=True)
     told = "\n".join(found.complaints)
     assert "0000:01:00.0 is down" in told
@@ -99,6 +113,7 @@ def test_what_cannot_be_given_is_said_with_what_to_do(hardware: Hardware) -> Non
     assert "0000:04:01.0 is held by driver qat_c62xvf" in told
     assert "disable_denylist=1" in told
     assert "0000:05:00.0 has no heartbeat" in told
+    assert "0000:06:00.0 has lost its driver" in told
     units = found.by_resource["qat.intel.com/cy"].units()
     assert len(units) == 2 + len(beatless)
     assert not any(unit.healthy for unit in units)
@@ -123,9 +138,9 @@ def test_a_group_is_given_as_a_whole_or_not_at_all(hardware: Hardware) -> None:
     hardware.function("0000:03:00.0", "8086:10ca")
     found = offered(hardware, pciHostDevices=[NIC])
     offer = found.by_resource["example.com/nic"]
-    assert [unit.id for unit in offer.units()] == ["7"]
+    assert [unit.id for unit in offer.units()] == ["0000:01:00.0"]
     env = {"PCI_RESOURCE_EXAMPLE_COM_NIC": "0000:01:00.0,0000:01:00.1"}
-    assert offer.grant(["7"]).env == env
+    assert offer.grant(["0000:01:00.0"]).env == env
     assert any("also holds 0000:02:00.1" in each for each in found.complaints)
     assert any("0000:03:00.0 is in no IOMMU group" in each for each in found.complaints)
 
@@ -134,9 +149,21 @@ def test_what_others_provide_is_left_to_them(hardware: Hardware) -> None:
     hardware.function("0000:01:00.0", "8086:10ca", group="7")
     found = offered(hardware, pciHostDevices=[{**NIC, "externalResourceProvider": True}])
     assert found == offers.Offers({}, ())
-    inventory = offers.Inventory(others_serve_qat=True)
+    inventory = offers.Inventory(others_serve_qat="Another device plugin")
     told = offers.offers(inventory, offers.Wanted(qat=True)).complaints
     assert "Another device plugin offers QAT" in told[0]
+
+
+def test_a_node_without_iommu_or_right_to_lock_says_so_once(hardware: Hardware) -> None:
+    hardware.qat("0000:3d:00.0", "8086:4940")
+    found = offered(hardware, quick=True, locks=False)
+    assert found.complaints == (offers.NO_MEMLOCK,)
+    assert len(found.by_resource["qat.intel.com/cy"].units()) == 2
+    for folder in hardware.functions.iterdir():
+        (folder / "iommu_group").unlink()
+    found = offered(hardware, quick=True)
+    assert found.complaints == (offers.IOMMU_OFF,)
+    assert found.by_resource["qat.intel.com/cy"].units() == []
 
 
 def test_mediated_and_usb_devices(hardware: Hardware) -> None:
@@ -176,16 +203,57 @@ def test_mediated_and_usb_devices(hardware: Hardware) -> None:
     assert grant.env == {"USB_RESOURCE_EXAMPLE_COM_PAIR": "1:4,1:6"}
 
 
+def of(offer: offers.Offer, *parents: str) -> list[str]:
+    return [unit.id for unit in offer.units() if unit.id[:7] in parents]
+
+
 def test_several_come_from_one_device_and_single_ones_are_spread(hardware: Hardware) -> None:
     hardware.qat("0000:01:00.0", "8086:4940", functions=2, group=100)
     hardware.qat("0000:02:00.0", "8086:4940", functions=4, group=200)
     offer = offered(hardware, quick=True).by_resource["qat.intel.com/cy"]
     every = [unit.id for unit in offer.units()]
-    assert set(offer.prefer(every, [], 2)) == {"101", "102"}, "the larger one is kept whole"
-    assert set(offer.prefer(every, [], 3)) < {"201", "202", "203", "204"}
-    assert offer.prefer(every, [], 1)[0].startswith("2"), "the one with most left"
-    assert set(offer.prefer(every, ["201"], 2)) < {"201", "202", "203", "204"}
+    small, large = of(offer, "0000:01"), of(offer, "0000:02")
+    assert set(offer.prefer(every, [], 2)) == set(small), "the larger one is kept whole"
+    assert set(offer.prefer(every, [], 3)) < set(large)
+    assert offer.prefer(every, [], 1)[0] in large, "the one with most left"
+    assert set(offer.prefer(every, [large[0]], 2)) < set(large)
     assert len(offer.prefer(every, [], 5)) == 5
+
+
+def test_a_policy_balances_devices_or_packs_them(hardware: Hardware) -> None:
+    for bus, group in ((1, 100), (2, 200), (3, 300)):
+        hardware.qat(f"0000:0{bus}:00.0", "8086:4940", functions=4, group=group)
+
+    def chosen(allocation: str, left: list[str], count: int) -> list[str]:
+        by = offered(hardware, quick=True, allocation=allocation).by_resource
+        return [each[:7] for each in by["qat.intel.com/cy"].prefer(left, [], count)]
+
+    every = [
+        unit.id for unit in offered(hardware, quick=True).by_resource["qat.intel.com/cy"].units()
+    ]
+    assert sorted(chosen("balanced", every, 3)) == ["0000:01", "0000:02", "0000:03"]
+    assert sorted(chosen("balanced", every, 4)).count("0000:01") == 2
+    begun = [each for each in every if each not in ("0000:02:01.0", "0000:02:01.1")]
+    assert chosen("packed", begun, 2) == ["0000:02", "0000:02"], "what is begun is used up"
+    assert chosen("packed", begun, 3).count("0000:02") == 2
+    assert "0000:02" not in chosen("balanced", begun, 2)
+
+
+@pytest.mark.parametrize("allocation", ["", "balanced", "packed"])
+def test_those_of_one_numa_node_come_before_any_policy(hardware: Hardware, allocation: str) -> None:
+    hardware.qat("0000:01:00.0", "8086:4940", functions=2, group=100, numa=0)
+    hardware.qat("0000:81:00.0", "8086:4940", functions=3, group=200, numa=1)
+    hardware.qat("0000:82:00.0", "8086:4940", functions=3, group=300, numa=1)
+    by = offered(hardware, quick=True, allocation=allocation).by_resource
+    offer = by["qat.intel.com/cy"]
+    every = [unit.id for unit in offer.units()]
+    for count in (1, 2, 3, 4, 6):
+        chosen = offer.prefer(every, [], count)
+        assert len(chosen) == count == len(set(chosen))
+        assert len({offer.pieces[each].unit.numa for each in chosen}) == 1
+    first = of(offer, "0000:82")[0]
+    assert all(each[5] == "8" for each in offer.prefer(every, [first], 4))
+    assert sorted(offer.prefer(every, [], len(every))) == sorted(every)
 
 
 @any_of(st.binary(max_size=64), st.sampled_from(["vendor", "class", "numa_node", "qat/state"]))
@@ -201,15 +269,35 @@ def test_no_content_of_sysfs_is_too_odd(
     shutil.rmtree(folder)
 
 
+class Told:
+    """Who is told of looks: the newest complaints, and each look."""
+
+    def __init__(self, *policies: QATNodePolicy) -> None:
+        self.given = policies
+        self.complaints: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+        self.looks: list[Look] = []
+
+    def node(self) -> dict[str, str]:
+        return {"kubernetes.io/hostname": "node1"}
+
+    def policies(self) -> tuple[QATNodePolicy, ...]:
+        return self.given
+
+    async def looked(self, look: Look) -> None:
+        if not self.looks or look.complaints != self.looks[-1].complaints:
+            await self.complaints.put(look.complaints)
+        self.looks.append(look)
+
+
 @contextlib.asynccontextmanager
 async def watching(
-    hardware: Hardware, folder: Path, complaints: asyncio.Queue[tuple[str, ...]]
+    hardware: Hardware, folder: Path, told: Told
 ) -> AsyncIterator[hostdevices.HostDevices]:
-    async def tell(said: tuple[str, ...]) -> None:
-        await complaints.put(said)
-
+    folders = hostdevices.Folders(
+        hardware.root, hardware.dev, folder, folder / "pod-resources", folder / "registry"
+    )
     with Inotify() as inotify:
-        given = hostdevices.HostDevices(hardware.root, hardware.dev, folder, inotify, tell)
+        given = hostdevices.HostDevices(folders, inotify, told)
         task = asyncio.create_task(given.run())
         try:
             yield given
@@ -230,16 +318,21 @@ async def test_offers_follow_the_host(
     folder = tmp_path / "device-plugins"
     folder.mkdir()
     kubelet = Kubelet(folder)
-    complaints: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+    told_of = Told()
+    complaints = told_of.complaints
     hardware.function("0000:01:00.0", "8086:10ca", group="7", numa=1)
-    async with kubelet.running(), watching(hardware, folder, complaints) as given:
+    async with kubelet.running(), watching(hardware, folder, told_of) as given:
         given.configured(configured(permittedHostDevices={"pciHostDevices": [NIC]}))
         async with kubelet.plugin() as (request, channel):
             assert request.resource_name == "example.com/nic"
             assert request.options.get_preferred_allocation_available
             told = lists(channel)
             [unit] = (await asyncio.wait_for(anext(told), WITHIN)).devices
-            assert (unit.ID, unit.health, unit.topology.nodes[0].ID) == ("7", "Healthy", 1)
+            assert (unit.ID, unit.health, unit.topology.nodes[0].ID) == (
+                "0000:01:00.0",
+                "Healthy",
+                1,
+            )
 
             (hardware.dev / "vfio/7").unlink()
             [unit] = (await asyncio.wait_for(anext(told), WITHIN)).devices
@@ -252,16 +345,18 @@ async def test_offers_follow_the_host(
                 request_serializer=api.AllocateRequest.SerializeToString,
                 response_deserializer=api.AllocateResponse.FromString,
             )
-            one = api.ContainerAllocateRequest(devices_ids=["7"])
+            one = api.ContainerAllocateRequest(devices_ids=["0000:01:00.0"])
             with pytest.raises(Exception, match="not on this node any more"):
                 await allocate(api.AllocateRequest(container_requests=[one]), timeout=WITHIN)
 
             hardware.function("0000:02:00.0", "8086:10ca", "igbvf", group="8")
-            [said] = await asyncio.wait_for(complaints.get(), WITHIN)
-            assert "held by driver igbvf" in said
+            said: tuple[str, ...] = ()
+            while not any("held by driver igbvf" in each for each in said):
+                said = await asyncio.wait_for(complaints.get(), WITHIN)
 
             given.configured(configured())
             async with asyncio.timeout(WITHIN):
                 with pytest.raises(grpc.aio.AioRpcError):
                     _ = [devices async for devices in told]
-        assert await asyncio.wait_for(complaints.get(), WITHIN) == ()
+        while said:
+            said = await asyncio.wait_for(complaints.get(), WITHIN)

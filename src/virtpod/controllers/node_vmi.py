@@ -18,9 +18,17 @@ from virtpod.api.access import AccessCredential
 from virtpod.api.base import decode
 from virtpod.api.traits import acpi, grace
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import claims, conditions, lifecycle, node_hotplug, node_nics
+from virtpod.controllers import (
+    claims,
+    conditions,
+    lifecycle,
+    node_devices,
+    node_hotplug,
+    node_nics,
+)
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
+from virtpod.controllers.node_devices import Ailing
 from virtpod.controllers.why import OBSTRUCTED
 from virtpod.domain.network_status import Attached
 from virtpod.features.guest import access_credentials
@@ -143,6 +151,8 @@ class Seen:
     no_trace: bool = False
     """The kubelet has cleared away what it had of the VMI's pods, which it does only when their
     containers are dead."""
+    ailing: tuple[Ailing, ...] | None = None
+    """Devices that its pod has of the node and that are not well; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +187,7 @@ class Known:
     guest: Guest
     now: float
     predecessor: bool = False
+    ailing: tuple[Ailing, ...] | None = None
 
     @property
     def status(self) -> Json:
@@ -225,7 +236,7 @@ def decide(seen: Seen) -> Plan:
         return _podless(seen)
     if seen.vmi is None:
         return _lost(seen.pod, seen.guest) if seen.vmi_gone else Plan("the VMI is not known")
-    known = Known(seen.vmi, seen.pod, seen.guest, seen.now, seen.predecessor)
+    known = Known(seen.vmi, seen.pod, seen.guest, seen.now, seen.predecessor, seen.ailing)
     for rule in RULES:
         plan = rule(known)
         if plan is not None:
@@ -400,7 +411,8 @@ def running(seen: Known) -> Plan | None:
         wanted["Ready"] = conditions.new("Ready", "True")
     changes = seen.enter("Running") | _observed(seen, domain) | _conditions(seen, wanted)
     started = seen.event("Started", "VirtualMachineInstance started.")
-    return _written("the guest runs", seen, changes, [started, *_pause_events(seen, domain)])
+    told = [started, *_pause_events(seen, domain), *_device_events(seen)]
+    return _written("the guest runs", seen, changes, told)
 
 
 def replugs(seen: Known) -> Plan | None:
@@ -479,6 +491,7 @@ def changed(seen: Known) -> Plan | None:
         *_pause_events(seen, domain),
         *_volume_events(seen, changes),
         *_credential_events(seen, domain),
+        *_device_events(seen),
     ]
     return _written(why, seen, changes, told, again_in)
 
@@ -624,7 +637,31 @@ def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition |
         SYNCHRONIZED: _credentials(seen, domain),
         "Synchronized": None,
         OBSTRUCTED: None,
+        **_devices(seen),
     }
+
+
+def _devices(seen: Known) -> dict[str, Condition | None]:
+    """Whether the node's devices that the guest has are well, where that is known."""
+    if seen.ailing is None:
+        return {}
+    domain = seen.guest.domain
+    names = domain.host_devices if domain else {}
+    found = node_devices.condition(seen.typed, seen.ailing, names)
+    return {node_devices.HEALTHY: found}
+
+
+def _device_events(seen: Known) -> list[Event]:
+    before = conditions.find(conditions.of(seen.vmi), node_devices.HEALTHY) or {}
+    after = _devices(seen).get(node_devices.HEALTHY)
+    if after is None:
+        return []
+    if after["status"] == "False" and after.get("message") != before.get("message"):
+        remedy = "The condition HostDevicesHealthy says when they are well again."
+        return [seen.warning("HostDeviceUnhealthy", after["message"], remedy)]
+    if after["status"] == "True" and before.get("status") == "False":
+        return [seen.event("HostDeviceHealthy", "The guest's devices of the node are well again.")]
+    return []
 
 
 def _old_agent(seen: Known, domain: DomainChanged) -> Condition | None:
@@ -717,12 +754,15 @@ def _failed_to_start(seen: Known, failure: Failure, again_in: float | None = Non
     if seen.phase not in ON_NODE:
         return waiting
     told = conditions.new("Synchronized", "False", failure.reason, failure.message)
-    changes = _conditions(seen, {"Synchronized": told})
+    before = conditions.find(conditions.of(seen.vmi), "Synchronized")
+    changes = _conditions(seen, {"Synchronized": told, **_devices(seen)})
     if not changes:
         return waiting
-    again = "It is tried again each minute" if failure.final else "It is tried again soon"
-    event = seen.warning("SyncFailed", failure.message, f"{again}; mend what it names.")
-    return _written("the guest could not be started", seen, changes, [event], again_in)
+    events = _device_events(seen)
+    if before is None or not conditions.same(before, told):
+        again = "It is tried again each minute" if failure.final else "It is tried again soon"
+        events.append(seen.warning("SyncFailed", failure.message, f"{again}; mend what it names."))
+    return _written("the guest could not be started", seen, changes, events, again_in)
 
 
 def _written(

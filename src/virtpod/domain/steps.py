@@ -73,6 +73,17 @@ class Nft:
     body: str
 
 
+# --- on the node, by virt-handler
+
+
+@dataclass(frozen=True)
+class WriteAttribute:
+    """`value` into an attribute of sysfs; `path` is relative to it."""
+
+    path: str
+    value: str
+
+
 # --- in the launcher's container, by virt-handler
 
 

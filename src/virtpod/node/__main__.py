@@ -21,6 +21,7 @@ import msgspec
 from prometheus_client import REGISTRY, Gauge
 
 from virtpod.api.kubevirt import KubeVirt
+from virtpod.api.qat import QATNodePolicy
 from virtpod.installation import verbosity
 from virtpod.kube import errors, profile
 from virtpod.kube import log as logs
@@ -28,16 +29,18 @@ from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.events import Recorder
 from virtpod.kube.metrics import observe_request
-from virtpod.kube.resources import KUBEVIRTS
+from virtpod.kube.resources import KUBEVIRTS, QAT_NODE_POLICIES
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
 from virtpod.node.allotted import Allotments
 from virtpod.node.attended import Place, Ways
 from virtpod.node.counts import Counts
+from virtpod.node.device_metrics import Devices
+from virtpod.node.device_news import DeviceNews
 from virtpod.node.devices import DEVICES, RESERVATIONS, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
-from virtpod.node.hostdevices import HostDevices
+from virtpod.node.hostdevices import Folders, HostDevices
 from virtpod.node.inotify import Inotify
 from virtpod.node.measures import Measures
 from virtpod.node.probe import Probe
@@ -72,6 +75,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--device-plugins-dir", type=Path, default=Path("/var/lib/kubelet/device-plugins")
+    )
+    parser.add_argument(
+        "--plugins-dir",
+        type=Path,
+        default=Path("/var/lib/kubelet/plugins_registry"),
+        help="the kubelet's sockets of drivers of resource claims",
     )
     parser.add_argument("--probe-dir", type=Path, default=Path("/var/lib/kubevirt-node-labeller"))
     parser.add_argument("--dev-dir", type=Path, default=Path("/host/dev"), help="the node's /dev")
@@ -150,13 +159,31 @@ async def serve(args: argparse.Namespace) -> None:
             ]
             if os.path.isdir(helper := RESERVATIONS.folder):
                 plugins.append(Shared(RESERVATIONS, args.device_plugins_dir, Path(helper), inotify))
-            given = HostDevices(
+            policies: Informer[QATNodePolicy] = Informer(
+                client,
+                QAT_NODE_POLICIES,
+                project=lambda raw: msgspec.json.decode(raw, type=QATNodePolicy),
+            )
+            news = DeviceNews(
+                client,
+                recorder,
+                node,
+                lambda: heartbeat.known,
+                partial(heartbeat.condition, HOST_DEVICES),
+                policies,
+                sync.devices_changed,
+            )
+            folders = Folders(
                 args.sysfs,
                 args.dev_dir,
                 args.device_plugins_dir,
-                inotify,
-                lambda complaints: heartbeat.condition(HOST_DEVICES, complaints),
+                args.pod_resources_dir,
+                args.plugins_dir,
             )
+            given = HostDevices(folders, inotify, news)
+            sync.ailing = news.ailing
+            REGISTRY.register(Devices(lambda: given.look, sync.vmi_of_pod))
+            policies.on_change(lambda _key, _old, _new: given.wake())
             kubevirts.on_change(lambda _key, _old, new: given.configured(new))
             vsocks = Shared(VSOCK, args.device_plugins_dir, args.dev_dir, inotify)
             authority = Authority(args.ca, vsocks.run)
@@ -192,6 +219,7 @@ async def serve(args: argparse.Namespace) -> None:
                         recorder.run,
                         sync.run,
                         kubevirts.run,
+                        policies.run,
                         given.run,
                         authority.run,
                         *(plugin.run for plugin in plugins),

@@ -52,6 +52,11 @@ class Heartbeat:
         self._known: Json | None = None
         self._wake = asyncio.Event()
 
+    @property
+    def known(self) -> Json | None:
+        """The node as it was at the last heartbeat."""
+        return self._known
+
     def wake(self) -> None:
         self._wake.set()
 

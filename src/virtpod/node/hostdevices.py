@@ -1,4 +1,4 @@
-"""The devices of this node that guests may have to themselves: looked for, offered, and watched.
+"""Devices of this node that guests may have to themselves: looked for, set up, offered, watched.
 
 sysfs tells nobody when it changes, so it is looked at every few seconds, and only where the
 KubeVirt object permits a device at all.
@@ -8,55 +8,77 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-from prometheus_client import Gauge
+from typing import Protocol
 
 from virtpod.api.kubevirt import KubeVirt, PermittedHostDevices
+from virtpod.api.qat import QATNodePolicy
 from virtpod.features.gates import resolve
-from virtpod.kube import errors
-from virtpod.node import qat, sysfs
+from virtpod.node import health, holders, qat, sysfs
+from virtpod.node.health import Fault
+from virtpod.node.holders import Held
 from virtpod.node.inotify import Inotify
-from virtpod.node.offers import Inventory, Offer, Offers, Wanted, offers
+from virtpod.node.look import Look, present
+from virtpod.node.offers import Inventory, Offers, Wanted, offers
+from virtpod.node.outfit import Outcome, Outfitter
 from virtpod.node.plugin import Plugin
 
 log = logging.getLogger(__name__)
 
 EVERY = 5.0
 """Seconds between two looks."""
+SOON = 1.0
+"""The same while a device waits to be set up."""
 GATE = "QAT"
+CAP_SYS_RESOURCE = 24
+INTEL = "qat.intel.com"
 
-UNITS = Gauge(
-    "virtpod_host_devices",
-    "Devices that this node offers to guests: what VFIO can give away alone.",
-    ("resource", "health"),
-)
+
+@dataclass(frozen=True)
+class Folders:
+    """Of the node, as this process sees them."""
+
+    sysfs: Path
+    dev: Path
+    device_plugins: Path
+    """The kubelet's sockets of device plugins."""
+    pod_resources: Path
+    """The socket by which it tells who has which device."""
+    plugins: Path
+    """Those of drivers of resource claims."""
+    proc: Path = Path("/proc")
+
+
+class Listener(Protocol):
+    """Who is told. What a call raises is logged, and it is told again at the next look."""
+
+    def node(self) -> Mapping[str, str] | None:
+        """The node's labels; None: not known yet."""
+
+    def policies(self) -> Iterable[QATNodePolicy] | None:
+        """None: not known yet."""
+
+    async def looked(self, look: Look) -> None:
+        """After each look."""
 
 
 class HostDevices:
-    """`run()` it in a task. `tell` is given the complaints when they change, and until it took
-    them; an empty tuple says that all is well."""
+    """`run()` it in a task; `look` is what was seen last."""
 
-    def __init__(
-        self,
-        root: Path,
-        dev: Path,
-        folder: Path,
-        inotify: Inotify,
-        tell: Callable[[tuple[str, ...]], Awaitable[None]],
-    ) -> None:
-        self._sysfs = root
-        self._dev = dev
-        self._folder = folder
+    def __init__(self, folders: Folders, inotify: Inotify, listener: Listener) -> None:
+        self._folders = folders
         self._inotify = inotify
-        self._tell = tell
+        self._listener = listener
         self._wanted = Wanted()
         self._changed = asyncio.Event()
         self._plugins: dict[str, tuple[Plugin, asyncio.Task[None]]] = {}
-        self._complaints: tuple[str, ...] = ()
-        self._told: tuple[str, ...] = ()
+        self._outfitter = Outfitter(folders.sysfs, folders.proc)
+        self._errors = health.Watch()
+        self._touched: frozenset[str] = frozenset()
+        self.look = Look()
 
     def configured(self, kubevirt: KubeVirt | None) -> None:
         """Its deletion changes nothing: the operator removes us then."""
@@ -66,55 +88,102 @@ class HostDevices:
             self._wanted = Wanted(permitted, qat=GATE in resolve(configuration))
             self._changed.set()
 
+    def wake(self) -> None:
+        """Looks again at once."""
+        self._changed.set()
+
     async def run(self) -> None:
         """Until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     if self._wanted or self._plugins:
-                        self._offer(await asyncio.to_thread(self._look), tasks)
-                        await self._report()
+                        held = await holders.of_pods(self._folders.pod_resources)
+                        self.look = await asyncio.to_thread(self._look, held)
+                        self._offer(self.look.offers, tasks)
+                        await self._listener.looked(self.look)
                     await self._pause()
         finally:
             self._plugins.clear()
 
     async def _pause(self) -> None:
+        every = SOON if self._touched else EVERY
         try:
-            async with asyncio.timeout(EVERY if self._wanted else None):
+            async with asyncio.timeout(every if self._wanted else None):
                 await self._changed.wait()
         except TimeoutError:
             pass
         self._changed.clear()
 
-    def _look(self) -> Offers:
+    def _look(self, held: tuple[Held, ...] | None) -> Look:
         """What is there now, and fit to be given away. Blocks."""
-        functions = sysfs.functions(self._sysfs)
+        root, now = self._folders.sysfs, time.monotonic()
+        others = _others(self._folders, held)
+        if self._wanted.qat and not others:
+            outcome = self._set_up(held, now)
+        else:
+            functions = sysfs.functions(root)
+            outcome = Outcome(functions, qat.engines(root, functions))
+        self._touched = outcome.touched
+        permitted = self._wanted.permitted
         inventory = Inventory(
-            functions,
-            qat.engines(self._sysfs, functions),
-            sysfs.mediated(self._sysfs) if self._wanted.permitted.mediated_devices else (),
-            sysfs.usb(self._sysfs) if self._wanted.permitted.usb else (),
-            others_serve_qat=any(self._folder.glob("qat.intel.com-*.sock")),
+            outcome.functions,
+            outcome.engines,
+            sysfs.mediated(root) if permitted.mediated_devices else (),
+            sysfs.usb(root) if permitted.usb else (),
+            others_serve_qat=others,
+            faults=self._faults(outcome, now),
+            touched=outcome.touched,
+            allocation=outcome.allocation,
+            locks=_may_raise_limits(self._folders.proc),
         )
         found = offers(inventory, self._wanted)
-        return replace(
-            found, by_resource={name: self._present(o) for name, o in found.by_resource.items()}
+        return Look(
+            inventory,
+            present(found, self._there(found)),
+            held,
+            outcome.policies,
+            outcome.rounds,
+            _unknown(held) if outcome.rounds else (),
         )
 
-    def _present(self, offer: Offer) -> Offer:
-        """What has no device node is not healthy."""
-        pieces = {
-            key: piece
-            if all((self._dev / node.removeprefix("/dev/")).exists() for node in piece.nodes)
-            else replace(piece, unit=replace(piece.unit, healthy=False))
-            for key, piece in offer.pieces.items()
+    def _set_up(self, held: tuple[Held, ...] | None, now: float) -> Outcome:
+        labels, policies = self._listener.node(), self._listener.policies()
+        known = labels is not None and policies is not None
+        seen = Look(self.look.inventory, self.look.offers, held).holders
+        by_address = {address: f"pod {'/'.join(pod)}" for address, pod in seen.items()}
+        return self._outfitter.advance(
+            policies or () if known else (),
+            labels or {},
+            None if held is None else by_address,
+            self.look.offered,
+            now,
+        )
+
+    def _faults(self, outcome: Outcome, now: float) -> dict[str, Fault]:
+        """Of AER, of QAT devices and of functions that may be given away."""
+        watched = {address: engine.errors for address, engine in outcome.engines.items()}
+        for address, function in outcome.functions.items():
+            if function.vfio:
+                watched[address] = sysfs.errors(self._folders.sysfs, address)
+        found = {address: self._errors.seen(address, e, now) for address, e in watched.items()}
+        return {address: fault for address, fault in found.items() if fault}
+
+    def _there(self, found: Offers) -> frozenset[str]:
+        """The device nodes that are there."""
+        nodes = {
+            node
+            for offer in found.by_resource.values()
+            for piece in offer.pieces.values()
+            for node in piece.nodes
         }
-        return replace(offer, pieces=pieces)
+        dev = self._folders.dev
+        return frozenset(node for node in nodes if (dev / node.removeprefix("/dev/")).exists())
 
     def _offer(self, found: Offers, tasks: asyncio.TaskGroup) -> None:
         for resource, offer in found.by_resource.items():
             if resource not in self._plugins:
-                plugin = Plugin(offer, self._folder, self._inotify)
+                plugin = Plugin(offer, self._folders.device_plugins, self._inotify)
                 self._plugins[resource] = plugin, tasks.create_task(plugin.run())
             else:
                 plugin, _ = self._plugins[resource]
@@ -122,23 +191,35 @@ class HostDevices:
                 if before.units() != offer.units():
                     log.info("devices changed", extra={"resource": resource})
                     plugin.restocked()
-            healthy = sum(unit.healthy for unit in offer.units())
-            UNITS.labels(resource, "healthy").set(healthy)
-            UNITS.labels(resource, "unhealthy").set(len(offer.pieces) - healthy)
         for resource in self._plugins.keys() - found.by_resource.keys():
             # Its socket goes with it, and the kubelet then counts none.
             _, task = self._plugins.pop(resource)
             task.cancel()
-            for health in ("healthy", "unhealthy"):
-                UNITS.remove(resource, health)
-        self._complaints = found.complaints
 
-    async def _report(self) -> None:
-        if self._complaints == self._told:
-            return
-        try:
-            await self._tell(self._complaints)
-        except errors.ApiError as error:  # told at the next look
-            log.warning("cannot tell about host devices", extra={"error": str(error)})
-        else:
-            self._told = self._complaints
+
+def _others(folders: Folders, held: Iterable[Held] | None) -> str:
+    """Who else serves QAT on this node."""
+    if any(folders.device_plugins.glob(f"{INTEL}-*.sock")):
+        return "Another device plugin (Intel's names its sockets so)"
+    claimed = any(each.claimed and each.resource == INTEL for each in held or ())
+    if claimed or any(folders.plugins.glob(f"{INTEL}*.sock")):
+        return f"A driver of resource claims ({INTEL})"
+    return ""
+
+
+def _unknown(held: Iterable[Held] | None) -> tuple[str, ...]:
+    if held is not None:
+        return ()
+    return (
+        "The kubelet does not tell who has which device (its pod-resources socket does not "
+        "answer): no device is set up anew",
+    )
+
+
+def _may_raise_limits(proc: Path) -> bool:
+    """Whether this process may let others lock memory without bound."""
+    for line in sysfs.text(proc / "self/status").splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            return bool(int(value, 16) >> CAP_SYS_RESOURCE & 1)
+    return True

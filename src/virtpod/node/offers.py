@@ -7,16 +7,27 @@ which anything else sits is not given away at all, and the node says so.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from virtpod.api.kubevirt import PermittedHostDevices, USBHostDevice
-from virtpod.node import qat
+from virtpod.domain import qat
+from virtpod.node import health
+from virtpod.node.health import Fault
 from virtpod.node.plugin import Grant, Unit
+from virtpod.node.qat import Engine
 from virtpod.node.sysfs import Function, Mediated, Usb
 
 VFIO = "/dev/vfio/vfio"
+IOMMU_OFF = (
+    "The node's IOMMU is off, so that no PCI function can be given to a guest: boot it with "
+    "intel_iommu=on or amd_iommu=on, and enable VT-d or AMD-Vi in its firmware"
+)
+NO_MEMLOCK = (
+    "virt-handler may not raise RLIMIT_MEMLOCK, so that no guest can lock its memory, as VFIO "
+    "demands: its container needs CAP_SYS_RESOURCE; leave it privileged, as it is installed"
+)
 
 
 @dataclass(frozen=True)
@@ -24,11 +35,23 @@ class Inventory:
     """What there is."""
 
     functions: Mapping[str, Function] = field(default_factory=dict)
-    engines: Mapping[str, qat.Engine] = field(default_factory=dict)
+    engines: Mapping[str, Engine] = field(default_factory=dict)
     mediated: Sequence[Mediated] = ()
     usb: Sequence[Usb] = ()
-    others_serve_qat: bool = False
-    """Another device plugin offers QAT on this node."""
+    others_serve_qat: str = ""
+    """Who else offers QAT on this node; empty: nobody."""
+    faults: Mapping[str, Fault] = field(default_factory=dict)
+    """What ails functions, physical ones included, by address."""
+    touched: frozenset[str] = frozenset()
+    """Functions that are being set up: nobody gets them meanwhile."""
+    allocation: Mapping[str, str] = field(default_factory=dict)
+    """How functions of a QAT device are chosen (balanced, packed), by its address."""
+    locks: bool = True
+    """virt-handler may let guests lock their memory, which VFIO takes."""
+
+    @property
+    def iommu(self) -> bool:
+        return any(each.group for each in self.functions.values())
 
 
 @dataclass(frozen=True)
@@ -55,6 +78,15 @@ class Piece:
     """What the launcher is told: PCI addresses, mediated devices' uuids, USB bus:device."""
     parent: str = ""
     """What units have in common that are best given together: a physical function."""
+    allocation: str = ""
+    """How units are chosen: balanced, packed, or together where they fit."""
+    fault: Fault | None = None
+
+    def failing(self, fault: Fault | None) -> Piece:
+        """With what ails it, the first thing that did so far."""
+        if fault is None or self.fault is not None:
+            return self
+        return replace(self, fault=fault, unit=replace(self.unit, healthy=False))
 
 
 @dataclass(frozen=True)
@@ -81,26 +113,73 @@ class Offer:
         return Grant(tuple(nodes), env)
 
     def prefer(self, available: Sequence[str], needed: Sequence[str], count: int) -> list[str]:
-        """Units that belong together for who wants several, on one NUMA node if they fit; for who
-        wants one, of the parent that has most left."""
+        """Of one NUMA node if they fit, and there in turn from each physical function (balanced),
+        from one until it is used up (packed), or else: units that belong together for who wants
+        several, and for who wants one, of the function that has most left."""
         chosen = [each for each in needed if each in self.pieces][:count]
         left = [each for each in available if each in self.pieces and each not in chosen]
-        groups: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+        nodes: defaultdict[int, defaultdict[str, list[str]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         for each in left:
             piece = self.pieces[each]
-            groups[(piece.unit.numa or 0, piece.parent)].append(each)
-        begun = {self.pieces[each].parent for each in chosen}
+            nodes[piece.unit.numa or 0][piece.parent].append(each)
+        begun = [self.pieces[each] for each in chosen]
         missing = count - len(chosen)
+        policies = {piece.allocation for piece in self.pieces.values()}
+        policy = policies.pop() if len(policies) == 1 else ""
 
-        def rank(item: tuple[tuple[int, str], list[str]]) -> tuple[bool, bool, int]:
-            (_, parent), members = item
-            fits = len(members) >= missing
-            # The fullest that fits is kept for those who want many; one alone spreads.
-            size = -len(members) if missing == 1 or not fits else len(members)
-            return parent not in begun, not fits, size
+        def rank(item: tuple[int, Mapping[str, Sequence[str]]]) -> tuple[bool, bool, bool, int]:
+            node, families = item
+            size = sum(map(len, families.values()))
+            together = any(len(members) >= missing for members in families.values())
+            return (
+                node not in {piece.unit.numa or 0 for piece in begun},
+                not policy and not together,
+                size < missing,
+                # The fullest that fits is kept for those who want many.
+                size if policy == "packed" or (not policy and missing > 1) else -size,
+            )
 
-        order = [each for _, members in sorted(groups.items(), key=rank) for each in members]
+        parents = {piece.parent for piece in begun}
+        order: list[str] = []
+        for _, families in sorted(nodes.items(), key=rank):
+            if policy == "balanced":
+                order += _in_turn(families, Counter(piece.parent for piece in begun))
+            elif policy == "packed":
+                order += _one_by_one(families, parents, missing=len(left) + 1)
+            else:
+                order += _one_by_one(families, parents, missing)
         return chosen + order[:missing]
+
+
+def _one_by_one(
+    families: Mapping[str, Sequence[str]], begun: Collection[str], missing: int
+) -> list[str]:
+    """A family that is begun first, then the smallest that has as many as are missing. Where only
+    one is missing the largest gives it: one alone spreads."""
+
+    def rank(item: tuple[str, Sequence[str]]) -> tuple[bool, bool, int, str]:
+        parent, members = item
+        fits = len(members) >= missing
+        size = -len(members) if missing == 1 else len(members)
+        return parent not in begun, not fits, size, parent
+
+    return [each for _, members in sorted(families.items(), key=rank) for each in members]
+
+
+def _in_turn(families: Mapping[str, Sequence[str]], taken: Counter[str]) -> list[str]:
+    """One of each family after the other: always of that which has given least here, and of those
+    of that which has most left."""
+    left = {parent: list(members) for parent, members in sorted(families.items())}
+    order = []
+    while left:
+        parent = min(left, key=lambda each: (taken[each] - len(left[each]), each))
+        order.append(left[parent].pop(0))
+        taken[parent] += 1
+        if not left[parent]:
+            del left[parent]
+    return order
 
 
 @dataclass(frozen=True)
@@ -151,8 +230,8 @@ def _qat(inventory: Inventory, wanted: Wanted, complaints: list[str]) -> Iterato
         return
     if inventory.others_serve_qat:
         complaints.append(
-            "Another device plugin offers QAT on this node, so virt-handler does not: list its "
-            "resources in permittedHostDevices with externalResourceProvider, or remove it"
+            f"{inventory.others_serve_qat} offers QAT on this node, so virt-handler does not: list "
+            "its resources in permittedHostDevices with externalResourceProvider, or remove it"
         )
         return
     for address, engine in inventory.engines.items():
@@ -161,19 +240,19 @@ def _qat(inventory: Inventory, wanted: Wanted, complaints: list[str]) -> Iterato
             for child in engine.function.children
             if child in inventory.functions
         ]
-        pieces = _groups(inventory, virtual, complaints)
-        if not engine.up or not engine.beats:
-            fault = "is down" if not engine.up else "has no heartbeat"
+        fault = health.of_engine(engine)
+        if fault:
+            complaints.append(fault.message)
+        elif not virtual:
             complaints.append(
-                f"QAT device {address} {fault}: its functions are not given to guests; "
-                f"set it up again by /sys/bus/pci/devices/{address}/qat/state"
+                f"QAT device {address} has no virtual functions: name their number in a "
+                f"QATNodePolicy, or write it to /sys/bus/pci/devices/{address}/sriov_numvfs"
             )
-            pieces = [replace(each, unit=replace(each.unit, healthy=False)) for each in pieces]
-        if not virtual:
-            complaints.append(
-                f"QAT device {address} has no virtual functions: write their number to "
-                f"/sys/bus/pci/devices/{address}/sriov_numvfs"
-            )
+        policy = inventory.allocation.get(address, "")
+        pieces = [
+            replace(piece.failing(fault), allocation=policy)
+            for piece in _groups(inventory, virtual, complaints)
+        ]
         yield "PCI_RESOURCE", engine.resource, pieces
 
 
@@ -183,10 +262,16 @@ def _groups(
     """The units that these functions make, without those that cannot be given away."""
     groups: defaultdict[str, list[Function]] = defaultdict(list)
     for function in matching:
-        if reason := _unfit(function):
+        if function.address in inventory.touched:
+            continue
+        if not inventory.iommu:
+            complaints.append(IOMMU_OFF)
+        elif reason := _unfit(function):
             complaints.append(f"PCI function {function.address} {reason}")
         else:
             groups[function.group].append(function)
+    if groups and not inventory.locks:
+        complaints.append(NO_MEMLOCK)
     pieces = []
     for group, members in groups.items():
         addresses = {each.address for each in members}
@@ -203,14 +288,19 @@ def _groups(
             )
             continue
         numa = next((each.numa for each in members if each.numa is not None), None)
-        pieces.append(
-            Piece(
-                Unit(group, numa=numa),
-                (VFIO, f"/dev/vfio/{group}"),
-                tuple(sorted(addresses)),
-                members[0].parent,
-            )
+        piece = Piece(
+            # An address is the device's for good; a group's number may become another's.
+            Unit(members[0].address, numa=numa),
+            (VFIO, f"/dev/vfio/{group}"),
+            tuple(sorted(addresses)),
+            members[0].parent,
         )
+        for each in (*piece.addresses, *{member.parent for member in members}):
+            fault = inventory.faults.get(each)
+            if fault:
+                complaints.append(fault.message)
+            piece = piece.failing(fault)
+        pieces.append(piece)
     return pieces
 
 

@@ -1,56 +1,25 @@
-"""Intel QuickAssist (QAT): which functions are QAT, and what service each virtual one gives.
+"""Intel QuickAssist (QAT) devices of this node, as sysfs and debugfs show them.
 
 A virtual function does what its physical one is set up for, so it is offered under that service's
 name: the same names as Intel's own device plugin has, so that manifests fit both.
 
-https://docs.kernel.org/admin-guide/abi-testing.html (sysfs-driver-qat, debugfs-driver-qat),
-https://github.com/intel/intel-device-plugins-for-kubernetes/tree/main/cmd/qat_plugin
+https://docs.kernel.org/admin-guide/abi-testing.html (sysfs-driver-qat, debugfs-driver-qat,
+debugfs-driver-qat_telemetry)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtpod.node.sysfs import Function, text
+from virtpod.domain.qat import GENERIC, PHYSICAL, PREFIX, Model, service
+from virtpod.node.sysfs import DEVICES, Errors, Function, errors, number, text
 
-PREFIX = "qat.intel.com/"
-GENERIC = "generic"
-"""The service of functions that are not set up by service: those before generation 4."""
-
-
-@dataclass(frozen=True)
-class Model:
-    name: str
-    physical: str
-    """vendor:product of its physical functions, `virtual` of its virtual ones."""
-    virtual: str
-    generation: int
-    migratable: bool = False
-    """By the kernel's driver qat_vfio_pci."""
-
-    @property
-    def denied(self) -> bool:
-        """vfio-pci does not take it unless told `disable_denylist=1` (Linux 5.9 and later)."""
-        return self.generation < 4
-
-
-MODELS = (
-    Model("DH895xCC", "8086:0435", "8086:0443", 2),
-    Model("C3xxx", "8086:19e2", "8086:19e3", 2),
-    Model("C62x", "8086:37c8", "8086:37c9", 2),
-    Model("D15xx", "8086:6f54", "8086:6f55", 2),
-    Model("C4xxx", "8086:18a0", "8086:18a1", 3),
-    Model("4xxx", "8086:4940", "8086:4941", 4, migratable=True),
-    Model("401xx", "8086:4942", "8086:4943", 4, migratable=True),
-    Model("402xx", "8086:4944", "8086:4945", 4, migratable=True),
-    Model("420xx", "8086:4946", "8086:4947", 4),
-    Model("6xxx", "8086:4948", "8086:4949", 6, migratable=True),
-)
-PHYSICAL = {model.physical: model for model in MODELS}
-VIRTUAL = {model.virtual: model for model in MODELS} | {"8086:0442": MODELS[0]}
-"""By vendor:product."""
+_COUNTER = re.compile(r"([a-z][a-z0-9_]{0,31})\s+([0-9]{1,20})(\s.*)?")
+MOST_COUNTERS = 128
+"""Of a device's telemetry; the largest device has fewer than a hundred."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +28,35 @@ class Engine:
 
     function: Function
     model: Model
-    up: bool
+    state: str
+    """up or down; empty: its driver does not say."""
     services: tuple[str, ...]
     """As it is set up: sym, asym, dc, dcc, decomp."""
-    beats: bool
+    beats: bool = True
     """Its firmware does not say that its heart has stopped."""
+    choosable: bool = False
+    """Its services can be chosen by sysfs."""
+    auto_reset: bool | None = None
+    """Whether its driver resets it when its heart stops; None: the driver cannot."""
+    total: int | None = None
+    """Virtual functions that it can have; None: the kernel does not say."""
+    errors: Errors = field(default_factory=Errors)
+    failed: int | None = None
+    """How often its firmware did not answer a heartbeat query; None: debugfs does not say."""
+    telemetry: Mapping[str, int] = field(default_factory=dict)
+    """What its driver counts, where somebody has turned that on; names are the kernel's."""
+
+    @property
+    def address(self) -> str:
+        return self.function.address
+
+    @property
+    def up(self) -> bool:
+        return self.state in ("", "up")
 
     @property
     def resource(self) -> str:
-        return PREFIX + (service(self.services) if self.model.generation >= 4 else GENERIC)
-
-
-def service(services: tuple[str, ...]) -> str:
-    """Intel's word for a set of services."""
-    if set(services) == {"sym", "asym"}:
-        return "cy"
-    order = {name: index for index, name in enumerate(("sym", "asym", "dc", "dcc", "decomp"))}
-    return "-".join(sorted(services, key=lambda name: order.get(name, len(order)))) or GENERIC
+        return PREFIX + (service(self.services) if self.model.by_service else GENERIC)
 
 
 def engines(sysfs: Path, functions: Mapping[str, Function]) -> dict[str, Engine]:
@@ -85,23 +66,40 @@ def engines(sysfs: Path, functions: Mapping[str, Function]) -> dict[str, Engine]
         model = PHYSICAL.get(function.id)
         if model is None or function.parent:
             continue
-        folder = sysfs / "bus/pci/devices" / address / "qat"
-        state = text(folder / "state")
-        said = text(folder / "cfg_services").split(";")
-        services = tuple(name for name in said if name.isalpha() and len(name) < 16)
+        folder = sysfs / DEVICES / address
+        debug = _debugfs(sysfs, function)
+        said = text(folder / "qat/cfg_services").split(";")
+        reset = text(folder / "qat/auto_reset")
+        state = text(folder / "qat/state")
         found[address] = Engine(
-            function, model, state in ("", "up"), services, _beats(sysfs, function)
+            function,
+            model,
+            state if state in ("up", "down") else "",
+            tuple(name for name in said if name.isascii() and name.isalpha() and len(name) < 16),
+            beats=debug is None or text(debug / "heartbeat/status") != "-1",
+            choosable=(folder / "qat/cfg_services").exists(),
+            auto_reset={"on": True, "off": False}.get(reset),
+            total=number(text(folder / "sriov_totalvfs")),
+            errors=errors(sysfs, address),
+            failed=number(text(debug / "heartbeat/queries_failed")) if debug else None,
+            telemetry=_telemetry(debug / "telemetry") if debug else {},
         )
     return found
 
 
-def _beats(sysfs: Path, function: Function) -> bool:
+def _debugfs(sysfs: Path, function: Function) -> Path | None:
     """Kernels name the folder by the driver's word for the model, and the address."""
-    folder = sysfs / "kernel/debug"
-    for name in (function.driver, function.driver.removeprefix("qat_")):
-        if (
-            text(folder / f"qat_{name.removeprefix('qat_')}_{function.address}/heartbeat/status")
-            == "-1"
-        ):
-            return False
-    return True
+    model = function.driver.removeprefix("qat_")
+    folder = sysfs / f"kernel/debug/qat_{model}_{function.address}"
+    return folder if model and folder.is_dir() else None
+
+
+def _telemetry(folder: Path) -> dict[str, int]:
+    """The current values; after them some kernels' lines have least, most and average."""
+    if text(folder / "control") in ("", "0"):
+        return {}
+    found = {}
+    for line in text(folder / "device_data").splitlines()[:MOST_COUNTERS]:
+        if match := _COUNTER.fullmatch(line.strip()):
+            found[match[1]] = int(match[2])
+    return found

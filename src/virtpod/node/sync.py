@@ -16,7 +16,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.controllers import hotplug as volumes
+from virtpod.controllers.node_devices import Ailing
 from virtpod.controllers.node_vmi import (
     Json,
     Pod,
@@ -126,6 +127,8 @@ class NodeSync:
         self._predecessors: dict[Key, set[str]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._directory = -1
+        self.ailing: Callable[[str, str], tuple[Ailing, ...] | None] = lambda *_pod: None
+        """What a pod, by namespace and name, has of the node that is not well; None: not known."""
 
     def configured(self, kubevirt: KubeVirt | None) -> None:
         """Takes in how network binding plugins have guests joined."""
@@ -166,6 +169,19 @@ class NodeSync:
             key=lambda each: (each.pod.ended is None, each.launcher is not None),
             default=None,
         )
+
+    def devices_changed(self, namespace: str, pod: str) -> None:
+        """What a pod has of the node fares otherwise than before."""
+        for each in self._attended.values():
+            if (each.pod.namespace, each.pod.name) == (namespace, pod):
+                self.loop.add(each.pod.vmi_uid)
+
+    def vmi_of_pod(self, namespace: str, pod: str) -> str:
+        """Its name; empty where the pod is no launcher of this node."""
+        for each in self._attended.values():
+            if (each.pod.namespace, each.pod.name) == (namespace, pod):
+                return each.pod.vmi_name
+        return ""
 
     def guests(self) -> list[HostedGuest]:
         """Those that run here now."""
@@ -220,6 +236,7 @@ class NodeSync:
             guest,
             vmi_gone=chosen.vmi_gone,
             predecessor=Key(pod.namespace, pod.vmi_name) in self._predecessors,
+            ailing=self.ailing(pod.namespace, pod.name),
         )
 
     def _no_trace(self, vmi: Json) -> bool:

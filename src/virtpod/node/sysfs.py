@@ -18,6 +18,8 @@ LARGEST = 4096
 ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _ID = re.compile(r"(?:0x)?([0-9a-f]{4})")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+DEVICES = "bus/pci/devices"
+DRIVERS = "bus/pci/drivers"
 BRIDGES = "0x06"
 """How the class of bridges begins: they belong to an IOMMU group, and to no guest."""
 
@@ -44,6 +46,16 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Errors:
+    """What Advanced Error Reporting (AER) has counted of a function since the node's start; None:
+    it has no such counter. https://docs.kernel.org/PCI/pcieaer-howto.html"""
+
+    correctable: int | None = None
+    nonfatal: int | None = None
+    fatal: int | None = None
+
+
+@dataclass(frozen=True)
 class Mediated:
     uuid: str
     type: str
@@ -65,7 +77,7 @@ class Usb:
 def functions(sysfs: Path) -> dict[str, Function]:
     """All PCI functions by address, in the order of their addresses."""
     found = {}
-    for folder in _folders(sysfs / "bus/pci/devices"):
+    for folder in _folders(sysfs / DEVICES):
         identity = _identity(folder, "vendor", "device")
         if not ADDRESS.fullmatch(folder.name) or not identity:
             continue
@@ -82,6 +94,26 @@ def functions(sysfs: Path) -> dict[str, Function]:
             bridge=text(folder / "class").startswith(BRIDGES),
         )
     return found
+
+
+def errors(sysfs: Path, address: str) -> Errors:
+    """The totals; the kernel lists each kind of error before them."""
+    counted: dict[str, int | None] = {}
+    for kind, total in (("correctable", "COR"), ("nonfatal", "NONFATAL"), ("fatal", "FATAL")):
+        said = text(sysfs / DEVICES / address / f"aer_dev_{kind}")
+        [*_, last] = [line.split() for line in said.splitlines() if line.strip()] or [[]]
+        counted[kind] = number(last[1]) if last[:1] == [f"TOTAL_ERR_{total}"] and last[1:] else None
+    return Errors(**counted)
+
+
+def drivers(sysfs: Path) -> frozenset[str]:
+    """The drivers of PCI functions that are loaded."""
+    return frozenset(folder.name for folder in _folders(sysfs / DRIVERS))
+
+
+def deny_list(sysfs: Path) -> bool:
+    """Whether vfio-pci refuses the functions that its makers distrust."""
+    return text(sysfs / "module/vfio_pci/parameters/disable_denylist") != "Y"
 
 
 def mediated(sysfs: Path) -> list[Mediated]:
@@ -105,10 +137,10 @@ def usb(sysfs: Path) -> list[Usb]:
     found = []
     for folder in _folders(sysfs / "bus/usb/devices"):
         identity = _identity(folder, "idVendor", "idProduct")
-        bus, number = text(folder / "busnum"), text(folder / "devnum")
-        if identity and bus.isdecimal() and number.isdecimal():
-            found.append(Usb(identity, int(bus), int(number), _numa(folder)))
-    return sorted(found, key=lambda device: (device.bus, device.number))
+        bus, device = text(folder / "busnum"), text(folder / "devnum")
+        if identity and bus.isdecimal() and device.isdecimal():
+            found.append(Usb(identity, int(bus), int(device), _numa(folder)))
+    return sorted(found, key=lambda each: (each.bus, each.number))
 
 
 def text(path: Path) -> str:
@@ -120,6 +152,11 @@ def text(path: Path) -> str:
         return ""
 
 
+def number(said: str) -> int | None:
+    """A count; None where it is none."""
+    return int(said) if said.isascii() and said.isdecimal() and len(said) < 21 else None
+
+
 def _identity(folder: Path, vendor: str, product: str) -> str:
     parts = [_ID.fullmatch(text(folder / name).lower()) for name in (vendor, product)]
     return ":".join(part[1] for part in parts if part) if all(parts) else ""
@@ -127,8 +164,8 @@ def _identity(folder: Path, vendor: str, product: str) -> str:
 
 def _numa(folder: Path) -> int | None:
     """None also for -1, by which the kernel says that it does not know."""
-    said = text(folder / "numa_node")
-    return int(said) if said.isdecimal() and len(said) < 5 else None
+    said = number(text(folder / "numa_node"))
+    return said if said is not None and said < 10000 else None
 
 
 def _target(link: Path) -> str:

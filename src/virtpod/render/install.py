@@ -443,6 +443,13 @@ HOST_PATHS = (
         "device-plugins", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/device-plugins"
     ),
     HostPath(
+        "plugins-registry",
+        "/var/lib/kubelet/plugins_registry",
+        "/var/lib/kubelet/plugins_registry",
+        "DirectoryOrCreate",
+        {"readOnly": True},
+    ),
+    HostPath(
         "seccomp", "/var/lib/kubelet/seccomp", "/var/lib/kubelet/seccomp", "DirectoryOrCreate"
     ),
     HostPath("node-labeller", PROBE, PROBE, "DirectoryOrCreate", {"readOnly": True}),
@@ -451,12 +458,8 @@ HOST_PATHS = (
         "cdi-dynamic", "/var/run/cdi", "/var/run/cdi", "DirectoryOrCreate", {"readOnly": True}
     ),
     HostPath("host-dev", "/dev", "/host/dev", mount={"readOnly": True}),
-    HostPath(
-        "host-sys",
-        "/sys",
-        "/host/sys",
-        mount={"readOnly": True, "mountPropagation": "HostToContainer"},
-    ),
+    # Written where a QATNodePolicy has devices set up.
+    HostPath("host-sys", "/sys", "/host/sys", mount={"mountPropagation": "HostToContainer"}),
 )
 
 

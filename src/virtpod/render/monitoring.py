@@ -226,6 +226,38 @@ ALERTS: tuple[Alert, ...] = (
         "Bring the node, or its virt-handler, back. If the node is gone for good, delete it.",
     ),
     Alert(
+        "HostDeviceUnhealthy",
+        "warning",
+        "min by (node, pod, device, resource, reason) (virtpod_host_device_healthy) == 0",
+        "2m",
+        "{{ $labels.device }} ({{ $labels.resource }}) does not work: {{ $labels.reason }}.",
+        "It is given to no guest, and a guest that has it may have lost it: its VMI's condition "
+        "HostDevicesHealthy says so.",
+        (
+            "`virtpod_host_device_info` of the device: whose it is",
+            "`kubectl get node NODE -o yaml`: the condition HostDevicesOffered has the remedy",
+            "`kubectl get qatnodestate NODE -o yaml`, of a QAT device",
+        ),
+        "What the reason names: bind the driver again, set the QAT device up again (`qat/state`), "
+        "look at the node's kernel log for AER. A guest whose device was removed must be "
+        "restarted.",
+    ),
+    Alert(
+        "QATDeviceNotConfigured",
+        "warning",
+        "min by (node, pod, device, policy, reason) (virtpod_qat_configured) == 0",
+        "15m",
+        "QAT device {{ $labels.device }} is not as {{ $labels.policy }} says: "
+        "{{ $labels.reason }}.",
+        "Its functions do what they did before, or are not offered at all.",
+        (
+            "`kubectl get qatnodestate NODE -o yaml`: the condition Configured of the device",
+            "`kubectl -n kubevirt logs ds/virt-handler`: what the kernel has refused",
+        ),
+        "InUse: stop the guests that the message names, or take the device out of the policy. "
+        "Otherwise the message has the remedy.",
+    ),
+    Alert(
         "VMNonRecoverableOSPanic",
         "warning",
         "sum by (namespace, name) (increase(kubevirt_vmi_guest_os_panic_total[10m])) > 0 "

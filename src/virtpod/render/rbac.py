@@ -152,6 +152,9 @@ HANDLER = Account(
         # Which devices its guests' claims were allotted.
         Rule(DEVICES, ("resourceclaims",), ("get",)),
         Rule(DEVICES, ("resourceslices",), ("list",)),
+        # How the node's QAT devices shall be, and how they are; applying is creating as well.
+        Rule("devices.virtpod.io", ("qatnodepolicies",), WATCH),
+        Rule("devices.virtpod.io", ("qatnodestates",), ("get", "create", "patch")),
         EVENTS,
     ),
     (CONFIGURATION,),
@@ -443,7 +446,8 @@ def _only_ours(new: str, old: str) -> str:
 
 
 def policies(namespace: str) -> list[Json]:
-    """virt-handler changes its own node's labels, and VMIs on its own node: nothing else."""
+    """virt-handler changes its own node's labels and state, and VMIs on its own node: nothing
+    else."""
     handler = f"system:serviceaccount:{namespace}:{HANDLER.name}"
     return [
         *_policy(
@@ -486,6 +490,23 @@ def policies(namespace: str) -> list[Json]:
                 ("object.spec == oldObject.spec", "virt-handler may not change a spec"),
             ],
         ),
+        *_policy(
+            "virtpod-qat-restriction-policy",
+            handler,
+            {
+                "apiGroups": ["devices.virtpod.io"],
+                "apiVersions": ["*"],
+                "resources": ["qatnodestates"],
+            },
+            [_OWN_NODE],
+            [
+                (
+                    "variables.node != '' && object.metadata.name == variables.node",
+                    "virt-handler may tell of its own node only",
+                ),
+            ],
+            operations=("CREATE", "UPDATE"),
+        ),
     ]
 
 
@@ -495,6 +516,7 @@ def _policy(
     rule: Json,
     variables: list[Json],
     validations: list[tuple[str, str]],
+    operations: Sequence[str] = ("UPDATE",),
 ) -> list[Json]:
     return [
         {
@@ -503,7 +525,7 @@ def _policy(
             "metadata": {"name": name},
             "spec": {
                 "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [{**rule, "operations": ["UPDATE"]}]},
+                "matchConstraints": {"resourceRules": [{**rule, "operations": list(operations)}]},
                 "matchConditions": [
                     {"name": "virt-handler", "expression": f"request.userInfo.username == '{user}'"}
                 ],

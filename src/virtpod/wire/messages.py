@@ -386,6 +386,9 @@ class DomainChanged(Message, frozen=True, tag="domain"):
     empty_drives: list[str] = []
     """Disks (volumes) of `target_devices` that are CD-ROM drives with nothing in them."""
     interfaces: list[InterfaceSeen] = []
+    host_devices: dict[str, str] = {}
+    """The address of each device of the node (PCI, uuid, USB bus:device), by the VMI's name of it;
+    further functions of what was given as one have a hyphen and a number behind it."""
     agent_connected: bool = False
     agent_lacks: tuple[str, ...] = ()
     """Commands that an agent is expected to know, and this one does not."""

@@ -1,0 +1,95 @@
+"""Who has which device of this node: the kubelet says it of pods, the kernel of processes.
+
+The kubelet lists what each container was given by device plugins, whosever they are, and by drivers
+of resource claims. Intel's name their devices by PCI addresses, as we do; whatever else names one
+is understood as well.
+
+https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/device-plugins/#monitoring-device-plugin-resources
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from virtpod.node.sysfs import ADDRESS
+from virtpod.wire import podresources_pb2 as api
+
+log = logging.getLogger(__name__)
+
+ANSWER_WITHIN = 5.0
+_HYPHENS = re.compile(r"([0-9a-f]{4})-([0-9a-f]{2})-([0-9a-f]{2})-([0-7])(?![0-9a-f])")
+_GROUP = re.compile(r"/dev/vfio/([0-9]+)")
+
+
+@dataclass(frozen=True, order=True)
+class Held:
+    """One device of a container."""
+
+    namespace: str
+    pod: str
+    resource: str
+    """Of a device plugin, or the driver of a claim."""
+    id: str
+    claimed: bool = False
+    """By a resource claim."""
+
+    @property
+    def address(self) -> str:
+        """The PCI address that its name tells; empty: none."""
+        if ADDRESS.fullmatch(self.id):
+            return self.id
+        found = _HYPHENS.search(self.id)
+        return f"{found[1]}:{found[2]}:{found[3]}.{found[4]}" if found else ""
+
+
+async def of_pods(folder: Path) -> tuple[Held, ...] | None:
+    """`folder` has the kubelet's socket; None: it does not answer."""
+    async with grpc.aio.insecure_channel(f"unix://{folder}/kubelet.sock") as channel:
+        call = channel.unary_unary(
+            "/v1.PodResourcesLister/List",
+            request_serializer=api.ListPodResourcesRequest.SerializeToString,
+            response_deserializer=api.ListPodResourcesResponse.FromString,
+        )
+        try:
+            answer = await call(api.ListPodResourcesRequest(), timeout=ANSWER_WITHIN)
+        except grpc.aio.AioRpcError as error:
+            log.info("kubelet does not tell who has devices", extra={"error": error.details()})
+            return None
+    return tuple(sorted(set(_held(answer))))
+
+
+def _held(answer: Any) -> Iterator[Held]:
+    for pod in answer.pod_resources:
+        for container in pod.containers:
+            for given in container.devices:
+                for each in given.device_ids:
+                    yield Held(pod.namespace, pod.name, given.resource_name, each)
+            for claim in container.dynamic_resources:
+                for part in claim.claim_resources:
+                    names = [part.device_name, *(each.name for each in part.cdi_devices)]
+                    for each in filter(None, names):
+                        yield Held(pod.namespace, pod.name, part.driver_name, each, claimed=True)
+
+
+def of_processes(proc: Path) -> dict[str, str]:
+    """The IOMMU groups that processes have open (`/dev/vfio/<group>`), each with the process; a
+    guest's QEMU is one. Needs the node's processes; blocks."""
+    found = {}
+    for process in proc.iterdir():
+        if not process.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            for handle in os.scandir(process / "fd"):
+                if match := _GROUP.fullmatch(os.readlink(handle.path)):
+                    name = (process / "comm").read_text(errors="replace").strip()
+                    found[match[1]] = f"process {process.name} {name}"
+    return found
