@@ -145,9 +145,7 @@ async def test_an_object_written_in_one_version_is_read_in_all(served: Client, k
     for writing in kind.versions:
         resource = Resource(kind.group, writing, kind.plural, kind.kind, kind.namespaced)
         name = f"from-{writing}"
-        await served.create(
-            resource, {"metadata": {"name": name, "namespace": "default"}, **whole}
-        )
+        await served.create(resource, {"metadata": {"name": name, "namespace": "default"}, **whole})
         for reading in kind.versions:
             other = Resource(kind.group, reading, kind.plural, kind.kind, kind.namespaced)
             seen = await served.get(other, ("default", name))
