@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from virtpod.controllers import node, node_vmi, vmi
 from virtpod.controllers.conditions import stamp
 from virtpod.controllers.lifecycle import MOVES, ON_NODE, PHASES
+from virtpod.controllers.node_devices import HEALTHY
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan
 from virtpod.kube.resources import PODS, VMIS, Obj
@@ -298,6 +299,25 @@ def page() -> str:
         "",
         *(f"- **{name}**: {about}." for name, about in GUESTS_ABOUT.items()),
         "- The others are what their names say.",
+        "",
+        "## Devices of the node",
+        "",
+        "A VMI that has some (docs/qat.md) goes the same way; what they add:",
+        "",
+        "- *Pending*: the pod asks for the devices' resources, or has their claims; where no node",
+        "  has one left, `PodScheduled` says which is missing.",
+        "- *Scheduling*: the kubelet asks virt-handler's device plugin which units are best given",
+        "  together, and has it allot them. A unit that is not healthy, or is about to be set up",
+        "  otherwise, is given to nobody.",
+        "- *Scheduled*: virt-handler gives the device nodes to the user that runs QEMU, and lets",
+        "  it lock its memory; the launcher reads from its environment, or its claims' metadata,",
+        "  which devices it has. One that was not told of keeps the guest from starting: condition",
+        "  `Synchronized`.",
+        f"- *Running*: condition `{HEALTHY}` is there, and False from when a device fails until it",
+        "  is well again, which does not change the phase. The guest goes on, and so does the pod:",
+        "  a device that was removed is the guest's loss, and a restart is its owner's to order.",
+        "- *Succeeded*, *Failed*: the kubelet takes the devices back with the pod's end. A policy",
+        "  that has waited for them (`InUse`) is followed then.",
         "",
         "## Decisions",
         "",

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localcluster import layout
+from tests.e2e.invariants import kill
 from tests.e2e.support import (
     SYSTEM,
     Namespace,
@@ -21,29 +23,34 @@ from tests.e2e.support import (
     kubectl,
     kubevirt,
     on_node,
+    ready,
     vmi,
 )
-from tests.node.hardware import Hardware, write
+from tests.node.hardware import Hardware, Player, write
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 NODE = layout.ALL_NODES[0]
 PLACE = "var/lib/hardware"
 CY, DC = "qat.intel.com/cy", "qat.intel.com/dc"
-GROUPS = range(9100, 9106)
+CRYPTO, ZIP, SPARE = "0000:3d:00.0", "0000:3f:00.0", "0000:41:00.0"
+GROUPS = range(9100, 9112)
 
 
 @pytest.fixture(scope="module")
 def hardware(cluster: None) -> Iterator[Hardware]:
-    """Two QAT devices with two virtual functions each: one does crypto, the other compresses."""
+    """Two QAT devices with two virtual functions each: one does crypto, the other compresses; and a
+    third on another NUMA node, that has none yet."""
     folder = Path(NODE.folder, PLACE)
     made = Hardware(folder / "sys", folder / "dev")
-    made.qat("0000:3d:00.0", "8086:4940", "sym;asym", group=GROUPS[0])
-    made.qat("0000:3f:00.0", "8086:4940", "dc", group=GROUPS[3])
+    made.qat(CRYPTO, "8086:4940", "sym;asym", group=GROUPS[0])
+    made.qat(ZIP, "8086:4940", "dc", group=GROUPS[3])
+    made.qat(SPARE, "8086:4948", "dc", functions=0, group=GROUPS[6], numa=1)
+    made.driver("qat_vfio_pci")
     nodes = " ".join(f"/dev/vfio/{group}" for group in GROUPS)
     on_node(
         NODE.name,
-        f"mount --bind /{PLACE}/sys/bus/pci/devices /sys/bus/pci/devices; mkdir -p /dev/vfio;"
+        f"mount --bind /{PLACE}/sys/bus/pci /sys/bus/pci; mkdir -p /dev/vfio;"
         f"for node in /dev/vfio/vfio {nodes}; do [ -e $node ] || mknod $node c 1 3; done",
     )
     before = configure(
@@ -53,8 +60,7 @@ def hardware(cluster: None) -> Iterator[Hardware]:
     configure({"permittedHostDevices": None, **before})
     on_node(
         NODE.name,
-        f"umount /sys/bus/pci/devices; rm -f {nodes} /dev/vfio/vfio; rmdir /dev/vfio;"
-        f"rm -r /{PLACE}",
+        f"umount /sys/bus/pci; rm -f {nodes} /dev/vfio/vfio; rmdir /dev/vfio;rm -r /{PLACE}",
     )
 
 
@@ -72,9 +78,50 @@ def configure(changes: Object) -> Object:
     return {"developerConfiguration": {"featureGates": None, **before}}
 
 
+def the_node() -> Object:
+    found: Object = json.loads(kubectl("get", "node", NODE.name, "-o", "json"))
+    return found
+
+
 def counted() -> dict[str, str]:
-    node = json.loads(kubectl("get", "node", NODE.name, "-o", "json"))
-    return {name: node["status"]["allocatable"].get(name, "0") for name in (CY, DC)}
+    allocatable = the_node()["status"]["allocatable"]
+    return {name: allocatable.get(name, "0") for name in (CY, DC)}
+
+
+def complaint() -> str:
+    found: str = conditions(the_node()).get("HostDevicesOffered", {}).get("message", "")
+    return found
+
+
+def device(address: str) -> Object:
+    """As the node's state tells of it."""
+    said = kubectl("get", "qatnodestate", NODE.name, "-o", "json", "--ignore-not-found")
+    devices = json.loads(said or "{}").get("status", {}).get("devices") or ()
+    return next((each for each in devices if each["address"] == address), {})
+
+
+def configured(address: str) -> tuple[str, str]:
+    found = conditions({"status": device(address)}).get("Configured", {})
+    return found.get("reason", ""), found.get("message", "")
+
+
+def registered_anew() -> bool:
+    """A kubelet that starts empties the folder; then the plugin makes its socket, and registers."""
+    script = (
+        "cd /var/lib/kubelet/device-plugins && [ kubevirt-qat.intel.com-cy.sock -nt kubelet.sock ] "
+        "&& echo yes || true"
+    )
+    return on_node(NODE.name, script).strip() == "yes"
+
+
+def policy(name: str, **spec: Any) -> None:
+    manifest = {
+        "apiVersion": "devices.virtpod.io/v1alpha1",
+        "kind": "QATNodePolicy",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+    kubectl("apply", "--filename=-", stdin=json.dumps(manifest))
 
 
 def wait_for(cy: int, dc: int) -> None:
@@ -134,24 +181,117 @@ def test_the_kubelet_counts_and_gives_devices_by_service(
 
 
 def test_health_and_faults_are_told_on_the_node(hardware: Hardware) -> None:
-    state = hardware.root / "bus/pci/devices/0000:3d:00.0/qat/state"
+    state = hardware.functions / CRYPTO / "qat/state"
     write(state, "down")
     wait_for(cy=0, dc=2)
-
-    def complaint() -> str:
-        node = json.loads(kubectl("get", "node", NODE.name, "-o", "json"))
-        found: str = conditions(node).get("HostDevicesOffered", {}).get("message", "")
-        return found
-
-    eventually(lambda: "QAT device 0000:3d:00.0 is down" in complaint(), complaint)
+    eventually(lambda: f"QAT device {CRYPTO} is down" in complaint(), complaint)
+    eventually(lambda: device(CRYPTO).get("state") == "down", lambda: device(CRYPTO))
+    healthy = conditions({"status": device(CRYPTO)})["Healthy"]
+    assert (healthy["status"], healthy["reason"]) == ("False", "DeviceDown")
+    events = kubectl("get", "events", "-n", "default", "--field-selector=involvedObject.kind=Node")
+    assert "HostDeviceDeviceDown" in events
     write(state, "up")
     wait_for(cy=2, dc=2)
-    eventually(lambda: not complaint(), complaint)
+    eventually(lambda: f"QAT device {CRYPTO} is down" not in complaint(), complaint)
+
+
+def test_a_guest_says_which_of_its_devices_fails(namespace: Namespace, hardware: Hardware) -> None:
+    """Hot removal under a launcher that has the function."""
+    namespace.apply(asks("loses", dc=1))
+    address = environment(namespace, "loses")["PCI_RESOURCE_QAT_INTEL_COM_DC"]
+
+    def told(status: str) -> Object:
+        def so(found: Object) -> bool:
+            return conditions(found).get("HostDevicesHealthy", {}).get("status") == status
+
+        return namespace.wait("vmi", "loses", so, f"HostDevicesHealthy {status}")
+
+    told("True")
+    holders = [each.get("holder", "") for each in device(ZIP)["functions"]]
+    assert sum(each.startswith(f"{namespace.name}/virt-launcher-loses") for each in holders) == 1
+    hardware.remove(address)
+    condition = conditions(told("False"))["HostDevicesHealthy"]
+    assert condition["reason"] == "DeviceRemoved"
+    assert f"dc0 ({address}): PCI device {address} is gone" in condition["message"]
+    eventually(lambda: "HostDeviceUnhealthy" in dict(namespace.events("loses")), "an event says so")
+    namespace.delete("vmi", "loses")
+    hardware.virtual(ZIP, int(address[-1]), "vfio-pci", GROUPS[3])
+    wait_for(cy=2, dc=2)
+
+
+def test_a_policy_sets_a_device_up_and_leaves_what_is_held(
+    namespace: Namespace, hardware: Hardware
+) -> None:
+    """The test plays the kernel: functions and bindings come of what the agent writes."""
+    player = Player(hardware, {CRYPTO: GROUPS[0], SPARE: GROUPS[6]})
+    player.start()
+    try:
+        wrong = {
+            "deviceSelector": {"models": ["6xxx"]},
+            "services": ["sym", "asym", "dc", "decomp"],
+        }
+        with pytest.raises(Refused, match="6xxx can have 3 services at a time, not 4"):
+            policy("wrong", **wrong)
+        policy(
+            "spare",
+            nodeSelector={"kubernetes.io/hostname": NODE.name},
+            deviceSelector={"models": ["6xxx"]},
+            services=["asym", "sym"],
+            numVFs=2,
+            driver="qat_vfio_pci",
+            allocationPolicy="balanced",
+        )
+        wait_for(cy=4, dc=2)
+        eventually(lambda: configured(SPARE)[0] == "AsConfigured", lambda: device(SPARE))
+        found = device(SPARE)
+        assert [each["driver"] for each in found["functions"]] == ["qat_vfio_pci"] * 2
+        assert (found["resource"], found["policy"], found["numaNode"]) == (CY, "spare", 1)
+
+        # Two are given from one NUMA node, and not touched while a launcher has them.
+        namespace.apply(asks("holds", cy=2))
+        given = environment(namespace, "holds")["PCI_RESOURCE_QAT_INTEL_COM_CY"].split(",")
+        assert len({each[:7] for each in given}) == 1
+        held, free = (CRYPTO, SPARE) if given[0][:7] == CRYPTO[:7] else (SPARE, CRYPTO)
+        kubectl("delete", "qatnodepolicy", "spare")
+        policy("zip", deviceSelector={"addresses": [CRYPTO, SPARE]}, services=["dc"])
+        wait_for(cy=2, dc=4)
+        eventually(lambda: configured(held)[0] == "InUse", lambda: device(held))
+        assert f"(pod {namespace.name}/virt-launcher-holds" in configured(held)[1]
+        assert device(held)["services"] == ["sym", "asym"]
+        assert configured(free)[0] == "AsConfigured"
+        namespace.delete("vmi", "holds")
+        wait_for(cy=0, dc=6)
+        eventually(lambda: configured(held)[0] == "AsConfigured", lambda: device(held))
+    finally:
+        player.stop()
+        kubectl("delete", "qatnodepolicies", "spare", "zip", "--ignore-not-found")
+    write(hardware.functions / CRYPTO / "qat/cfg_services", "sym;asym")
+    for function in device(SPARE)["functions"]:
+        hardware.remove(function["address"])
+    wait_for(cy=2, dc=2)
+
+
+def test_a_new_agent_and_a_new_kubelet_know_what_is_given_away(
+    namespace: Namespace, hardware: Hardware
+) -> None:
+    namespace.apply(asks("stays", cy=1))
+    given = environment(namespace, "stays")["PCI_RESOURCE_QAT_INTEL_COM_CY"]
+    kubectl("-n", SYSTEM, "rollout", "restart", "daemonset/virt-handler")
+    kubectl("-n", SYSTEM, "rollout", "status", "daemonset/virt-handler", "--timeout=120s")
+    kill(NODE.name, "kubelet --")
+    eventually(registered_anew, "the plugin's socket is younger than the kubelet's", 120)
+    eventually(lambda: ready(NODE.name), "the node is ready", 120)
+    wait_for(cy=2, dc=2)
+    namespace.apply(asks("other", cy=1))
+    other = environment(namespace, "other")["PCI_RESOURCE_QAT_INTEL_COM_CY"]
+    assert given != other, "what was given away before is not given again"
+    holders = {each["address"]: each.get("holder", "") for each in device(CRYPTO)["functions"]}
+    assert "virt-launcher-stays" in holders[given]
+    for name in ("stays", "other"):
+        namespace.delete("vmi", name)
 
 
 def test_a_new_agent_and_a_new_configuration_are_followed(hardware: Hardware) -> None:
-    kubectl("-n", SYSTEM, "rollout", "restart", "daemonset/virt-handler")
-    kubectl("-n", SYSTEM, "rollout", "status", "daemonset/virt-handler", "--timeout=120s")
     wait_for(cy=2, dc=2)
     configure({"developerConfiguration": {"featureGates": ["HostDevices"]}})
     wait_for(cy=0, dc=0)

@@ -229,7 +229,8 @@ class Player(threading.Thread):
         for child in have[wanted:]:
             self._hardware.remove(child.readlink().name)
         for number in range(len(have), wanted):
-            self._hardware.virtual(folder.name, number, "", self._groups[folder.name])
+            numa = int((folder / "numa_node").read_text())
+            self._hardware.virtual(folder.name, number, "", self._groups[folder.name], numa)
         for child in folder.glob("virtfn*"):
             address = child.readlink().name
             try:

@@ -475,6 +475,43 @@ async def test_an_agent_sets_up_what_is_free_and_offers_it(
         assert first.rounds[PF].reason == "InProgress"
 
 
+@pytest.mark.parametrize(
+    ("socket", "claimed", "says"),
+    [
+        ("qat.intel.com-cy.sock", False, "Another device plugin"),
+        ("registry/qat.intel.com-reg.sock", False, "A driver of resource claims"),
+        ("", True, "A driver of resource claims"),
+    ],
+)
+def test_a_device_has_one_owner(
+    hardware: Hardware, kernel: Kernel, folder: Path, socket: str, claimed: bool, says: str
+) -> None:
+    """Beside Intel's device plugin, or its driver of claims, nothing is offered nor set up."""
+    hardware.qat(PF, "8086:4940", "dc")
+    (folder / "registry").mkdir()
+    if socket:
+        (folder / socket).touch()
+    folders = hostdevices.Folders(
+        hardware.root, hardware.dev, folder, folder, folder / "registry", folder
+    )
+    agent = hostdevices.HostDevices(
+        folders,
+        None,  # type: ignore[arg-type]
+        Told(policy(services=["sym"])),
+    )
+    agent._outfitter._write = kernel.write
+    agent._wanted = hostdevices.Wanted(qat=True)
+    held = (Held("a", "b", "qat.intel.com", "qatvf-0000-3d-01-0", claimed=True),)
+    look = agent._look(held if claimed else ())
+    [complaint] = look.complaints
+    assert complaint.startswith(says)
+    assert (dict(look.offers.by_resource), kernel.written) == ({}, [])
+    assert look.holders == ({VFS[0]: ("a", "b")} if claimed else {})
+    (folder / socket).unlink() if socket else None
+    assert agent._look(()).offers.by_resource, "it is gone: we are the owner"
+    assert kernel.written
+
+
 # What is written of it.
 
 
