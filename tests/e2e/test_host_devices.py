@@ -189,7 +189,7 @@ def test_health_and_faults_are_told_on_the_node(hardware: Hardware) -> None:
     healthy = conditions({"status": device(CRYPTO)})["Healthy"]
     assert (healthy["status"], healthy["reason"]) == ("False", "DeviceDown")
     events = kubectl("get", "events", "-n", "default", "--field-selector=involvedObject.kind=Node")
-    assert "HostDeviceDeviceDown" in events
+    assert "HostDeviceUnhealthy" in events
     write(state, "up")
     wait_for(cy=2, dc=2)
     eventually(lambda: f"QAT device {CRYPTO} is down" not in complaint(), complaint)

@@ -107,8 +107,18 @@ def test_a_path_within_an_image_is_clean(path: str) -> None:
 
 
 def test_virt_handler_makes_nothing() -> None:
+    """But events, and the state of its own node's devices."""
     for rule in rbac.HANDLER.cluster:
-        assert rule.resources == ("events",) or "create" not in rule.verbs
+        if "create" in rule.verbs:
+            assert rule.resources in (("events",), ("qatnodestates",))
+    [policy] = [
+        each["spec"]
+        for each in rbac.policies("kubevirt")
+        if each["metadata"]["name"] == "virtpod-qat-restriction-policy"
+    ]
+    [made] = policy["matchConstraints"]["resourceRules"]
+    assert (made["resources"], made["operations"]) == (["qatnodestates"], ["CREATE", "UPDATE"])
+    assert "object.metadata.name == variables.node" in policy["validations"][0]["expression"]
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:

@@ -36,6 +36,8 @@ OURS = {
     "FailedAttachVolume": "a claim that a lost node has",
     "FailedExpand": "an instance type that does not fit",
     "FailedNetworkNotFound": "a network that is not there",
+    "HostDeviceHealthy": "devices of the node that are well again",
+    "HostDeviceUnhealthy": "a device of the node, or a guest's, that is not well",
     "InternalError": "a bug",
     "NetworkFailed": "a guest whose network cannot be made",
     "StartTimeout": "a guest that takes too long to start",

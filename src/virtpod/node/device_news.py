@@ -91,7 +91,7 @@ class DeviceNews:
         metadata = (self._known() or {}).get("metadata") or {}
         about = Reference(NODES.api_version, NODES.kind, "", self._name, metadata.get("uid", ""))
         for fault in sorted(found - self._faults):
-            self._recorder.event(about, "Warning", f"HostDevice{fault.reason}", fault.message)
+            self._recorder.event(about, "Warning", "HostDeviceUnhealthy", fault.message)
         self._faults = found
 
     async def _tell_node(self, look: Look) -> None:
