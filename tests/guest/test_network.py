@@ -98,10 +98,10 @@ async def test_a_guest_by_passt_has_the_pod_s_address(
     box.launch()
     with site(box) as net:
         async with connected(box, cache) as handler:
-            net.plug()
+            net.plug("net7")
             before = net.links()
             links = await net.prepare(vmi)
-            assert links == []
+            assert [link.device for link in links] == ["net7"], "it is not found by its usual name"
             assert net.links() == before, "passt wants nothing made"
             answered = await handler.sync(vmi, links)
             assert isinstance(answered, Done), answered

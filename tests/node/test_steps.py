@@ -20,7 +20,7 @@ from virtpod.domain.steps import Bridge, Nft, Sysctl, Tap
 from virtpod.node import facts
 from virtpod.node.steps import carry_out, netns, nft, sysctl
 from virtpod.render import host
-from virtpod.wire.messages import Route
+from virtpod.wire.messages import Link, Route
 
 pytestmark = [
     pytest.mark.netns,
@@ -249,16 +249,16 @@ def test_a_pod_without_a_link(pod: Pod) -> None:
     assert PodLink().mtu == 1500
 
 
-BRIDGED = msgspec.convert(
-    {
-        "metadata": {"namespace": "default", "name": "demo", "uid": "u-1"},
-        "spec": {
-            "domain": {"devices": {"interfaces": [{"name": "default", "bridge": {}}]}},
-            "networks": [{"name": "default", "pod": {}}],
-        },
-    },
-    VirtualMachineInstance,
-)
+def with_binding(binding: str) -> VirtualMachineInstance:
+    spec = {
+        "domain": {"devices": {"interfaces": [{"name": "default", binding: {}}]}},
+        "networks": [{"name": "default", "pod": {}}],
+    }
+    metadata = {"namespace": "default", "name": "demo", "uid": "u-1"}
+    return msgspec.convert({"metadata": metadata, "spec": spec}, VirtualMachineInstance)
+
+
+BRIDGED, PASST = with_binding("bridge"), with_binding("passtBinding")
 
 
 NAD = {"networkName": "blue"}
@@ -325,13 +325,13 @@ def test_each_network_has_links_of_its_own(pod: Pod) -> None:
     assert pod.inside(made) == [blue, default], "a virt-handler that begins anew finds it"
 
 
-@pytest.mark.parametrize("make", ["masqueraded", "bridged"])
+@pytest.mark.parametrize("make", ["masqueraded", "bridged", "by passt"])
 def test_the_pod_s_link_may_have_another_name(pod: Pod, make: str) -> None:
     pod.run("ip", "route", "add", "default", "via", "10.1.0.1")
     pod.run("ip", "link", "set", "eth0", "down")
     pod.run("ip", "link", "set", "eth0", "name", "net7", "up")
     pod.run("ip", "route", "add", "default", "via", "10.1.0.1")
-    vmi = {"masqueraded": VMI, "bridged": BRIDGED}[make]
+    vmi = {"masqueraded": VMI, "bridged": BRIDGED, "by passt": PASST}[make]
 
     def made() -> Any:
         found = facts.probe(Host("node1"), vmi)
@@ -342,6 +342,8 @@ def test_the_pod_s_link_may_have_another_name(pod: Pod, make: str) -> None:
     assert first[0].name == "net7"
     if vmi is VMI:
         assert 'iifname "net7"' in pod.run("nft", "list", "table", "ip", "kubevirt")
+    if vmi is PASST:
+        assert first[1] == [Link(name="default", tap="", device="net7")]
     assert pod.inside(made) == first, "a virt-handler that begins anew finds it"
 
 

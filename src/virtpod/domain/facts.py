@@ -91,6 +91,7 @@ class GuestLink:
     addresses: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     pci: str = ""
+    device: str = ""
 
 
 class DeviceMissing(Exception):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -37,6 +38,8 @@ SECRET_LIMIT = 1024 * 1024
 
 LOCKED = re.compile(r'Failed to get "[a-z ]+" lock.*?\[(/[^]]*)\]', re.DOTALL)
 """QEMU's words where another process has the image open. Its messages are not translated."""
+SOCKETS = "Can't open enough sockets"
+"""passt's words where it may not have a file open for each port that it is to forward."""
 
 
 class Boot:
@@ -88,6 +91,8 @@ class Boot:
             except Refused as error:
                 if locked := LOCKED.search(str(error)):
                     raise StartFailed("VolumeInUse", _in_use(vmi, locked[1]), final=False) from None
+                if SOCKETS in str(error):
+                    raise StartFailed("DomainRefused", _too_many_ports(), final=False) from None
                 raise StartFailed("DomainRefused", str(error), final=False) from None
             except HookFailed as error:
                 raise StartFailed("HookFailed", str(error), final=False) from None
@@ -151,6 +156,7 @@ class Boot:
                     link.addresses,
                     link.routes,
                     link.pci,
+                    link.device,
                 )
                 for link in request.links
             },
@@ -260,6 +266,15 @@ def resolver(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         elif words[:1] == ["search"]:
             searches = tuple(words[1:])
     return tuple(servers), searches
+
+
+def _too_many_ports() -> str:
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (
+        f"passt cannot listen on all ports that it is to forward: it may have {limit} files open, "
+        "and needs one for each port and protocol; list the ports that are wanted in the "
+        "interface's ports or portRanges, or raise the limit of the node's container runtime"
+    )
 
 
 def _in_use(vmi: VirtualMachineInstance, path: str) -> str:

@@ -45,6 +45,10 @@ def links(vmi: VMI, facts: Host) -> list[Link]:
             link = facts.links.get(network.name)
             mtu = link.mtu if link else 1500
             found.append(Link(name=nic.name, tap=own.tap, mtu=mtu, mac=mac(vmi, nic)))
+        elif nic.passt_binding:
+            link = facts.links.get(network.name)
+            if link and link.name != own.pod:
+                found.append(Link(name=nic.name, tap="", device=link.name))
         elif nic.sriov and own.pod in facts.devices:
             found.append(Link(name=nic.name, tap="", pci=facts.devices[own.pod]))
     return found

@@ -96,6 +96,8 @@ class Link(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """With these addresses."""
     pci: str = ""
     """The address of a function of the node's card, where the guest is given one; no tap then."""
+    device: str = ""
+    """The pod's own link, where the guest is joined to it without a tap and it is not eth0."""
 
 
 class Shutdown(Message, frozen=True, tag="shutdown"):

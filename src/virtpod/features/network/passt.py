@@ -21,7 +21,7 @@ from virtpod.domain.sharing import share_memory
 from virtpod.domain.steps import HostStep, Sysctl
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json, PodPart
-from virtpod.features.network import PRIMARY, card, joined, seen_as
+from virtpod.features.network import PRIMARY, at, card, joined, seen_as
 from virtpod.wire.messages import DomainChanged
 
 GATE = "PasstBinding"
@@ -62,11 +62,11 @@ def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
 
 
 def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    _, nic, _ = part
+    _, nic, network = part
     yield E(
         "interface",
         *card(vmi, nic),
-        E("source", dev=PRIMARY.pod),
+        E("source", dev=at(facts, network).device or PRIMARY.pod),
         E("backend", type="passt", logFile=LOG),
         *_forwards(nic),
         type="vhostuser",
