@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 from collections import Counter, defaultdict
@@ -18,7 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import api, audit, cli, disks, table
+import msgspec
+
+from bench import api, audit, cli, disks, network, table
 from bench.memory import Process
 from bench.scenarios import (
     NAMESPACE,
@@ -37,7 +38,7 @@ from bench.scenarios import (
 from bench.sightings import TOLD, Sightings
 from localcluster import layout
 from scripts import demo
-from scripts.target import target
+from scripts.target import references, target
 from virtpod.kube import apply
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
@@ -62,6 +63,8 @@ class Report:
     cpu: dict[str, dict[str, float]] = field(default_factory=dict)
     disks: dict[str, disks.Rates] = field(default_factory=dict)
     """MB/s of the guest, and of the plain pod."""
+    network: dict[str, network.Rates] = field(default_factory=dict)
+    """Of a guest by each binding, and of the plain pod."""
     crds: dict[str, float] = field(default_factory=dict)  # KiB
     load: dict[str, float] = field(default_factory=dict)  # of the host, when each part began
     failures: list[str] = field(default_factory=list)
@@ -91,6 +94,7 @@ class Run:
             "ten-guestless": lambda: self._many("guestless", guestless(), count),
             "ten-guests": lambda: self._many("guest", self.guest, count),
             "disks": self._disks,
+            "network": self._network,
             "api": self._api,
             "rest": self._rest,
             "virtctl": self._virtctl,
@@ -127,6 +131,13 @@ class Run:
         image = await self._launcher_image()
         guest, plain = await disks.measured(self.bench, self.guest, image)
         self.report.disks = {"guest": guest, "plain": plain}
+
+    async def _network(self) -> None:
+        how = "import" if self.bench.local else "push"
+        images = await asyncio.to_thread(references, how, network.IMAGE)
+        image = images[network.IMAGE]
+        async for name, rates in network.measured(self.bench, self.guest, image):
+            self.report.network[name] = rates
 
     async def _rest(self) -> None:
         self.resting = await self.bench.rest()
@@ -298,8 +309,11 @@ def text(report: Report) -> str:
         parts.append(table.columns(rows2))
     if report.disks:
         parts.append(table.columns(disks.table(report.disks["guest"], report.disks["plain"])))
+    if report.network:
+        parts.append(table.columns(network.table(report.network)))
+    if report.disks or report.network:
         parts.append(
-            "A guest under emulation has its disks emulated too: the ratios are for comparing."
+            "A guest under emulation has its devices emulated too: the ratios are for comparing."
         )
     if report.crds:
         kinds = [("CRDs: KiB of JSON", "")]
@@ -353,8 +367,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="without the batch of guests")
     parser.add_argument("--count", type=int, default=10, help="VMIs in a batch")
     names = (
-        *("guestless", "guest", "plain", "ten-guestless", "ten-guests", "disks", "api", "rest"),
-        "virtctl",
+        *("guestless", "guest", "plain", "ten-guestless", "ten-guests", "disks", "network"),
+        *("api", "rest", "virtctl"),
     )
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
@@ -363,7 +377,7 @@ def main() -> int:
     except (Failed, ApiError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    options.json.write_text(json.dumps(asdict(report), indent=2), encoding="utf-8")
+    options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     print(text(report))
     print(f"\nAll figures: {options.json}")
     return 1 if report.failures else 0

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bench.scenarios import CONSOLE, NAMESPACE, PROMPT, SYSTEM, Bench, Deadlines, settled
+from bench.scenarios import NAMESPACE, SYSTEM, Bench, Deadlines, settled
+from bench.shell import Shell, shell
 from bench.sightings import Failed
 from virtpod.kube import apply
-from virtpod.kube.errors import ApiError
 from virtpod.kube.resources import KUBEVIRTS, PODS, PVCS, VMIS, Key, Obj
 
 MIB = 16
@@ -224,77 +224,45 @@ def best(rates: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 async def _in_guest(bench: Bench) -> Rates:
-    async with (
-        asyncio.timeout(Deadlines.batch),
-        bench.client.websocket(
-            CONSOLE.format(NAMESPACE, GUEST), protocols=("plain.kubevirt.io",)
-        ) as console,
-    ):
-        shell = _Shell(console)
-        await shell.log_in()
+    async with asyncio.timeout(Deadlines.batch), shell(bench, GUEST) as root:
         places = {"containerDisk": "/dev/vda"}
         for index, volume in enumerate(_volumes(), 1):
             # By its serial: where a disk sits on its bus is libvirt's choice.
-            places[volume] = f"/dev/{await shell.named(f'd{index}')}"
-        await shell.run(f"mount -t virtiofs {SHARED} /mnt")
+            places[volume] = f"/dev/{await _named(root, f'd{index}')}"
+        await root.run(f"mount -t virtiofs {SHARED} /mnt")
         places["virtiofs"] = "/mnt/bench"
         found: Rates = {}
         for volume, place in places.items():
-            rates = [await shell.rates(place) for _ in range(ROUNDS + 1)]
-            found[volume] = best(rates[1:])
+            measured = [await _rates(root, place) for _ in range(ROUNDS + 1)]
+            found[volume] = best(measured[1:])
     return found
 
 
-class _Shell:
-    """A root's shell on the guest's serial console."""
+async def _named(root: Shell, serial: str) -> str:
+    look = f"grep -l {serial} /sys/block/*/serial /sys/block/*/device/vpd_pg80 2>/dev/null"
+    said = await root.run(f"for i in $(seq {TRIES}); do {look} && break; sleep 1; done")
+    if "/sys/block/" not in said:
+        raise Failed(f"{GUEST}: the guest has no disk {serial}")
+    return said.split("/sys/block/", 1)[1].split("/", 1)[0]
 
-    def __init__(self, console: Any) -> None:
-        self._console = console
-        self._seen = b""
 
-    async def _until(self, wanted: bytes) -> bytes:
-        try:
-            while wanted not in self._seen:
-                self._seen += await self._console.receive_bytes()
-        except (ApiError, TypeError) as error:
-            raise Failed(f"{GUEST}: no {wanted!r} but {self._seen[-300:]!r}") from error
-        found, _, self._seen = self._seen.partition(wanted)
-        return found
-
-    async def log_in(self) -> None:
-        for word, answer in ((b"\n", PROMPT), (b"root\n", b"assword:"), (b"demo\n", b"# ")):
-            await self._console.send_bytes(word)
-            await self._until(answer)
-
-    async def run(self, command: str) -> str:
-        await self._console.send_bytes(f"echo be''gin; {command}; echo en''d\n".encode())
-        await self._until(b"begin")
-        return (await self._until(b"end")).decode(errors="replace")
-
-    async def named(self, serial: str) -> str:
-        look = f"grep -l {serial} /sys/block/*/serial /sys/block/*/device/vpd_pg80 2>/dev/null"
-        said = await self.run(f"for i in $(seq {TRIES}); do {look} && break; sleep 1; done")
-        if "/sys/block/" not in said:
-            raise Failed(f"{GUEST}: the guest has no disk {serial}")
-        return said.split("/sys/block/", 1)[1].split("/", 1)[0]
-
-    async def rates(self, path: str) -> tuple[float, float]:
-        """Of a device or a file."""
-        size = f"bs=1M count={MIB}"
-        both = []
-        for command in (
-            f"dd if=/dev/zero of={path} {size} oflag=direct conv=fsync 2>&1",
-            f"dd if={path} of=/dev/null {size} iflag=direct 2>&1",
-        ):
-            # The demo guest's `dd` tells no time, and its clock counts hundredths of a second.
-            passes = f"for i in $(seq {PASSES}); do {command}; done"
-            said = await self.run(f"cat /proc/uptime; {passes}; cat /proc/uptime")
-            times = [float(each) for each in UPTIME.findall(said.replace("\r", ""))]
-            whole = said.count(f"{MIB}+0 records out") == PASSES
-            if len(times) != 2 or not whole or times[0] == times[1]:
-                raise Failed(f"{GUEST}: {command}: {said[-200:]}")
-            both.append(PASSES * MIB * 1.048576 / (times[1] - times[0]))
-        return both[0], both[1]
+async def _rates(root: Shell, path: str) -> tuple[float, float]:
+    """Of a device or a file."""
+    size = f"bs=1M count={MIB}"
+    both = []
+    for command in (
+        f"dd if=/dev/zero of={path} {size} oflag=direct conv=fsync 2>&1",
+        f"dd if={path} of=/dev/null {size} iflag=direct 2>&1",
+    ):
+        # The demo guest's `dd` tells no time, and its clock counts hundredths of a second.
+        passes = f"for i in $(seq {PASSES}); do {command}; done"
+        said = await root.run(f"cat /proc/uptime; {passes}; cat /proc/uptime")
+        times = [float(each) for each in UPTIME.findall(said.replace("\r", ""))]
+        whole = said.count(f"{MIB}+0 records out") == PASSES
+        if len(times) != 2 or not whole or times[0] == times[1]:
+            raise Failed(f"{GUEST}: {command}: {said[-200:]}")
+        both.append(PASSES * MIB * 1.048576 / (times[1] - times[0]))
+    return both[0], both[1]
 
 
 def table(found: Rates, plain: Rates) -> list[tuple[str, ...]]:

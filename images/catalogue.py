@@ -80,14 +80,19 @@ def _launcher(store: Store) -> tuple[Layer, ...]:
 
 def _container_disk(store: Store) -> Layer:
     """The static program that serves a containerDisk; init containers copy it from here."""
-    source = layout.HERE / "container-disk"
-    what, key = "container-disk", layers.hash_of(source, Path(__file__))
+    return _static_program("container-disk", store)
+
+
+def _static_program(what: str, store: Store) -> Layer:
+    """In /usr/bin, of the Go source in the folder of its name."""
+    source = layout.HERE / what
+    key = layers.hash_of(source, Path(__file__))
     known = store.known(what, key)
     if known:
         return known
-    with step("building container-disk"):
+    with step(f"building {what}"):
         stage = layout.CACHE / what
-        target = stage / "usr/bin/container-disk"
+        target = stage / "usr/bin" / what
         target.parent.mkdir(parents=True, exist_ok=True)
         flags = ["-trimpath", "-buildvcs=false", "-ldflags=-s -w"]
         environment = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
@@ -161,10 +166,16 @@ LIBGUESTFS_TOOLS = Image(
     _libguestfs_tools,
     oci.Settings(command=("/entrypoint.sh",), environment=PLAIN, user=str(QEMU)),
 )
+TRAFFIC = Image(
+    "virtpod-traffic",
+    lambda store: (_static_program("traffic", store),),
+    oci.Settings(command=("/usr/bin/traffic",), user=str(QEMU)),
+)
+"""Both ends of a network measurement, for `make bench`."""
 
 # By the short names that `refs` prints.
 INSTALLED = {"virtpod": VIRTPOD, "virt-launcher": LAUNCHER, "demo-guest": DEMO_GUEST}
 """What a cluster is given without being asked."""
 UNASKED = {**INSTALLED, "debian-guest": DEBIAN_GUEST}
 """What `build` makes without being asked."""
-ALL = {**UNASKED, "libguestfs-tools": LIBGUESTFS_TOOLS}
+ALL = {**UNASKED, "libguestfs-tools": LIBGUESTFS_TOOLS, "traffic": TRAFFIC}

@@ -1,0 +1,3 @@
+module virtpod/traffic
+
+go 1.24
