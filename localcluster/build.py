@@ -111,7 +111,7 @@ HELM = Module(
 """No part of a cluster: for tests, which build it when they want it."""
 
 
-NETWORKS = (Module("multus", ("multus",), folder=layout.BIN / "cni", tools=True),)
+NETWORKS = (Module("multus", ("multus", "cnitool"), folder=layout.BIN / "cni", tools=True),)
 """For `networks.py`."""
 
 

@@ -1,5 +1,5 @@
 """Multus, for tests of secondary networks: not there from the start, for each pod starts later
-with it.
+with it. Beside it a program (`attach.py`) follows the annotations of pods that run.
 
 It comes first in each node's CNI configuration and hands the pod's own network on to what was
 there; what else a pod's annotation asks for it attaches as NetworkAttachmentDefinitions say.
@@ -10,8 +10,9 @@ Group's multi-net-spec.
 
 import json
 import subprocess
+import sys
 
-from . import build, certs, layout, machine
+from . import beside, build, certs, layout, machine
 from .api import Api, Object
 from .progress import Failed, step, until
 from .state import State, load
@@ -19,6 +20,7 @@ from .state import State, load
 GROUP, PLURAL = "k8s.cni.cncf.io", "network-attachment-definitions"
 CONFIG = "/etc/cni/net.d/00-multus.conf"
 USER = "system:multus"
+ATTACH = "attach-networks"
 
 
 def on() -> None:
@@ -47,6 +49,9 @@ def on() -> None:
                 "logLevel": "error",
             }
             _shell(node, state, f"mkdir -p /run/cni/multus && cat >{CONFIG}", json.dumps(config))
+            python = ["env", f"PYTHONPATH={layout.ROOT}", sys.executable]
+            follow = [*python, "-m", f"{__package__}.attach", node.name, str(kubeconfig)]
+            beside.start(node, state, ATTACH, follow)
 
 
 def off() -> None:
@@ -54,6 +59,7 @@ def off() -> None:
     state = _running()
     for node in _alive(state):
         _shell(node, state, f"rm -f {CONFIG}")
+        beside.stop(node, state, ATTACH)
 
 
 def _running() -> State:

@@ -9,13 +9,13 @@ Source: kube-router's docs/user-guide.md; the NetworkPolicy API of Kubernetes.
 
 import subprocess
 
-from . import build, certs, layout, machine
+from . import beside, build, certs, layout, machine
 from .api import Api, Object
 from .progress import Failed, step, until
 from .state import State, load
 
 USER = "system:kube-router"
-PID = "/run/kube-router.pid"
+NAME = "kube-router"
 CHAIN = "KUBE-ROUTER-FORWARD"
 BRIDGED = ("iptables", "ip6tables")
 
@@ -30,7 +30,6 @@ def on() -> None:
         api.apply(path, document)
     with step("switching the policy engine on"):
         for node in _alive(state):
-            _stop(node, state)
             _start(node, state)
 
 
@@ -38,22 +37,17 @@ def off() -> None:
     """And its rules are taken away."""
     state = load()
     for node in _alive(state):
-        _stop(node, state)
+        beside.stop(node, state, NAME)
         # Nobody else has iptables rules there: kube-proxy and the port mapper write nftables.
         for family in BRIDGED:
-            _run(node, state, f"{family} -F; {family} -X")
-        _run(node, state, "ipset destroy")
-
-
-def _stop(node: layout.Node, state: State) -> None:
-    _run(node, state, f"if [ -e {PID} ]; then kill $(cat {PID}) || true; rm {PID}; sleep 1; fi")
+            beside.run(node, state, f"{family} -F; {family} -X")
+        beside.run(node, state, "ipset destroy")
 
 
 def _start(node: layout.Node, state: State) -> None:
     kubeconfig = certs.user(f"kube-router-{node.name}", f"/CN={USER}")
-    log = layout.LOGS / f"{node.name}-kube-router.log"
     for family in BRIDGED:
-        _run(node, state, f"echo 1 >/proc/sys/net/bridge/bridge-nf-call-{family}")
+        beside.run(node, state, f"echo 1 >/proc/sys/net/bridge/bridge-nf-call-{family}")
     command = [
         str(layout.BIN / "kube-router"),
         *("--run-router=false", "--run-service-proxy=false", "--run-firewall=true"),
@@ -62,15 +56,7 @@ def _start(node: layout.Node, state: State) -> None:
         f"--service-cluster-ip-range={layout.SERVICE_CIDR}",
         "--v=1",
     ]
-    started = ["sh", "-c", f'echo $$ >{PID}; exec "$@"', "sh", *command]
-    with log.open("wb") as out:
-        subprocess.Popen(  # it ends with its node, or by `off`
-            machine.enter(state.machines[node.name], started),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    log = beside.start(node, state, NAME, command)
     chains = machine.enter(state.machines[node.name], ["iptables", "-n", "-L", CHAIN])
     until(
         f"{node.name}'s policy engine",
@@ -85,13 +71,6 @@ def _alive(state: State) -> list[layout.Node]:
     if not found:
         raise Failed("no node is running")
     return found
-
-
-def _run(node: layout.Node, state: State, script: str) -> None:
-    command = machine.enter(state.machines[node.name], ["sh", "-c", script])
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    if done.returncode:
-        raise Failed(f"{node.name}: {script}: {done.stderr.strip()[-500:]}")
 
 
 def _objects() -> list[tuple[str, Object]]:

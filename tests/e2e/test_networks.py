@@ -8,14 +8,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from images import catalogue, deliver, layers, oci
-from localcluster import networks
+from localcluster import cluster, networks
 from tests.e2e.support import (
     SYSTEM,
     Console,
@@ -37,7 +39,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NODE = "node1"
 PREFIX = "virtpod.local"
-BRIDGES = "e2e-red e2e-green e2e-lan"
+BRIDGES = "e2e-red e2e-green e2e-lan e2e-blue"
 BINARY = "/opt/cni/bin/test-tap"
 # A CNI plugin that gives the guest a tap device of its own, in a bridge with the pod's link.
 CNI_PLUGIN = r"""#!/bin/sh
@@ -57,6 +59,14 @@ ADD)
     echo '{"cniVersion":"1.0.0","interfaces":[{"name":"by-plugin"}]}' >&3
     ;;
 esac
+"""
+LISTENS = """
+import socket
+listening = socket.create_server(("10.244.1.1", 0))
+print(*listening.getsockname())
+spoken, _ = listening.accept()
+for line in spoken.makefile():
+    print(line, end="")
 """
 SCRIPT = """#!/bin/sh
 # sidecar-shim: --vmi JSON --domain XML
@@ -91,9 +101,7 @@ def multus(cluster: None) -> Iterator[None]:
     on_node(NODE, f"{install}chmod +x {BINARY}")
     yield
     networks.off()
-    on_node(
-        NODE, f"rm -f {BINARY}; for link in e2e-red e2e-green; do ip link del $link || true; done"
-    )
+    on_node(NODE, f"rm -f {BINARY}; for link in {BRIDGES}; do ip link del $link || true; done")
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +274,105 @@ def test_a_plugin_s_side_car_gives_the_guest_its_network_and_hears_of_its_end(
     )
     log = namespace.kubectl("logs", pod, "--container", "hook-sidecar-0")
     assert "the guest is gone" in log
+
+
+class Stream:
+    """A TCP server on the node, at the pods' gateway, that one guest writes numbered lines to."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            cluster.within(NODE, [sys.executable, "-u", "-c", LISTENS]),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout
+        self.address, self.port = self._process.stdout.readline().split()
+
+    def lines(self) -> list[str]:
+        """All that came, when the guest has closed."""
+        said, _ = self._process.communicate(timeout=60)
+        return said.split()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def stream(guests: dict[str, Object]) -> Iterator[Stream]:
+    made = Stream()
+    yield made
+    made.close()
+
+
+@pytest.mark.shows("domain.devices.interfaces.state")
+def test_a_network_comes_and_goes_while_traffic_flows(
+    namespace: Namespace, guests: dict[str, Object], stream: Stream
+) -> None:
+    """The link by its CNI plugin in the pod that runs, the card by virt-handler in the guest."""
+    ranges = {"type": "host-local", "subnet": "10.77.9.0/24", "dataDir": "/run/cni/e2e-blue"}
+    blue = definition("blue", type="bridge", bridge="e2e-blue", isGateway=True, ipam=ranges)
+    namespace.apply(blue)
+    pod = namespace.launcher(guests["one"])["metadata"]["name"]
+    count = "i=0; while [ ! -e /tmp/over ]; do echo $i; i=$((i+1)); usleep 50000; done"
+    with Console(namespace.name, "one") as console:
+        console.login()
+        console.run(f"( ({count}) | nc {stream.address} {stream.port} ) >/dev/null 2>&1 &")
+        console.run(f"ping -q {stream.address} >/tmp/pings 2>&1 & echo $! >/tmp/ping.pid")
+        console.run("cat /sys/class/net/*/address >/tmp/before")
+
+        change_blue(namespace, {"name": "blue", "bridge": {}})
+        seen = interface_of(namespace, "blue", lambda nic: "domain" in nic.get("infoSource", ""))
+        assert set(seen["infoSource"].split(", ")) == {"domain", "multus-status"}
+        assert seen["podInterfaceName"] == pod_link("blue")
+        card = f"$(grep -l {seen['mac']} /sys/class/net/*/address | cut -d/ -f5)"
+        console.run(f"for i in $(seq 60); do [ {card} ] && break; sleep 1; done; echo {card}")
+        console.run(f"card={card}; ip link set $card up; udhcpc -n -q -i $card")
+        assert "inet 10.77.9." in console.run("ip -4 addr show dev $card")
+        console.run("ping -c 2 -W 5 10.77.9.1")
+
+        change_blue(namespace, {"name": "blue", "bridge": {}, "state": "absent"})
+        namespace.wait("vmi", "one", lambda vmi: not named(vmi, "blue"), "it has let the card go")
+        console.run("cat /sys/class/net/*/address | diff - /tmp/before")
+        status = "k8s.v1.cni.cncf.io/network-status"
+        namespace.wait(
+            *("pod", pod),
+            lambda pod: pod_link("blue") not in pod["metadata"]["annotations"][status],
+            "its pod has lost the link",
+        )
+        assert pod_link("blue") not in namespace.compute(pod, "ip", "link")
+
+        console.run("kill -INT $(cat /tmp/ping.pid); sleep 1")
+        assert " 0% packet loss" in console.run("cat /tmp/pings")
+        console.run("touch /tmp/over")
+    found = stream.lines()
+    assert found == [str(number) for number in range(len(found))]
+    assert len(found) > 50
+    vm = namespace.get("vm", "one")
+    assert condition(vm, "RestartRequired") == ""
+    assert namespace.launcher(guests["one"])["metadata"]["name"] == pod
+
+
+def change_blue(namespace: Namespace, nic: Object) -> None:
+    """In the VM's template."""
+    spec = namespace.get("vm", "one")["spec"]["template"]["spec"]
+    nics = [each for each in spec["domain"]["devices"]["interfaces"] if each["name"] != "blue"]
+    nets = [each for each in spec["networks"] if each["name"] != "blue"]
+    changed = {
+        "domain": {"devices": {"interfaces": [*nics, nic]}},
+        "networks": [*nets, {"name": "blue", "multus": {"networkName": "blue"}}],
+    }
+    namespace.patch("vm", "one", {"spec": {"template": {"spec": changed}}})
+
+
+def named(vmi: Object, name: str) -> Object:
+    found = (vmi.get("status") or {}).get("interfaces") or []
+    return next((each for each in found if each["name"] == name), {})
+
+
+def interface_of(namespace: Namespace, name: str, claim: Callable[[Object], bool]) -> Object:
+    vmi = namespace.wait("vmi", "one", lambda vmi: claim(named(vmi, name)), f"{name} is there")
+    return named(vmi, name)
 
 
 @pytest.mark.shows("networks.multus.default")

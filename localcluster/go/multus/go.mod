@@ -2,7 +2,10 @@ module virtpod/localcluster/multus
 
 go 1.25.0
 
-tool gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/multus
+tool (
+	github.com/containernetworking/cni/cnitool
+	gopkg.in/k8snetworkplumbingwg/multus-cni.v4/cmd/multus
+)
 
 require (
 	github.com/containernetworking/cni v1.3.0 // indirect
