@@ -3,8 +3,8 @@
 docs/features.md from the features' own declarations, docs/gaps.md from the roadmap file,
 docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis,
 docs/api.md from the types, docs/observability.md and docs/monitoring from what is exported and from
-the alerts, docs/virtctl.md from the commands' parsers, docs/advisories.md from the table of the
-tests that each has.
+the alerts, docs/virtctl.md from the commands' parsers, docs/instancetypes.md from the set that is
+shipped, docs/advisories.md from the table of the tests that each has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ import inspect
 import sys
 from pathlib import Path
 
-from scripts import advisories, device_gaps, lifecycle, matrix, observability, reference, virtctl
+from scripts import (
+    advisories,
+    device_gaps,
+    instancetypes,
+    lifecycle,
+    matrix,
+    observability,
+    reference,
+    virtctl,
+)
 from virtpod.apiserver.subresources import later
 from virtpod.controllers.why import OBSTRUCTED, RULES
 from virtpod.features import ALL
@@ -337,6 +346,7 @@ PAGES = {
     "api.md": reference.page,
     "features.md": features,
     "gaps.md": gaps,
+    "instancetypes.md": instancetypes.page,
     "monitoring/dashboard.json": observability.grafana,
     "monitoring/rules.yaml": observability.rules,
     "monitoring/service-monitor.yaml": observability.service_monitor,

@@ -194,7 +194,14 @@ def test_a_secret_that_changes_reaches_the_guest(place: Namespace) -> None:
     with Console(place.name, NAME) as console:
         console.login()
         assert console.run("cat /root/.ssh/authorized_keys") == ANNA
-        place.apply(secret("keys", anna=BERT))
+        add = ("credentials", "add-ssh-key", NAME, "--user", "root", "--value", BERT)
+        with pytest.raises(Refused, match="does not have an owner reference"):
+            place.virtctl(*add)
+        place.virtctl(*add, "--force")
+        place.virtctl(
+            *("credentials", "remove-ssh-key", NAME, "--user", "root", "--force"),
+            *("--value", ANNA),
+        )
         # The kubelet looks at a secret once a minute or so.
         eventually(
             lambda: console.run("cat /root/.ssh/authorized_keys") == BERT, "the other key", 180

@@ -108,6 +108,29 @@ def test_kinds_of_the_whole_cluster(namespace: Namespace) -> None:
         namespace.delete("vmcp", namespace.name)
 
 
+def test_a_size_that_is_shipped(namespace: Namespace) -> None:
+    """The smallest one: four of them are as much as the machine that runs the tests has."""
+    quads = kubectl("get", "vmcf", "--selector", f"{GROUP}/cpu=4", "--output", "name")
+    assert f"virtualmachineclusterinstancetype.{GROUP}/u1.xlarge" in quads.split()
+    named = {"instancetype": {"name": "u1.nano"}, "preference": {"name": "alpine"}}
+    namespace.apply(machine("nano", **named))
+    instance = namespace.running("nano")
+    domain = instance["spec"]["domain"]
+    assert domain["memory"]["guest"] == "512Mi"
+    assert domain["devices"]["disks"][0]["disk"]["bus"] == "virtio"
+    assert instance["metadata"]["annotations"]["vm.kubevirt.io/os"] == "linux"
+    with Console(namespace.name, "nano") as console:
+        console.login()
+        kibibytes = int(console.run("sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo"))
+        assert 400 * 1024 < kibibytes <= 512 * 1024
+    refs = namespace.get("vm", "nano")["status"]
+    assert refs["instancetypeRef"]["kind"] == "VirtualMachineClusterInstancetype"
+    assert "alpine-v1beta1" in refs["preferenceRef"]["controllerRevisionRef"]["name"]
+    with pytest.raises(Refused, match="preference requires 2Gi"):
+        namespace.apply(machine("no", **{**named, "preference": {"name": "ubuntu"}}))
+    namespace.delete("vm", "nano")
+
+
 def test_what_does_not_fit_is_refused_with_its_field(namespace: Namespace) -> None:
     namespace.apply(sized("one", 1), sized("pair", 2), CORES)
     with pytest.raises(Refused, match=r"spec\.instancetype.*not found"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from tests.e2e.support import (
     kubectl,
     vm,
 )
+from virtpod.cli._pod_port import forwarded
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.errors import ApiError
+from virtpod.kube.resources import Key
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -153,3 +156,36 @@ def test_a_move_is_asked_for_and_called_off(namespace: Namespace, seen: Object) 
     migrate = migrate.replace("evacuate/cancel", "migrate")
     with pytest.raises(Refused, match="Cannot migrate VMI"):
         kubectl("replace", "--raw", migrate, "--filename", "-", stdin="{}")
+
+
+def test_what_is_not_there_yet_is_told(namespace: Namespace, seen: Object, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="Cannot migrate VMI, Reason:"):
+        namespace.virtctl("migrate", NAME)
+    with pytest.raises(Refused, match=f"Found no migration to cancel for {NAME}"):
+        namespace.virtctl("migrate-cancel", NAME)
+    said = namespace.virtctl("evacuate-cancel", "vm", NAME)
+    assert said == f"VM {namespace.name}/{NAME} was canceled evacuation\n"
+    file = str(tmp_path / "disk")
+    with pytest.raises(Refused, match="nothing serves exports here"):
+        namespace.virtctl("vmexport", "download", "mine", "--vm", NAME, "--output", file)
+    assert namespace.items("vmexport") == []
+    with pytest.raises(Refused, match="virt-template is not installed"):
+        namespace.virtctl("template", "process", "mine")
+
+
+def test_a_pods_port_is_reached_through_the_api_server() -> None:
+    """As vmexport --port-forward does it."""
+    [pod, *_] = component_pods("virt-api")
+
+    async def conversation() -> None:
+        key = Key(SYSTEM, pod["metadata"]["name"])
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        async with client() as opened, forwarded(opened, key, 8443) as port:
+            for _ in range(2):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                writer.close()
+
+    talk(conversation())

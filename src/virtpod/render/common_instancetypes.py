@@ -64,7 +64,7 @@ SERIES = {
     "u1": Series(
         "general.purpose",
         "General Purpose",
-        "For whatever has no special needs. CPUs are shared with other machines; 4 GiB for each.",
+        "For whatever has no special needs: CPUs shared with others, 4 GiB for each as of medium.",
         "pficon-server-group",
         {**SMALL, **MEDIUM, **TWICE, **LARGE},
     ),
