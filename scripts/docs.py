@@ -199,8 +199,9 @@ BEYOND_FIELDS = (
         "virtctl",
         "vmexport and memory-dump download are there, and tested against a server of the tests' "
         "own, but no controller serves VirtualMachineExports yet, which they say; image-upload "
-        "has no server; template process --file works by itself, its other ways need virt-template "
-        "in the cluster; migrate asks, and is told that guests do not move yet.",
+        "needs CDI in the cluster, and was tested against a server of the tests' own; template "
+        "process --file works by itself, its other ways need virt-template in the cluster; migrate "
+        "asks, and is told that guests do not move yet.",
     ),
     (
         "Metrics",

@@ -300,8 +300,3 @@ def test_a_clone(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--target-type is vm" in told
     told = refused(capsys, "clone", "--source-name", "a", "--source-type", "pod")
     assert "--source-type is vm or snapshot" in told
-
-
-def test_uploads_have_no_server_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["image-upload", "dv", "data", "--size=1Gi", "--image-path=/x"]) == 1
-    assert "no server that takes uploads" in capsys.readouterr().err

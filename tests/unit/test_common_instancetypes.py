@@ -15,6 +15,7 @@ from virtpod.domain.facts import Cluster
 from virtpod.domain.quantity import bytes_of
 from virtpod.render import admit, expand
 from virtpod.render import common_instancetypes as common
+from virtpod.render.rules import Asked, Rules, instancetype
 
 Json = dict[str, Any]
 
@@ -112,6 +113,17 @@ def test_a_preference_makes_a_machine_that_is_let_in(name: str) -> None:
     named = expand.Named(chosen, matchers)
     admitted = admit.vm(vm, Cluster(), uuid="5d307ca9-b3ef-428c-8861-06e72d69f223", named=named)
     assert admitted.causes == []
+
+
+def test_webhooks_let_them_in() -> None:
+    rules = {
+        "VirtualMachineClusterInstancetype": instancetype.CLUSTER_INSTANCETYPES,
+        "VirtualMachineClusterPreference": instancetype.CLUSTER_PREFERENCES,
+    }
+    for obj in common.objects({}):
+        kind: Rules[Any] = rules[obj["kind"]]
+        asked = Asked(decode(obj, kind.kind), None, Cluster())
+        assert list(kind.causes(asked)) == [], obj["metadata"]["name"]
 
 
 def test_they_are_there_unless_the_kubevirt_object_does_without() -> None:
