@@ -164,7 +164,8 @@ BEYOND_FIELDS = (
         "Interfaces",
         "bridge tells the guest its IPv4 address; of IPv6 the network's own router tells it. passt "
         "maps the pod's gateway to the pod itself, as with KubeVirt, and tells the guest no name. "
-        "A pod's own address changes with each start.",
+        "A pod's own address changes with each start. What a binding plugin says of migration is "
+        "checked, and waits for live migration.",
     ),
     (
         "Default network",

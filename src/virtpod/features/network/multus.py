@@ -35,6 +35,11 @@ def asked(vmi: VMI) -> Part:
     return [(nic, net) for _, nic, net in joined(vmi) if net.multus or nic.binding]
 
 
+def is_name(given: str) -> bool:
+    """Of a definition, with its namespace or without."""
+    return _NAME.fullmatch(given) is not None
+
+
 def definition(name: str, vmi: VMI) -> tuple[str, str]:
     """Namespace and name of a definition, as a VMI's network or a binding names it."""
     namespace, slash, rest = name.partition("/")
@@ -61,7 +66,7 @@ def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
         name = network.multus.network_name
         if not name:
             yield Cause(where, "CNI delegating plugin must have a networkName", REQUIRED)
-        elif not _NAME.fullmatch(name):
+        elif not is_name(name):
             yield Cause(
                 where,
                 f"{where} {name!r} is not the name of a NetworkAttachmentDefinition, "

@@ -15,6 +15,7 @@ from virtpod.api.domain import DomainSpec
 from virtpod.api.kubevirt import (
     CertConfig,
     ComponentConfig,
+    InterfaceBindingPlugin,
     KubeVirt,
     KubeVirtConfiguration,
     LiveUpdateConfiguration,
@@ -25,6 +26,8 @@ from virtpod.domain.duration import seconds
 from virtpod.domain.facts import Cluster
 from virtpod.features import gates
 from virtpod.features.contract import UNSUPPORTED, Cause
+from virtpod.features.network import MANAGED_TAP, PLUGIN_TAP
+from virtpod.features.network.multus import is_name
 from virtpod.features.placement import scheduling
 from virtpod.features.placement.eviction import STRATEGIES as EVICTIONS
 from virtpod.render.rules import Asked, Rules
@@ -39,6 +42,7 @@ TLS_VERSIONS = ("VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13")
 PATCH_TYPES = ("json", "merge", "strategic")
 UNINSTALLS = ("RemoveWorkloads", "BlockUninstallIfWorkloadsExist")
 UPDATES = ("LiveMigrate", "Evict")
+BINDINGS = f"{CONFIG}.network.binding"
 CA_DURATION, SERVER_DURATION = 168 * 3600.0, 24 * 3600.0
 """Seconds, where the object does not say."""
 
@@ -203,6 +207,8 @@ def _configuration(config: KubeVirtConfiguration) -> Iterable[Cause]:
         message = f"{where}: OptOutRoleAggregation feature gate is not enabled"
         yield Cause(where, message, UNSUPPORTED)
     network, instancetype = config.network, config.instancetype
+    for plugin, given in ((network and network.binding) or {}).items():
+        yield from _binding(f"{BINDINGS}[{plugin}]", given)
     for name, value, known in (
         ("evictionStrategy", config.eviction_strategy, EVICTIONS),
         ("vmRolloutStrategy", config.vm_rollout_strategy, ("LiveUpdate", "Stage")),
@@ -223,6 +229,55 @@ def _configuration(config: KubeVirtConfiguration) -> Iterable[Cause]:
         ),
     ):
         yield from one_of(f"{CONFIG}.{name}", value or None, known)
+
+
+def _binding(where: str, plugin: InterfaceBindingPlugin) -> Iterable[Cause]:
+    """A network binding plugin."""
+    migration = plugin.migration
+    for name, value, known in (
+        ("domainAttachmentType", plugin.domain_attachment_type, (PLUGIN_TAP, MANAGED_TAP)),
+        ("downwardAPI", plugin.downward_api, ("device-info",)),
+        ("migration.method", migration and migration.method, ("link-refresh",)),
+    ):
+        yield from one_of(f"{where}.{name}", value or None, known)
+    definition = plugin.network_attachment_definition
+    if definition and not is_name(definition):
+        field = f"{where}.networkAttachmentDefinition"
+        yield Cause(
+            field,
+            f"{field} {definition!r} is not the name of a NetworkAttachmentDefinition, "
+            "like name or namespace/name",
+        )
+    overhead = plugin.compute_resource_overhead
+    for part, amounts in (
+        ("requests", overhead and overhead.requests),
+        ("limits", overhead and overhead.limits),
+    ):
+        for resource, amount in (amounts or {}).items():
+            field = f"{where}.computeResourceOverhead.{part}.{resource}"
+            try:
+                negative = quantity.parse(amount) < 0
+            except ValueError as error:
+                yield Cause(field, f"{field}: {error}")
+            else:
+                if negative:
+                    yield Cause(field, f"{field} must not be negative")
+
+
+def _plugins(config: KubeVirtConfiguration) -> Iterable[str]:
+    """Network binding plugins of which a part does nothing."""
+    for name, plugin in ((config.network and config.network.binding) or {}).items():
+        if not plugin.sidecar_image and not plugin.domain_attachment_type:
+            yield (
+                f"{BINDINGS}[{name}] has neither sidecarImage nor domainAttachmentType: nothing "
+                "joins a guest to its network"
+            )
+        overhead = plugin.compute_resource_overhead
+        for resource in {**((overhead and overhead.requests) or {})}.keys() - {"memory"}:
+            yield (
+                f"{BINDINGS}[{name}].computeResourceOverhead: {resource} is not added to the "
+                "compute container; memory is"
+            )
 
 
 def _ratio(given: str | None) -> Iterable[Cause]:
@@ -282,6 +337,7 @@ def _warnings(asked: Asked[KubeVirt]) -> Iterable[str]:
             "guests' memory is sent over TLS always (CVE-2026-13325)"
         )
     yield from _selectors(config)
+    yield from _plugins(config)
 
 
 def _selectors(config: KubeVirtConfiguration) -> Iterable[str]:
