@@ -56,7 +56,7 @@ def make(machine: str) -> list[Path]:
             if "cpuset" in hierarchy.controllers:
                 _inherit_cpuset(folder)
             if hierarchy.kind == "cgroup2":
-                _delegate(folder.parent)
+                delegate(folder.parent)
         made.append(hierarchy.path / layout.PREFIX / machine)
     return made
 
@@ -108,7 +108,7 @@ def delegate_inside() -> None:
     # The process that began the machine is in the root for a moment more.
     procs = MOUNTS / "cgroup.procs"
     until("an empty root cgroup", lambda: not procs.read_text().strip(), seconds=10)
-    _delegate(MOUNTS)
+    delegate(MOUNTS)
 
 
 def _inherit_cpuset(folder: Path) -> None:
@@ -117,7 +117,8 @@ def _inherit_cpuset(folder: Path) -> None:
             (folder / name).write_text((folder.parent / name).read_text())
 
 
-def _delegate(folder: Path) -> None:
+def delegate(folder: Path) -> None:
+    """Version 2: the children of `folder` may have all the controllers that it has."""
     wanted = (folder / "cgroup.controllers").read_text().split()
     granted = (folder / "cgroup.subtree_control").read_text().split()
     for controller in wanted:

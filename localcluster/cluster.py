@@ -233,7 +233,12 @@ def _wait_for_nodes(wanted: list[layout.Node], booted: dict[str, str], api: Api)
             _wait_for_node(each, api, booted.get(each.name, ""))
 
 
-def _wait_for_node(each: layout.Node, api: Api, booted: str) -> None:
+def join(each: layout.Node, *, seconds: float) -> None:
+    """Wait until a node that somebody else boots is one of the cluster's, and ready."""
+    _wait_for_node(each, Api(layout.ADMIN_KUBECONFIG), booted="", seconds=seconds)
+
+
+def _wait_for_node(each: layout.Node, api: Api, booted: str, seconds: float = NODE_SECONDS) -> None:
     path = f"{NODES_PATH}/{each.name}"
 
     def registered() -> bool:
@@ -247,8 +252,8 @@ def _wait_for_node(each: layout.Node, api: Api, booted: str) -> None:
         return True
 
     logs = nodes.logs(each)
-    until(f"{each.name}'s registration", registered, seconds=NODE_SECONDS, logs=logs)
-    until(each.name, lambda: _is_ready(api.get(path), booted), seconds=NODE_SECONDS, logs=logs)
+    until(f"{each.name}'s registration", registered, seconds=seconds, logs=logs)
+    until(each.name, lambda: _is_ready(api.get(path), booted), seconds=seconds, logs=logs)
 
 
 def _is_ready(each: Object, since: str = "") -> bool:

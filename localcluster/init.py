@@ -51,7 +51,7 @@ def main() -> None:
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    _keep_running(plan["services"])
+    keep_running(plan["services"])
 
 
 def _furnish(plan: dict[str, Any], hierarchies: list[cgroups.Hierarchy]) -> None:
@@ -96,6 +96,14 @@ def _own_files(folder: Path) -> None:
         linux.mount("overlay", f"/{name}", "overlay", data=layers)
 
     var = folder / "var"
+    furnish_var(var)
+    linux.mount(str(var), "/var", flags=linux.MS_BIND)
+    linux.mount("tmpfs", "/run", "tmpfs", data="mode=755")
+    Path("/run/lock").mkdir()
+
+
+def furnish_var(var: Path) -> None:
+    """What Debian's programs expect in /var, where it is new."""
     var.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         (var / "run").symlink_to("/run")
@@ -103,12 +111,9 @@ def _own_files(folder: Path) -> None:
         (var / each).mkdir(exist_ok=True)
     (var / "tmp").mkdir(exist_ok=True)
     (var / "tmp").chmod(0o1777)
-    linux.mount(str(var), "/var", flags=linux.MS_BIND)
-    linux.mount("tmpfs", "/run", "tmpfs", data="mode=755")
-    Path("/run/lock").mkdir()
 
 
-def _keep_running(services: list[dict[str, Any]]) -> None:
+def keep_running(services: list[dict[str, Any]]) -> None:
     """Start services, reap whatever the machine orphans, start again what ended too early."""
     running: dict[int, tuple[dict[str, Any], float]] = {}
     starts: Counter[str] = Counter()

@@ -9,6 +9,7 @@ Source: ip-netns(8), ip-link(8); Kubernetes' network model (every pod reaches ev
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import layout, linux
@@ -16,6 +17,14 @@ from . import layout, linux
 BRIDGE = "br0"
 CABLE = "eth0"
 FOLDER = Path("/run/netns")
+SYSCTLS = {
+    "net.ipv4.ip_forward": "1",
+    "net.ipv6.conf.all.forwarding": "1",
+    # A pod that calls a Service and is answered by a neighbour on its own bridge needs this.
+    "net.bridge.bridge-nf-call-iptables": "1",
+    "net.bridge.bridge-nf-call-ip6tables": "1",
+}
+"""Of a node."""
 
 
 def build_switch() -> None:
@@ -50,28 +59,43 @@ def plug(machine: str, address: str, address6: str) -> None:
         *("peer", "name", CABLE, "netns", layout.netns(machine)),
     )
     _ip(layout.SWITCH, "link", "set", far_end, "master", BRIDGE, "up")
-    _ip(machine, "address", "add", f"{address}/{layout.SUBNET_BITS}", "dev", CABLE)
-    _ip(machine, "link", "set", CABLE, "up")
-    twin = f"{address6}/{layout.SUBNET6_BITS}"
-    _ip(machine, "address", "add", twin, "dev", CABLE, "nodad")  # there at once
+    for words in plumbing(machine, address, address6):
+        _ip(machine, *words)
+    for name, value in SYSCTLS.items() if machine != layout.CONTROL_PLANE else ():
+        _sysctl(machine, name, value)
+
+
+def plumbing(machine: str, address: str, address6: str) -> Iterator[tuple[str, ...]]:
+    """What ip(8) is to be told where the cable is in: addresses, then routes."""
+    yield "address", "add", f"{address}/{layout.SUBNET_BITS}", "dev", CABLE
+    yield "link", "set", CABLE, "up"
+    # nodad: there at once
+    yield "address", "add", f"{address6}/{layout.SUBNET6_BITS}", "dev", CABLE, "nodad"
     for node in layout.ALL_NODES:
         if node.name != machine:
-            _ip(machine, "route", "add", node.pod_cidr, "via", node.address)
-            _ip(machine, "route", "add", node.pod_cidr6, "via", node.address6)
+            yield "route", "add", node.pod_cidr, "via", node.address
+            yield "route", "add", node.pod_cidr6, "via", node.address6
     if machine == layout.CONTROL_PLANE:
         # Some node's kube-proxy translates what the API server sends to a Service.
         first = layout.ALL_NODES[0]
-        _ip(machine, "route", "add", layout.SERVICE_CIDR, "via", first.address)
-        _ip(machine, "route", "add", layout.SERVICE_CIDR6, "via", first.address6)
+        yield "route", "add", layout.SERVICE_CIDR, "via", first.address
+        yield "route", "add", layout.SERVICE_CIDR6, "via", first.address6
     else:
         # A Service's address must be routable for a packet to reach kube-proxy's output hook.
-        _ip(machine, "route", "add", "default", "via", layout.CONTROL_PLANE_IP)
-        _ip(machine, "route", "add", "default", "via", layout.CONTROL_PLANE_IP6)
-        _sysctl(machine, "net.ipv4.ip_forward", "1")
-        _sysctl(machine, "net.ipv6.conf.all.forwarding", "1")
-        # A pod that calls a Service and is answered by a neighbour on its own bridge needs this.
-        _sysctl(machine, "net.bridge.bridge-nf-call-iptables", "1")
-        _sysctl(machine, "net.bridge.bridge-nf-call-ip6tables", "1")
+        yield "route", "add", "default", "via", layout.CONTROL_PLANE_IP
+        yield "route", "add", "default", "via", layout.CONTROL_PLANE_IP6
+
+
+def plug_tap(name: str) -> None:
+    """A tap device in the switch's namespace, for a machine that is a virtual one."""
+    unplug_tap(name)
+    _ip(layout.SWITCH, "tuntap", "add", "dev", name, "mode", "tap")
+    _ip(layout.SWITCH, "link", "set", name, "master", BRIDGE, "up")
+
+
+def unplug_tap(name: str) -> None:
+    if layout.netns_path(layout.SWITCH).exists():
+        _ip(layout.SWITCH, "link", "delete", name, check=False)
 
 
 def unplug(machine: str) -> None:

@@ -73,14 +73,17 @@ class Entry:
     device: tuple[int, int] = (0, 0)
 
 
-def build(out: Path, work: Path) -> Path:
-    """Write `disk.qcow2` into the folder `out`. `work` keeps the unpacked packages."""
+def build(
+    out: Path, work: Path, packages: Sequence[str] = PACKAGES, drivers: Sequence[str] = ()
+) -> Path:
+    """Write `disk.qcow2` into the folder `out`. `work` keeps the unpacked packages, one of which is
+    a kernel; `drivers` are further modules of it."""
     out.mkdir(parents=True, exist_ok=True)
-    debian = tools(work)
+    debian = tools(work, packages)
     stage = debian / "stage"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
-    kernel(debian, stage)
+    kernel(debian, stage, drivers)
     (stage / "syslinux.cfg").write_text(
         "default linux\nprompt 0\ntimeout 0\n"
         f"label linux\nkernel vmlinuz\ninitrd initrd\nappend {COMMAND_LINE}\n"
@@ -94,10 +97,10 @@ def build(out: Path, work: Path) -> Path:
     return disk
 
 
-def kernel(debian: Path, out: Path) -> None:
+def kernel(debian: Path, out: Path, drivers: Sequence[str] = ()) -> None:
     """Write what a machine without a boot loader starts from: `vmlinuz` and `initrd`."""
     shutil.copy(next((debian / "boot").glob("vmlinuz-*")), out / "vmlinuz")
-    write_cpio(out / "initrd", initramfs(debian))
+    write_cpio(out / "initrd", initramfs(debian, drivers))
 
 
 def key() -> str:
@@ -110,7 +113,7 @@ def key() -> str:
     return digest.hexdigest()[:16]
 
 
-def initramfs(debian: Path) -> Iterator[Entry]:
+def initramfs(debian: Path, drivers: Sequence[str] = ()) -> Iterator[Entry]:
     """The guest's whole root file system."""
     for folder in (
         *("dev", "proc", "sys", "run", "root", "root/.ssh", "home", "mnt", "var", "www"),
@@ -135,7 +138,7 @@ def initramfs(debian: Path) -> Iterator[Entry]:
         if Path(path).parent.name in ("bin", "sbin") and Path(path).name != "busybox":
             yield Entry(path, stat.S_IFLNK | 0o777, b"/usr/bin/busybox")
 
-    yield from modules(debian, MODULES)
+    yield from modules(debian, (*MODULES, *drivers))
     for file in sorted(FILES.rglob("*")):
         name = str(file.relative_to(FILES))
         if file.is_file():
