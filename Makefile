@@ -51,6 +51,11 @@ test: $(READY) ## everything that must pass: lint, types, unit, integration, end
 test-long: $(READY) ## what takes longer than a change can wait for
 	@$(PYTHON) -m scripts.test --long
 
+.PHONY: test-hostdev
+test-hostdev: $(READY) ## PCI functions passed through in earnest, on an emulated node
+	@$(PYTHON) -m scripts.install
+	@VIRTPOD_E2E_READY=1 $(PYTHON) -m pytest -q -s tests/e2e/test_pass_through.py
+
 .PHONY: chaos
 chaos: $(READY) ## faults at random into 20 VMs on two nodes; SEED=, MINUTES=, VMS=
 	@NODES=2 $(PYTHON) -m scripts.install

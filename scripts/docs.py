@@ -114,8 +114,10 @@ BEYOND_FIELDS = (
         "no making of mediated devices, no plugging while the guest runs, no virtual IOMMU (the "
         "table below). What was seen: offers, set-up, faults, "
         "allocation by a real kubelet and domains that libvirt takes, over a sysfs made by the "
-        "tests; no function was passed through in earnest. A virt-handler that starts after a "
-        "device has failed by AER counts from then on.",
+        "tests; and on the node that `make test-hostdev` boots, a guest of plain QEMU that drives "
+        "a virtual function of a network card and an NVMe disk. That target's own last steps, "
+        "from the device plugin to the VMI, were not seen to their end yet. A virt-handler that "
+        "starts after a device has failed by AER counts from then on.",
     ),
     (
         "Memory and CPU of the node's own",
