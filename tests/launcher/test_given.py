@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 from virtpod.domain.facts import GivenDevice
-from virtpod.launcher.given import given
+from virtpod.launcher.given import given, in_domain
 
 VF, OTHER = "0000:3d:01.0", "0000:3d:01.1"
 
@@ -37,3 +38,18 @@ def test_each_plugin_s_variables_are_understood(tmp_path: Path) -> None:
 def test_what_is_no_address_is_no_device() -> None:
     environment = {"PCI_RESOURCE_A_B": "../../etc,0000:01:00.0x,,0000:01:00.0"}
     assert given(["a/b"], environment) == {"a/b": (GivenDevice("pci", "0000:01:00.0"),)}
+
+
+def test_a_domain_tells_which_devices_it_has() -> None:
+    def of(case: str) -> dict[str, str]:
+        golden = Path(__file__).parents[1] / "golden/host_devices" / case / "domain.xml"
+        return in_domain(ElementTree.parse(golden).getroot())
+
+    assert of("qat") == {
+        "qat0": "0000:3d:01.0",
+        "qat1": "0000:3d:01.1",
+        "zip": "0000:3f:01.0",
+    }
+    mixed = of("mixed").values()
+    assert any(len(each) == 36 for each in mixed), "a mediated device's uuid"
+    assert any(each.count(":") == 1 for each in mixed), "a USB device's place"

@@ -26,6 +26,7 @@ from msgspec import structs
 from virtpod.domain import paths
 from virtpod.launcher.affinity import on_one_processor, release
 from virtpod.launcher.autopsy import Autopsy
+from virtpod.launcher.given import in_domain
 from virtpod.launcher.hypervisor import Entrusted, PluggedCard, PluggedDisk, Refused
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import log
@@ -696,12 +697,6 @@ def _describe(xml: str) -> dict[str, Any]:
         if name:
             address = mac.get("address", "") if mac is not None else ""
             interfaces.append(InterfaceSeen(name=name, mac=address, down=_is_down(nic)))
-    given: dict[str, str] = {}
-    for device in root.iterfind("devices/hostdev"):
-        name = alias(device)
-        for kind in ("hostdevice-", "gpu-"):
-            if name.startswith(kind) and (address := _on_node(device)):
-                given[name.removeprefix(kind)] = address
     machine = root.find("os/type")
     agent = root.find("devices/channel/target[@name='org.qemu.guest_agent.0']")
     return {
@@ -709,23 +704,9 @@ def _describe(xml: str) -> dict[str, Any]:
         "target_devices": targets,
         "empty_drives": empty,
         "interfaces": interfaces,
-        "host_devices": given,
+        "host_devices": in_domain(root),
         "agent_connected": agent is not None and agent.get("state") == "connected",
     }
-
-
-def _on_node(device: ElementTree.Element) -> str:
-    """The address of a device of the node, as device plugins write it; "" where it has none."""
-    found = device.find("source/address")
-    at = {} if found is None else found.attrib
-    if "uuid" in at:
-        return at["uuid"]
-    if "domain" in at:
-        domain, bus, slot, function = (
-            int(at.get(part, "0"), 16) for part in ("domain", "bus", "slot", "function")
-        )
-        return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
-    return f"{at['bus']}:{at['device']}" if {"bus", "device"} <= at.keys() else ""
 
 
 def _plugged(disk: ElementTree.Element) -> PluggedDisk:
