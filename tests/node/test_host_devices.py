@@ -251,6 +251,8 @@ def test_those_of_one_numa_node_come_before_any_policy(hardware: Hardware, alloc
         chosen = offer.prefer(every, [], count)
         assert len(chosen) == count == len(set(chosen))
         assert len({offer.pieces[each].unit.numa for each in chosen}) == 1
+    begun = of(offer, "0000:01")
+    assert sorted(offer.prefer(every, begun[:1], 2)) == sorted(begun), "where it has begun"
     first = of(offer, "0000:82")[0]
     assert all(each[5] == "8" for each in offer.prefer(every, [first], 4))
     assert sorted(offer.prefer(every, [], len(every))) == sorted(every)
