@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import given as any_of
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tests.node.hardware import Hardware, Kernel, write
+from tests.node.hardware import Hardware, Kernel, Player, write
 from tests.node.test_devices import WITHIN, Kubelet, lists
 from tests.node.test_host_devices import Told, configured, watching
 from virtpod.api.qat import QATNodePolicy
@@ -151,6 +152,29 @@ def test_a_function_goes_from_one_driver_to_another(hardware: Hardware, site: Si
         f"devices/{VFS[1]}/driver/unbind={VFS[1]}",
         f"drivers/vfio-pci/bind={VFS[1]}",
     ], "the other one is left alone"
+
+
+def test_plain_files_and_a_player_come_to_the_same(hardware: Hardware) -> None:
+    """Writing for real, as the end-to-end tests have it, whose kernel is played from outside."""
+    hardware.qat(PF, "8086:4948", "dc", functions=0, numa=1)
+    player = Player(hardware, {PF: 9000})
+    proc = hardware.root / "proc"
+    proc.mkdir()
+    outfitter = Outfitter(hardware.root, proc)
+    asked = policy(services=["asym", "sym"], numVFs=2, driver="qat_vfio_pci")
+    player.start()
+    try:
+        for _ in range(200):
+            outcome = outfitter.advance([asked], {}, {}, frozenset(), 0.0)
+            if outcome.rounds[PF].done:
+                break
+            time.sleep(0.05)
+    finally:
+        player.stop()
+    assert outcome.rounds[PF].done, outcome.rounds
+    assert drivers(outcome) == dict.fromkeys(VFS, "qat_vfio_pci")
+    assert outcome.engines[PF].services == ("sym", "asym")
+    assert {outcome.functions[each].numa for each in VFS} == {1}
 
 
 def test_what_somebody_holds_is_not_touched(hardware: Hardware, site: Site) -> None:
