@@ -67,8 +67,11 @@ spec:
   preference: {inferFromVolume: root, inferFromVolumeFailurePolicy: Ignore}
 ```
 
-A volume without the label is an error, or with `Ignore` no instance type or preference. Images in
-registries (containerDisk) have no labels to ask.
+Where the volume itself has no label, what it is made from is asked: the claim or the DataSource of
+a DataVolume, and a DataSource's claim. No label at all is an error, or with `Ignore` no instance
+type or preference; an instance type that is found then takes the place of the template's memory,
+which was for the other case. What does not exist is an error either way. Images in registries
+(containerDisk) have no labels to ask.
 
 ## Revisions
 

@@ -1,12 +1,12 @@
 """The instance type and the preference that a VM under review names: found, or inferred from the
-labels of one of its volumes.
+labels of one of its volumes, or of what that is made from.
 
 https://kubevirt.io/user-guide/user_workloads/instancetypes/#inferfromvolume
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -72,6 +72,7 @@ async def of_vm(vm: Obj, objects: Reads) -> instancetype.Chosen:
 async def _found(vm: Obj, asked: dict[str, dict[str, Any]], objects: Reads) -> Named:
     matchers: dict[str, Mapping[str, Any] | None] = {}
     causes = []
+    frees_memory = False
     for which, matcher in asked.items():
         where = f"spec.{which}"
         volume = matcher.get("inferFromVolume")
@@ -79,68 +80,97 @@ async def _found(vm: Obj, asked: dict[str, dict[str, Any]], objects: Reads) -> N
             message = f"{where} may have name or inferFromVolume, not both"
             causes.append(Cause(f"{where}.inferFromVolume", message))
         elif volume:
-            inferred = await _inferred(which, vm, str(volume), objects)
-            if isinstance(inferred, dict):
-                matchers[which] = inferred
-            elif matcher.get("inferFromVolumeFailurePolicy") == "Ignore":
-                matchers[which] = None
+            may_fail = matcher.get("inferFromVolumeFailurePolicy") == "Ignore"
+            try:
+                matchers[which] = await _inferred(which, vm, str(volume), objects)
+            except _Silent as silence:
+                if may_fail:
+                    matchers[which] = None
+                else:
+                    causes.append(Cause(f"{where}.inferFromVolume", str(silence), NOT_FOUND))
+            except _Missing as error:
+                causes.append(Cause(f"{where}.inferFromVolume", str(error), NOT_FOUND))
             else:
-                causes.append(Cause(f"{where}.inferFromVolume", inferred, NOT_FOUND))
+                frees_memory |= may_fail and which == "instancetype"
         elif not matcher.get("kind") and not matcher.get("revisionName"):
             matchers[which] = {**matcher, "kind": instancetype.KINDS[which][0].kind}
     whole = {**vm, "spec": {**vm["spec"], **matchers}}
-    if not causes:
-        chosen = await of_vm(whole, objects)
-        causes += [
-            Cause(f"spec.{which}", f"Failure to find {which}: {what}", NOT_FOUND)
-            for which, what in chosen.missing.items()
-        ]
-        return Named(chosen.choice, matchers, tuple(causes))
-    return Named(matchers=matchers, causes=tuple(causes))
+    if causes:
+        return Named(matchers=matchers, causes=tuple(causes))
+    chosen = await of_vm(whole, objects)
+    causes = [
+        Cause(f"spec.{which}", f"Failure to find {which}: {what}", NOT_FOUND)
+        for which, what in chosen.missing.items()
+    ]
+    return Named(chosen.choice, matchers, tuple(causes), frees_memory)
 
 
-async def _inferred(which: str, vm: Obj, volume: str, objects: Reads) -> dict[str, str] | str:
-    """The matcher; a text: why there is none."""
+class _Silent(Exception):
+    """A volume that says nothing, which its VM may not mind."""
+
+
+class _Missing(Exception):
+    """What is not there: the VM is wrong."""
+
+
+async def _inferred(which: str, vm: Obj, volume: str, objects: Reads) -> dict[str, str]:
+    """The matcher. Raises _Silent, _Missing."""
     template = vm["spec"].get("template") or {}
     volumes = (template.get("spec") or {}).get("volumes") or ()
     found = next((each for each in volumes if each.get("name") == volume), None)
     if found is None:
-        return f"unable to find volume {volume} to infer defaults"
-    labels = await _labels(vm, found, objects)
-    if labels is None:
-        return f"unable to infer defaults from volume {volume}: nothing with labels is behind it"
-    name = labels.get(f"{DEFAULT}{which}")
-    if not name:
-        return f"unable to find required {DEFAULT}{which} label on the volume {volume}"
-    kind = labels.get(f"{DEFAULT}{which}-kind") or instancetype.KINDS[which][0].kind
-    return {"name": name, "kind": kind}
+        raise _Missing(f"unable to find volume {volume} to infer defaults")
+    label = f"{DEFAULT}{which}"
+    async for labels in _labels(vm, found, objects):
+        if name := labels.get(label):
+            kind = labels.get(f"{label}-kind") or instancetype.KINDS[which][0].kind
+            return {"name": name, "kind": kind}
+    raise _Silent(f"unable to find required {label} label on the volume {volume}")
 
 
-async def _labels(vm: Obj, volume: Obj, objects: Reads) -> Mapping[str, str] | None:
-    """Of what is behind a volume; None where that has no labels to speak of."""
+async def _labels(vm: Obj, volume: Obj, objects: Reads) -> AsyncIterator[Mapping[str, str]]:
+    """Of what is behind a volume, what it is made from last. Raises _Silent, _Missing."""
     namespace = vm["metadata"]["namespace"]
     if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
-        return _of(await objects.read(PVCS, Key(namespace, claim)))
+        yield _of(await _there(PVCS, Key(namespace, claim), objects))
+        return
     name = (volume.get("dataVolume") or {}).get("name")
     if not name:
-        return None
+        raise _Silent(
+            f"unable to infer defaults from volume {volume['name']} as type is not supported"
+        )
     templates = vm["spec"].get("dataVolumeTemplates") or ()
-    template = next((each for each in templates if each["metadata"].get("name") == name), None)
-    if template is None:
-        made = await objects.read(DATA_VOLUMES, Key(namespace, name))
-        return _of(made or await objects.read(PVCS, Key(namespace, name)))
-    if own := template["metadata"].get("labels"):
-        return dict(own)
-    spec = template.get("spec") or {}
-    for source, resource in (
-        ((spec.get("source") or {}).get("pvc"), PVCS),
-        (spec.get("sourceRef"), DATA_SOURCES),
-    ):
-        if source and source.get("name"):
-            key = Key(source.get("namespace") or namespace, source["name"])
-            return _of(await objects.read(resource, key))
-    return None
+    made = next((each for each in templates if each["metadata"].get("name") == name), None)
+    made = made or await objects.read(DATA_VOLUMES, Key(namespace, name))
+    if made is None:  # CDI may take finished ones away; the claim has the same name
+        yield _of(await _there(PVCS, Key(namespace, name), objects))
+        return
+    yield _of(made)
+    spec = made.get("spec") or {}
+    if source := (spec.get("source") or {}).get("pvc"):
+        yield _of(await _there(PVCS, _key(source, namespace), objects))
+        return
+    reference = spec.get("sourceRef") or {}
+    if reference.get("kind", "DataSource") != "DataSource" or not reference.get("name"):
+        return
+    source = await _there(DATA_SOURCES, _key(reference, namespace), objects)
+    yield _of(source)
+    if claim := ((source.get("spec") or {}).get("source") or {}).get("pvc"):
+        namespace = source["metadata"].get("namespace") or namespace
+        yield _of(await _there(PVCS, _key(claim, namespace), objects))
 
 
-def _of(obj: Obj | None) -> Mapping[str, str] | None:
-    return None if obj is None else obj["metadata"].get("labels") or {}
+def _key(reference: Mapping[str, Any], namespace: str) -> Key:
+    return Key(reference.get("namespace") or namespace, str(reference.get("name") or ""))
+
+
+async def _there(resource: Resource, key: Key, objects: Reads) -> Obj:
+    """Raises _Missing."""
+    found = await objects.read(resource, key)
+    if found is None:
+        raise _Missing(f"unable to infer defaults: there is no {resource.kind} {key}")
+    return found
+
+
+def _of(obj: Obj) -> Mapping[str, str]:
+    return obj["metadata"].get("labels") or {}

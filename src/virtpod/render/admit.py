@@ -104,6 +104,8 @@ def vm(
     causes += named.causes
     for which, matcher in named.matchers.items():
         _match(given, which, matcher)
+    if named.frees_memory:
+        template_spec.domain.memory = None
     # What must stay the same over restarts is filled in here; the rest when a VMI is made, by the
     # rules of that day.
     if named.choice.preference:

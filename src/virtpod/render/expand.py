@@ -59,6 +59,8 @@ class Named:
     """`spec.instancetype` and `spec.preference` as they shall be: with their kinds, inferred from
     a volume, or None where the volume says nothing and need not."""
     causes: tuple[Cause, ...] = ()
+    frees_memory: bool = False
+    """The template's memory was for the case that a volume names no instance type; one does."""
 
 
 def expand(choice: Choice, vmi: VMI, cluster: Cluster) -> None:
