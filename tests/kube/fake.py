@@ -516,7 +516,7 @@ class FakeCluster:
         for name in ("uid", "resourceVersion"):
             if wanted.get(name) and wanted[name] != metadata[name]:
                 raise Answer(409, "Conflict", f"Precondition failed: {name} differs")
-        if request.query.get("dryRun"):
+        if options.get("dryRun"):
             return found
         grace = options.get("gracePeriodSeconds")
         if request.resource.plural == "pods":

@@ -52,6 +52,14 @@ async def test_an_unknown_kind_is_not_found(api: Api) -> None:
             await client.list(Resource("nobody.example", "v1", "things", "Thing"))
 
 
+async def test_a_dry_run_deletes_nothing(api: Api) -> None:
+    async with api.client() as client:
+        await client.create(CONFIGMAPS, configmap(api, "a"))
+        key = (api.namespace, "a")
+        await client.delete(CONFIGMAPS, key, dry_run=True)
+        assert (await client.get(CONFIGMAPS, key))["metadata"].get("deletionTimestamp") is None
+
+
 async def test_a_dry_run_changes_nothing(api: Api) -> None:
     async with api.client() as client:
         await client.create(CONFIGMAPS, configmap(api, "a"), dry_run=True)

@@ -25,10 +25,7 @@ GROUP, VERSION = "template.kubevirt.io", "v1beta1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "VirtualMachineTemplate"
 PLURAL = "virtualmachinetemplates"
-ABSENT = (
-    "this cluster serves no VirtualMachineTemplates: virt-template is not installed there; "
-    "virtctl template process --file works without"
-)
+ABSENT = "this cluster serves no such templates: {} is not installed there; --file works without"
 
 NO_KIND = re.compile("could not find the requested resource|page not found")
 WITHIN = re.compile(r"\$\{([a-zA-Z0-9_]+)\}")
@@ -51,7 +48,7 @@ def resource(group: str = GROUP, version: str = VERSION, plural: str = PLURAL) -
     return Resource(group, version, plural, "")
 
 
-async def stored(session: Session, name: str, what: Any) -> Json:
+async def stored(session: Session, name: str, what: Any, whose: str = "virt-template") -> Json:
     """A template of the cluster. Raises Failure."""
     from virtpod.kube.errors import ApiError
 
@@ -59,13 +56,13 @@ async def stored(session: Session, name: str, what: Any) -> Json:
         return await session.client.get(what, (session.namespace, name))
     except ApiError as error:
         where = f"{session.namespace}/{name}"
-        raise Failure(f"error fetching template {where}: {said(error)}") from error
+        raise Failure(f"error fetching template {where}: {said(error, whose)}") from error
 
 
-def said(error: Any) -> str:
+def said(error: Any, whose: str = "virt-template") -> str:
     """Of an ApiError: that the kind itself is not there says nothing of the object."""
     text = error.message or str(error)
-    return ABSENT if error.status == 404 and NO_KIND.search(text) else text
+    return ABSENT.format(whose) if error.status == 404 and NO_KIND.search(text) else text
 
 
 def read(file: str) -> Json:

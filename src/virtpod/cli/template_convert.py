@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     async def act(session: Session) -> int:
         theirs = template.resource("template.openshift.io", "v1", "templates")
-        found = await template.stored(session, args.name, theirs)
+        found = await template.stored(session, args.name, theirs, "OpenShift")
         template.written(converted(found), args.output)
         return 0
 

@@ -405,8 +405,9 @@ class Client:
     ) -> Obj:
         """The object on its way out, or a Status where it is gone at once."""
         body = _delete_options(uid, resource_version, grace, propagation)
-        query = self._write_query(dry_run, "")
-        return await self._write("DELETE", "delete", resource, key, "", query, body)
+        if dry_run:  # beside a body the query is not looked at
+            body["dryRun"] = ["All"]
+        return await self._write("DELETE", "delete", resource, key, "", {}, body)
 
     async def delete_collection(
         self,
