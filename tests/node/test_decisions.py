@@ -243,6 +243,17 @@ def test_a_guest_that_is_to_start_paused_runs_when_it_is_paused() -> None:
     assert conditions(plan)["Paused"] == ("True", "PausedByUser")
 
 
+def test_what_keeps_a_guest_here_is_told_in_sentences() -> None:
+    obj = vmi("Scheduled")
+    obj["spec"]["domain"]["devices"]["interfaces"] = [{"name": "default", "bridge": {}}]
+    obj["spec"]["networks"] = [{"name": "default", "pod": {}}]
+    plan = decide(seen("Scheduled", RUNS, vmi=obj))
+    (told,) = [each for each in written(plan)["conditions"] if each["type"] == "LiveMigratable"]
+    first, second = told["message"].split(". ")
+    assert first.startswith("InterfaceNotLiveMigratable: ")
+    assert second == "Live migration is not supported by this version."
+
+
 def attested(phase: str, **sev: Any) -> dict[str, Any]:
     obj = vmi(phase)
     obj["spec"]["domain"]["launchSecurity"] = {"sev": {"attestation": {}, **sev}}
