@@ -235,6 +235,24 @@ def test_what_the_agent_tells_is_written_once_and_a_thaw_takes_the_word_away() -
     assert patch.body[-1] == {"op": "remove", "path": "/status/fsFreezeStatus"}
 
 
+def test_a_card_that_has_been_plugged_out_leaves_the_status() -> None:
+    """And others' words stay in those that are there."""
+    card = InterfaceSeen(name="default", mac="02:00:00:00:00:01")
+    obj = vmi("Running")
+    spec = obj["spec"]
+    spec["domain"]["devices"]["interfaces"].append(
+        {"name": "blue", "bridge": {}, "state": "absent"}
+    )
+    spec["networks"].append({"name": "blue", "multus": {"networkName": "blue"}})
+    obj["status"]["interfaces"] = [
+        {"name": "default", "mac": card.mac, "others": "word"},
+        {"name": "blue", "mac": "02:00:00:00:00:02", "infoSource": "domain"},
+    ]
+    changes = written(decide(seen("Running", domain("Running", interfaces=[card]), vmi=obj)))
+    [left] = changes["interfaces"]
+    assert (left["name"], left["others"]) == ("default", "word")
+
+
 def test_a_guest_that_is_to_start_paused_runs_when_it_is_paused() -> None:
     obj = vmi("Scheduled")
     obj["spec"]["startStrategy"] = "Paused"

@@ -47,6 +47,8 @@ KUBELET_WITHIN = 2.0
 LOOK_AGAIN = 2.0
 """Seconds; the kubelet clears away the folders of pods that are no more every two."""
 SYNCHRONIZED = "AccessCredentialsSynchronized"
+WHOLE = ("interfaces",)
+"""Lists of the status that are ours alone: what the domain shows no more is taken out."""
 IMMOBILE = "Live migration is not supported by this version."
 
 
@@ -567,6 +569,9 @@ def _observed(seen: Known, domain: DomainChanged) -> Json:
     for name, value in observe(seen.typed, domain, seen.pod.ips, seen.pod.networks).items():
         before = seen.status.get(name)
         after = merged(before, value)
+        if name in WHOLE:
+            there = {each.get("name") for each in value}
+            after = [each for each in after if each.get("name") in there]
         if after != before and (after or before):
             changes[name] = after
     if seen.guest.there is not None:

@@ -35,11 +35,8 @@ def observe(
             each |= {"ipAddress": pod_ips[0], "ipAddresses": list(pod_ips)}
         if any(seen.interface == each["podInterfaceName"] for seen in networks):
             each["infoSource"] += ", multus-status"
-    if interfaces:
-        status["interfaces"] = interfaces
-    if others := [_only_agents(each) for each in domain.interfaces if not each.name]:
-        status["interfaces"] = [*interfaces, *others]
-    return status
+    others = [_only_agents(each) for each in domain.interfaces if not each.name]
+    return {**status, "interfaces": [*interfaces, *others]}
 
 
 def _only_agents(seen: InterfaceSeen) -> dict[str, Any]:
