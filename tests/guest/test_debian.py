@@ -91,6 +91,8 @@ users:
     shell: /bin/bash
     sudo: "ALL=(ALL) NOPASSWD:ALL"
     ssh_authorized_keys: ["{key}"]
+  - name: grace
+    shell: /bin/bash
 chpasswd:
   expire: false
   users: [{{name: root, password: demo, type: text}}]
@@ -147,7 +149,7 @@ class Debian:
     booted: str = ""
     """What was on its console until cloud-init had finished."""
 
-    def ssh(self, command: str, user: str = "ada") -> list[str]:
+    def ssh(self, command: str, user: str = "ada", key: Path | None = None) -> list[str]:
         options = {
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
@@ -157,12 +159,21 @@ class Debian:
         }
         given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         inside = ["nsenter", "--net", f"--target={self.box.first}"]
-        return [*inside, "ssh", "-n", "-i", str(self.key), *given, f"{user}@{ADDRESS}", command]
+        return [
+            *inside,
+            "ssh",
+            "-n",
+            "-i",
+            str(key or self.key),
+            *given,
+            f"{user}@{ADDRESS}",
+            command,
+        ]
 
-    async def run(self, command: str, user: str = "ada") -> str:
+    async def run(self, command: str, user: str = "ada", key: Path | None = None) -> str:
         """What a command prints that succeeds."""
         process = await asyncio.create_subprocess_exec(
-            *self.ssh(command, user), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            *self.ssh(command, user, key), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         out, err = await process.communicate()
         assert process.returncode == 0, f"{command}: {process.returncode} {err.decode()}"
@@ -177,12 +188,22 @@ def image() -> Path:
     return debian_guest()
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("key") / "id"
+def key_pair(folder: Path) -> Path:
+    made = folder / "id"
     words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(made)]
     subprocess.run(words, check=True)
     return made
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return key_pair(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture(scope="module")
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In a secret that the spec's accessCredentials name."""
+    return key_pair(tmp_path_factory.mktemp("other-key"))
 
 
 def public(key: Path) -> str:
@@ -205,15 +226,23 @@ async def booted(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def debian(
-    folders: tuple[Path, ...], image: Path, cache: dict[str, bytes], key: Path
+    folders: tuple[Path, ...], image: Path, cache: dict[str, bytes], key: Path, other_key: Path
 ) -> AsyncIterator[Debian]:
     """Started by a BIOS, told by NoCloud on a CD-ROM, its data from secrets."""
     raw = yaml.safe_load(MACHINE)
     raw["spec"]["domain"]["cpu"] = {"sockets": 2}
     source = {"secretRef": {"name": "user"}, "networkDataSecretRef": {"name": "net"}}
     raw["spec"]["volumes"].append({"name": "cloudinit", "cloudInitNoCloud": source})
+    logins = {"secret": {"secretName": "logins"}}
+    raw["spec"]["accessCredentials"] = [
+        {"sshPublicKey": {"source": logins, "propagationMethod": way}}
+        for way in ({"noCloud": {}}, {"qemuGuestAgent": {"users": ["grace"]}})
+    ]
     with container(folders) as box:
         box.volume(0, image)
+        mounted = box.inside(paths.credentials_folder("logins"))
+        mounted.mkdir(parents=True)
+        (mounted / "someone").write_text(public(other_key))
         for name, (file, content) in {
             "cloudinit-udata": ("userdata", USERS.format(key=public(key))),
             "cloudinit-ndata": ("networkdata", NETWORK_V2),
@@ -289,6 +318,27 @@ async def test_its_network_is_as_version_2_says(debian: Debian) -> None:
     assert f"default via {GATEWAY} dev lan0" in await debian.run("ip route")
     assert "192.0.2.53" in await debian.run("resolvectl dns lan0")
     assert "test.local" in await debian.run("resolvectl domain lan0")
+
+
+@pytest.mark.shows(
+    "accessCredentials.sshPublicKey.source.secret.secretName",
+    "accessCredentials.sshPublicKey.propagationMethod.noCloud",
+    "accessCredentials.sshPublicKey.propagationMethod.qemuGuestAgent.users",
+)
+async def test_keys_of_access_credentials_let_their_owner_in(
+    debian: Debian, other_key: Path
+) -> None:
+    """By cloud-init its usual user, by the guest's agent the one that is named; nobody else."""
+    assert await debian.run("id -un", user="debian", key=other_key) == "debian"
+
+    def handed_over(message: object) -> bool:
+        return isinstance(message, DomainChanged) and message.credentials == "Synchronized"
+
+    if not handed_over(debian.handler.last):
+        await debian.handler.until(handed_over, 90)
+    assert await debian.run("id -un", user="grace", key=other_key) == "grace"
+    with pytest.raises(AssertionError, match="Permission denied"):
+        await debian.run("id -un", user="ada", key=other_key)
 
 
 @pytest.mark.shows("domain.cpu.sockets", "domain.memory.guest", "domain.devices.rng")
