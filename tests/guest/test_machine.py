@@ -15,6 +15,7 @@ from images import catalogue
 from images.guest import build
 from tests.guest.conftest import MACHINE, VMI, admitted
 from tests.guest.pod import QEMU, UID, Container, Serial, connected
+from virtpod.api.traits import VIOMMU
 from virtpod.domain import paths
 from virtpod.wire.messages import (
     Attest,
@@ -27,7 +28,7 @@ from virtpod.wire.messages import (
     Screenshot,
 )
 
-ARGUMENTS = "console=ttyS0 quiet net.ifnames=0 nokaslr seen=by-the-guest"
+ARGUMENTS = "console=ttyS0 quiet net.ifnames=0 nokaslr intel_iommu=on seen=by-the-guest"
 STATE = f"{paths.PRIVATE}/libvirt/qemu"
 
 
@@ -42,6 +43,7 @@ def kernel(disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(**domain: Any) -> dict[str, Any]:
     """The demo VMI with more in its domain and a disk of large blocks, as admission makes it."""
     raw = yaml.safe_load(VMI)
+    raw["metadata"]["annotations"] = domain.pop("annotations", {})
     raw["spec"]["volumes"].append({"name": "scratch", "emptyDisk": {"capacity": "8Mi"}})
     blocks = {"custom": {"logical": 4096, "physical": 4096}}
     scratch = {"name": "scratch", "disk": {"bus": "virtio"}, "blockSize": blocks}
@@ -67,7 +69,7 @@ def boots_from(kernel: Path, box: Container) -> dict[str, Any]:
     "domain.firmware.bootloader.efi.persistent",
     "domain.devices.tpm.persistent",
 )
-async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers(
+async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers_and_finds_an_iommu(
     box: Container, kernel: Path, cache: dict[str, bytes]
 ) -> None:
     efi = {"efi": {"secureBoot": False, "persistent": True}}
@@ -75,6 +77,7 @@ async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers(
         firmware={"bootloader": efi, "kernelBoot": boots_from(kernel, box)},
         devices={"tpm": {"persistent": True}},
         memory={"guest": "256Mi"},
+        annotations={VIOMMU: "intel"},
     )
     box.launch()
     async with connected(box, cache) as handler:
@@ -86,6 +89,9 @@ async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers(
         assert "runtime" in await serial.answer("ls /sys/firmware/efi")
         assert await serial.answer("cat /sys/class/tpm/tpm0/tpm_version_major") == "2\n"
         assert await serial.answer("ls -d /dev/tpm0") == "/dev/tpm0\n"
+        assert await serial.answer("ls /sys/firmware/acpi/tables/DMAR") != ""
+        assert await serial.answer("ls /sys/class/iommu") == "dmar0\n"
+        assert int(await serial.answer("ls /sys/kernel/iommu_groups | wc -l")) > 3
         serial.say("poweroff")
         await handler.domain("Shutoff", "Crashed")
         # What is on the claim in a pod: the next launcher finds it there.

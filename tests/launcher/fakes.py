@@ -30,6 +30,7 @@ from virtpod.wire.messages import (
     Measure,
     Measured,
     Message,
+    OwnDevice,
     Release,
     Sync,
     Welcome,
@@ -66,6 +67,7 @@ class Fake:
         self.trouble: Exception | None = None
         self.mended = False
         self.retried = asyncio.Semaphore(0)
+        self.own: tuple[OwnDevice, ...] = ()
         self._last: DomainChanged | None = None
 
     def __call__(
@@ -147,6 +149,9 @@ class Fake:
 
     async def measure(self, request: Measure) -> Measured:
         return Measured(id=request.id, counted={"state.state": 1})
+
+    def owns(self, devices: tuple[OwnDevice, ...]) -> None:
+        self.own = devices
 
     def entrust(self, given: tuple[Entrusted, ...]) -> None:
         self.asked.append("entrust")

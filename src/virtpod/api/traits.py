@@ -8,6 +8,9 @@ from virtpod.api.hostdevices import GPU, ClaimRequest, HostDevice
 from virtpod.api.machine import FeatureState
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 
+VIOMMU = "virtpod.io/viommu"
+"""Annotation of a VMI whose machine is to have an IOMMU: its model."""
+
 
 def hostname(vmi: VMI) -> str:
     """The guest's host name: as asked, else the VMI's name as far as a host name can be long."""
@@ -143,3 +146,10 @@ def claimed(vmi: VMI) -> list[Claimed]:
         if each is not None
         if kind == "network" or each.claim_name is not None or each.request_name is not None
     ]
+
+
+def own_devices(vmi: VMI) -> int:
+    """How many devices of the node the guest asks to have to itself."""
+    devices = vmi.spec.domain.devices
+    functions = [nic for nic in devices.interfaces or () if nic.sriov]
+    return len([*(devices.gpus or ()), *(devices.host_devices or ()), *functions])

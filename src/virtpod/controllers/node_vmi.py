@@ -631,7 +631,7 @@ def merged(before: Any, after: Any) -> Any:
 
 def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition | None]:
     """Our conditions as they should be; None: not there."""
-    reasons = ". ".join([*blocks_migration(seen.typed), IMMOBILE])
+    reasons = ". ".join([*blocks_migration(seen.typed, domain), IMMOBILE])
     return {
         "LiveMigratable": conditions.new("LiveMigratable", "False", "NotMigratable", reasons),
         "Paused": _paused(domain),

@@ -108,6 +108,8 @@ class GivenDevice:
     """domain:bus:device.function, a uuid, or bus:device."""
     parent: str = ""
     """The address of the physical function that it is a virtual one of."""
+    driver: str = ""
+    """The kernel's that has it, where that is not vfio-pci but one of the device's own."""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ from virtpod.features.machine import (
     platform,
     reboot,
     state,
+    viommu,
 )
 from virtpod.features.network import (
     binding,
@@ -113,6 +114,7 @@ ALL: tuple[Feature[Any], ...] = (
     kernel_boot.FEATURE,
     launch_security.FEATURE,
     state.FEATURE,
+    viommu.FEATURE,
     # its devices
     controllers.FEATURE,
     hotplug.FEATURE,

@@ -92,8 +92,8 @@ class Feature(Generic[P]):
     """Elements of the domain; the renderer knows where each tag belongs."""
     tune: Callable[[P, VMI, Guest, Element], None] | None = None
     """Edits the drawn domain, last. For what cuts across all devices, and nothing else."""
-    blocks_migration: Callable[[P, VMI], str | None] | None = None
-    """A reason why the guest cannot move, for condition LiveMigratable."""
+    blocks_migration: Callable[[P, VMI, DomainChanged], str | None] | None = None
+    """A reason why the running guest cannot move, for condition LiveMigratable."""
     observe: Callable[[P, VMI, DomainChanged], Json] | None = None
     """Status fields of the running guest."""
 

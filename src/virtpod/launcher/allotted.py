@@ -19,7 +19,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain import paths
 from virtpod.domain.attributes import device
 from virtpod.domain.facts import GivenDevice
-from virtpod.launcher.given import physical
+from virtpod.launcher.given import described
 from virtpod.launcher.log import log
 from virtpod.wire.messages import Allotted
 
@@ -50,8 +50,7 @@ def devices(
         ]
         if told:
             found[asked.key] = tuple(
-                GivenDevice(kind, address, physical(address, sysfs) if kind == "pci" else "")
-                for kind, address in dict.fromkeys(told)
+                described(kind, address, sysfs) for kind, address in dict.fromkeys(told)
             )
     return found
 

@@ -84,6 +84,12 @@ class Boot:
                     xml = domain(vmi, facts)
                     if self._hooks:
                         xml = await self._hooks.define_domain(xml, bytes(request.vmi))
+                    if "<hostdev" in xml:
+                        from virtpod.launcher import movable  # few guests have any
+
+                        own = await asyncio.to_thread(movable.devices, xml)
+                        self._hypervisor.owns(own)
+                        log("devices of the node", devices=[msgspec.to_builtins(d) for d in own])
                     await self._hypervisor.create(xml, paused=starts_paused(vmi))
                 self._tell(vmi)
             except images.ImageInvalid as error:

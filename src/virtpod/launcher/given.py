@@ -49,16 +49,29 @@ def given(
 
 def _devices(kind: str, addresses: Iterable[str], sysfs: Path) -> tuple[GivenDevice, ...]:
     return tuple(
-        GivenDevice(kind, address, physical(address, sysfs) if kind == "pci" else "")
+        described(kind, address, sysfs)
         for address in dict.fromkeys(each.strip() for each in addresses)
         if SHAPES[kind].fullmatch(address)
     )
 
 
+def described(kind: str, address: str, sysfs: Path) -> GivenDevice:
+    """What sysfs has to say of it."""
+    if kind != "pci":
+        return GivenDevice(kind, address)
+    driver = _target(sysfs / "bus/pci/devices" / address / "driver")
+    own = "" if driver == "vfio-pci" else driver
+    return GivenDevice(kind, address, physical(address, sysfs), own)
+
+
 def physical(address: str, sysfs: Path) -> str:
     """The address of the physical function that one is a virtual one of; empty: of none."""
+    return _target(sysfs / "bus/pci/devices" / address / "physfn")
+
+
+def _target(link: Path) -> str:
     try:
-        return (sysfs / "bus/pci/devices" / address / "physfn").readlink().name
+        return link.readlink().name
     except OSError:
         return ""
 

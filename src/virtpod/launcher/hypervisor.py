@@ -14,6 +14,7 @@ from virtpod.wire.messages import (
     DomainChanged,
     Measure,
     Measured,
+    OwnDevice,
 )
 
 
@@ -139,6 +140,9 @@ class Hypervisor(Protocol):
 
     async def measure(self, request: Measure) -> Measured:
         """What it has counted of the guest."""
+
+    def owns(self, devices: tuple[OwnDevice, ...]) -> None:
+        """What is to be told of the node's devices that the guest has to itself."""
 
     def entrust(self, given: tuple[Entrusted, ...]) -> None:
         """What the guest's agent is to be given as soon as there is one, and when it changes."""

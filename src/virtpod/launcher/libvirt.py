@@ -43,6 +43,7 @@ from virtpod.wire.messages import (
     InterfaceSeen,
     Measure,
     Measured,
+    OwnDevice,
     Ping,
 )
 
@@ -145,6 +146,7 @@ class Libvirt:
         self._agent_thread = ThreadPoolExecutor(1, "libvirt-agent")
         self._agent: Agent | None = None
         self._entrusted: tuple[Entrusted, ...] = ()
+        self._own: tuple[OwnDevice, ...] = ()
         self._connection: Any = None
         self._opened = 0
         self._domain: Any = None
@@ -366,7 +368,13 @@ class Libvirt:
 
     def _report(self, state: DomainState, reason: str, message: str = "") -> None:
         new = DomainChanged(
-            seq=0, state=state, reason=reason, message=message, started=True, **self._described
+            seq=0,
+            state=state,
+            reason=reason,
+            message=message,
+            started=True,
+            devices=self._own,
+            **self._described,
         )
         if self._agent is not None:
             new = self._agent.onto(new)
@@ -396,6 +404,10 @@ class Libvirt:
 
     def _runs(self) -> bool:
         return self._last is not None and self._last.state == "Running"
+
+    def owns(self, devices: tuple[OwnDevice, ...]) -> None:
+        """What is told of the node's devices that the guest has to itself."""
+        self._own = devices
 
     def entrust(self, given: tuple[Entrusted, ...]) -> None:
         """What the guest's agent is to be given, from now on."""

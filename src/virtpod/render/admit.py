@@ -101,6 +101,7 @@ def vm(
         given.metadata.namespace,
         given.metadata.name,
     )
+    instance.metadata.annotations = annotations = _annotated(template)
     causes += named.causes
     for which, matcher in named.matchers.items():
         _match(given, which, matcher)
@@ -116,7 +117,7 @@ def vm(
     after = msgspec.to_builtins(given)
     causes += [
         Cause(_in_vm(cause.field), cause.message, cause.reason)
-        for cause in _tried(template_spec, cluster, given, named.choice)
+        for cause in _tried(template_spec, annotations, cluster, given, named.choice)
     ]
     warnings = _warn(instance, cluster, "spec.template.spec")
     if given.spec.running is not None:
@@ -142,7 +143,7 @@ def replicaset(raw: dict[str, Any], cluster: Cluster) -> Admission:
         causes.append(Cause("spec.selector", "selector does not match labels."))
     causes += [
         Cause(f"spec.template.{cause.field}", cause.message, cause.reason)
-        for cause in _tried(template.spec, cluster, given)
+        for cause in _tried(template.spec, _annotated(template), cluster, given)
     ]
     return Admission([], causes, [])
 
@@ -168,11 +169,21 @@ def _match(vm: VirtualMachine, which: str, matcher: Mapping[str, Any] | None) ->
     setattr(vm.spec, which, msgspec.convert(matcher, type(said)) if matcher else None)
 
 
+def _annotated(template: Any) -> dict[str, str]:
+    """The annotations that a VMI of this template has."""
+    return dict((template and template.metadata and template.metadata.annotations) or {})
+
+
 def _tried(
-    spec: VirtualMachineInstanceSpec, cluster: Cluster, owner: Any, choice: Choice = NOTHING
+    spec: VirtualMachineInstanceSpec,
+    annotations: dict[str, str],
+    cluster: Cluster,
+    owner: Any,
+    choice: Choice = NOTHING,
 ) -> list[Cause]:
     """What would be wrong with a VMI of this template."""
     instance = VirtualMachineInstance(spec=_copy(spec))
+    instance.metadata.annotations = dict(annotations)
     instance.metadata.namespace = owner.metadata.namespace
     instance.metadata.name = owner.metadata.name or "vm"
     if choice:

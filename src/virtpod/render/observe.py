@@ -51,11 +51,11 @@ def _only_agents(seen: InterfaceSeen) -> dict[str, Any]:
     return shown
 
 
-def blocks_migration(vmi: VMI) -> list[str]:
+def blocks_migration(vmi: VMI, domain: DomainChanged) -> list[str]:
     """Why the guest cannot move to another node; empty: it can."""
     return [
         reason
         for feature in ALL
         if feature.blocks_migration and (part := feature.asked(vmi))
-        if (reason := feature.blocks_migration(part, vmi))
+        if (reason := feature.blocks_migration(part, vmi, domain))
     ]

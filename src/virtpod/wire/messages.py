@@ -280,6 +280,24 @@ class InterfaceSeen(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=Tru
     """Its cable is pulled."""
 
 
+class OwnDevice(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """A device of the node that the guest has to itself."""
+
+    name: str
+    """The VMI's; devices that came as several have numbers behind it from the second on."""
+    kind: str
+    """pci, mdev or usb."""
+    address: str = ""
+    id: str = ""
+    """Of a PCI function: vendor:product."""
+    driver: str = ""
+    """The kernel's that has it."""
+    services: str = ""
+    """What its physical function is set up for, where it is QAT's: sym;asym."""
+    moves: bool = False
+    """It can save its state, and restore it elsewhere."""
+
+
 class GuestOS(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """What the agent says of the guest's operating system."""
 
@@ -402,6 +420,8 @@ class DomainChanged(Message, frozen=True, tag="domain"):
     credentials_message: str = ""
     started: bool = False
     """The guest has run at some time in this launcher."""
+    devices: tuple[OwnDevice, ...] = ()
+    """Those of the node that it has to itself."""
 
 
 class Stopping(Message, frozen=True, tag="stopping"):

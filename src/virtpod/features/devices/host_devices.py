@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from virtpod.api.hostdevices import GPU, HostDevice
+from virtpod.api.traits import VIOMMU
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, DeviceMissing, GivenDevice, Guest
 from virtpod.domain.xml import E, Element
@@ -22,9 +23,17 @@ from virtpod.features.contract import (
     Feature,
     PodPart,
 )
+from virtpod.wire.messages import DomainChanged, OwnDevice
 
 GATE = "HostDevices"
 QAT = "qat.intel.com/"
+GENERIC = f"{QAT}generic"
+"""The functions before generation 4, which Linux has drivers for."""
+QAT_VFIO = "qat_vfio_pci"
+BY_QAT_VFIO = frozenset(f"8086:{each}" for each in ("4941", "4943", "4945", "4949"))
+"""vendor:product of virtual functions whose state that driver saves."""
+IN_USER_SPACE = frozenset(f"8086:{each}" for each in ("4941", "4943", "4945", "4947", "4949"))
+"""vendor:product of virtual functions that it has none for."""
 OVERHEAD = 2**30
 """Bytes that VFIO may want beside the guest's memory: mappings of devices, as KubeVirt reckons."""
 FUNCTIONS = 8
@@ -96,6 +105,34 @@ def validate(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     if len(frames) > 1 and explicit:
         message = "only one GPU may have a ramFB: turn it off for the others"
         yield Cause(f"{explicit[-1]}.virtualGPUOptions.display.ramFB", message)
+
+
+def warn(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[str]:
+    """QAT from generation 4 on has no driver in a guest's kernel."""
+    memory = vmi.spec.domain.memory
+    if VIOMMU in (vmi.metadata.annotations or {}) or (memory and memory.hugepages):
+        return
+    wanting = _in_user_space(cluster)
+    for where, device in _placed(vmi):
+        name = device.device_name or ""
+        if name in wanting or (name.startswith(QAT) and name != GENERIC):
+            yield (
+                f"{where.removeprefix('spec')}: QAT of generation 4 and later is used by qatlib "
+                "over VFIO, in the guest too: give it an IOMMU by the annotation "
+                f"{VIOMMU}: intel, or have memory.hugepages and load the guest's vfio module with "
+                "enable_unsafe_noiommu_mode=1"
+            )
+            return
+
+
+def _in_user_space(cluster: Cluster) -> set[str]:
+    """Resources of such functions, whatever the cluster calls them."""
+    given = cluster.config.permitted_host_devices
+    return {
+        device.resource_name
+        for device in (given and given.pci_host_devices) or ()
+        if device.pci_vendor_selector.lower() in IN_USER_SPACE
+    }
 
 
 def _claims(device: HostDevice | GPU) -> bool:
@@ -237,6 +274,7 @@ def _hostdev(
     source = E("source", E("address", **{key: f"0x{value}" for key, value in host.items()}))
     return E(
         "hostdev",
+        E("driver", name="vfio", model=given.driver) if given.driver else None,
         source,
         E("alias", name=alias),
         _address(place) if place else None,
@@ -271,9 +309,36 @@ def _ram_fb(gpu: GPU) -> bool:
     return _shown(gpu) and (not frame or frame.enabled is not False)
 
 
-def blocks_migration(part: Asked, vmi: VMI) -> str | None:
-    names = ", ".join(f"{device.name} ({_origin(device)})" for device in part)
-    return f"it has devices of its node: {names}"
+def blocks_migration(part: Asked, vmi: VMI, domain: DomainChanged) -> str | None:
+    """Names each device that cannot go with the guest, and why."""
+    own = [each for each in domain.devices if not _of_network(each, vmi)]
+    stuck = [f"{each.name} ({_why(each)})" for each in own if not each.moves]
+    named = {claim.name for claim in vmi.spec.resource_claims or () if claim.resource_claim_name}
+    stuck += [
+        f"{each.name} (claim {each.claim_name} is one ResourceClaim, which stays with its node: "
+        "take a resourceClaimTemplateName)"
+        for each in part
+        if each.claim_name in named
+    ]
+    if not own:
+        stuck += [f"{each.name} ({_origin(each)})" for each in part]
+    if not stuck:
+        return None
+    return f"HostDeviceNotLiveMigratable: devices of its node stay there: {', '.join(stuck)}."
+
+
+def _of_network(device: OwnDevice, vmi: VMI) -> bool:
+    nics = vmi.spec.domain.devices.interfaces or ()
+    return any(nic.sriov and nic.name == device.name for nic in nics)
+
+
+def _why(device: OwnDevice) -> str:
+    if device.kind != "pci":
+        return f"a {device.kind} device {device.address}".rstrip() + " that cannot save its state"
+    held = f"{device.address}, driver {device.driver or 'none'}"
+    if device.id in BY_QAT_VFIO and device.driver != QAT_VFIO:
+        return f"{held}: bind it to {QAT_VFIO}, of Linux 6.10 and later"
+    return f"{held}, which does not save the device's state"
 
 
 def _origin(device: HostDevice | GPU) -> str:
@@ -291,6 +356,7 @@ FEATURE = Feature(
     ),
     asked=asked,
     validate=validate,
+    warn=warn,
     pod=pod,
     devices=devices,
     blocks_migration=blocks_migration,

@@ -19,6 +19,7 @@ from virtpod.domain.quantity import bytes_of
 from virtpod.domain.steps import BootStep, HostStep, MakeOwn, MakeRaw
 from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause, Feature, Json, PodPart
 from virtpod.features.disks import access, least, tolerated
+from virtpod.wire.messages import DomainChanged
 
 Part = tuple[tuple[int, str, HostDisk], ...]
 
@@ -107,7 +108,7 @@ def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
             yield MakeRaw(paths.claim_folder(name), file, size, least(size, facts))
 
 
-def blocks_migration(part: Part, vmi: VMI) -> str | None:
+def blocks_migration(part: Part, vmi: VMI, domain: DomainChanged) -> str | None:
     own = [name for _, name, disk in part if not disk.shared]
     return f"hostDisk of volume {own[0]} is on this node only" if own else None
 

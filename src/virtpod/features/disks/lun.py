@@ -17,6 +17,7 @@ from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.steps import BootStep
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature, PodPart
 from virtpod.features.disks import claim, source
+from virtpod.wire.messages import DomainChanged
 
 Part = tuple[tuple[int, Disk], ...]
 
@@ -96,7 +97,7 @@ def boot(part: Part, vmi: VMI, facts: Guest) -> Iterable[BootStep]:
     return ()
 
 
-def blocks_migration(part: Part, vmi: VMI) -> str | None:
+def blocks_migration(part: Part, vmi: VMI, domain: DomainChanged) -> str | None:
     held = [disk.name for _, disk in part if _reserves(disk)]
     return f"LUN {held[0]} may be reserved for this node" if held else None
 

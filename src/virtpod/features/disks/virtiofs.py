@@ -28,6 +28,7 @@ from virtpod.features.contract import (
     PodPart,
 )
 from virtpod.features.disks import claim, claim_info, configured, hotplugged, read_only, source
+from virtpod.wire.messages import DomainChanged
 
 Part = tuple[tuple[int, str, Volume | None], ...]
 """Index in devices.filesystems, name, volume."""
@@ -157,7 +158,7 @@ def tune(part: Part, vmi: VMI, facts: Guest, domain: Element) -> None:
     share_memory(domain)
 
 
-def blocks_migration(part: Part, vmi: VMI) -> str | None:
+def blocks_migration(part: Part, vmi: VMI, domain: DomainChanged) -> str | None:
     names = ", ".join(name for _, name, _ in part)
     return f"virtiofs has no live migration: {names}"
 

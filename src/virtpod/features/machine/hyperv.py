@@ -13,6 +13,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import Cause, Feature
+from virtpod.wire.messages import DomainChanged
 
 PLAIN = {
     "relaxed": "relaxed",
@@ -147,7 +148,7 @@ def _switch(value: bool) -> str:
     return "on" if value else "off"
 
 
-def blocks_migration(features: Features, vmi: VMI) -> str | None:
+def blocks_migration(features: Features, vmi: VMI, domain: DomainChanged) -> str | None:
     through = features.hyperv_passthrough
     if through and through.enabled is not False:
         return "hypervPassthrough depends on the host: name the features under hyperv instead."

@@ -13,6 +13,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature, PodPart
+from virtpod.wire.messages import DomainChanged
 
 WHERE = "spec.domain.launchSecurity"
 OVERHEAD = 256 * 2**20
@@ -137,7 +138,7 @@ def tune(security: LaunchSecurity, vmi: VMI, facts: Guest, domain: Element) -> N
             driver.set("iommu", "on")
 
 
-def blocks_migration(security: LaunchSecurity, vmi: VMI) -> str | None:
+def blocks_migration(security: LaunchSecurity, vmi: VMI, domain: DomainChanged) -> str | None:
     return "its memory is encrypted for this node"
 
 

@@ -13,6 +13,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain import paths
 from virtpod.domain.facts import Cluster
 from virtpod.features.contract import Cause, Feature, Json, PodPart
+from virtpod.wire.messages import DomainChanged
 
 SIZE = "10Mi"
 VOLUME = "vm-state"
@@ -90,7 +91,7 @@ def pod(part: bool, vmi: VMI, cluster: Cluster) -> PodPart:
     )
 
 
-def blocks_migration(part: bool, vmi: VMI) -> str | None:
+def blocks_migration(part: bool, vmi: VMI, domain: DomainChanged) -> str | None:
     return "its TPM or EFI keeps a state on a claim that one node can have at a time"
 
 

@@ -97,7 +97,7 @@ def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
     return {"interfaces": [seen_as(nic, vmi, domain, names(net).pod) for _, nic, net in part]}
 
 
-def blocks_migration(part: Part, vmi: VMI) -> str | None:
+def blocks_migration(part: Part, vmi: VMI, domain: DomainChanged) -> str | None:
     names = ", ".join(nic.name for _, nic, _ in part)
     return f"InterfaceNotLiveMigratable: it has interfaces of network binding plugins: {names}"
 

@@ -123,7 +123,7 @@ def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
     }
 
 
-def blocks_migration(part: Part, vmi: VMI) -> str | None:
+def blocks_migration(part: Part, vmi: VMI, domain: DomainChanged) -> str | None:
     if not any(network.pod for _, _, network in part):
         return None
     return (

@@ -97,9 +97,15 @@ def observe(part: Part, vmi: VMI, domain: DomainChanged) -> Json:
     return {"interfaces": [seen_as(nic, vmi, domain, names(net).pod) for _, nic, net in part]}
 
 
-def blocks_migration(part: Part, vmi: VMI) -> str | None:
-    names = ", ".join(nic.name for _, nic, _ in part)
-    return f"InterfaceNotLiveMigratable: it has functions of its node's network card: {names}"
+def blocks_migration(part: Part, vmi: VMI, domain: DomainChanged) -> str | None:
+    own = {each.name: each for each in domain.devices}
+    stuck = [nic.name for _, nic, _ in part if nic.name not in own or not own[nic.name].moves]
+    if not stuck:
+        return None
+    return (
+        "InterfaceNotLiveMigratable: it has functions of its node's network card whose driver "
+        f"does not save their state: {', '.join(stuck)}"
+    )
 
 
 FEATURE = Feature(
