@@ -29,7 +29,7 @@ from virtpod.kube.client import Client
 from virtpod.kube.config import Config
 from virtpod.kube.events import Recorder
 from virtpod.kube.metrics import observe_request
-from virtpod.kube.resources import KUBEVIRTS, QAT_NODE_POLICIES
+from virtpod.kube.resources import KUBEVIRTS, NODES, QAT_NODE_POLICIES, Key
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
@@ -43,6 +43,7 @@ from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.hostdevices import Folders, HostDevices
 from virtpod.node.inotify import Inotify
 from virtpod.node.measures import Measures
+from virtpod.node.mediated import MediatedDevices
 from virtpod.node.probe import Probe
 from virtpod.node.server import Console
 from virtpod.node.sync import NodeSync
@@ -185,6 +186,13 @@ async def serve(args: argparse.Namespace) -> None:
             REGISTRY.register(Devices(lambda: given.look, sync.vmi_of_pod))
             policies.on_change(lambda _key, _old, _new: given.wake())
             kubevirts.on_change(lambda _key, _old, new: given.configured(new))
+            makes = MediatedDevices(
+                args.sysfs,
+                args.dev_dir,
+                args.pod_resources_dir,
+                partial(_node_labels, client, node),
+            )
+            kubevirts.on_change(lambda _key, _old, new: makes.configured(new))
             vsocks = Shared(VSOCK, args.device_plugins_dir, args.dev_dir, inotify)
             authority = Authority(args.ca, vsocks.run)
             kubevirts.on_change(lambda _key, _old, new: authority.configured(new))
@@ -221,6 +229,7 @@ async def serve(args: argparse.Namespace) -> None:
                         kubevirts.run,
                         policies.run,
                         given.run,
+                        makes.run,
                         authority.run,
                         *(plugin.run for plugin in plugins),
                     )
@@ -233,6 +242,12 @@ async def serve(args: argparse.Namespace) -> None:
                 await _farewell(heartbeat, recorder)
                 for task in running:
                     task.cancel()
+
+
+async def _node_labels(client: Client, node: str) -> dict[str, str]:
+    found = await client.get(NODES, Key("", node))
+    labels: dict[str, str] = found["metadata"].get("labels") or {}
+    return labels
 
 
 async def _beat(heartbeat: Heartbeat, kubevirts: Informer[KubeVirt]) -> None:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 import yaml
 
 from virtpod.api.traits import claimed
@@ -28,12 +27,11 @@ from virtpod.domain.attributes import SHAPES, device
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.resources import RESOURCE_CLAIMS, RESOURCE_SLICES, Key, Obj
-from virtpod.wire import podresources_pb2 as api
+from virtpod.node import podresources
 from virtpod.wire.messages import Allotted
 
 log = logging.getLogger(__name__)
 
-ANSWER_WITHIN = 5.0
 LARGEST = 4 * 1024 * 1024
 """Bytes of a CDI specification that are read."""
 CDI = (Path("/etc/cdi"), Path("/var/run/cdi"))
@@ -115,17 +113,9 @@ class Allotments:
 
     async def _given(self, pod: Pod, claim: str, result: Result) -> list[str]:
         """The CDI names of what the kubelet has the container given for the device."""
-        async with grpc.aio.insecure_channel(f"unix://{self._pod_resources}/kubelet.sock") as it:
-            call = it.unary_unary(
-                "/v1.PodResourcesLister/List",
-                request_serializer=api.ListPodResourcesRequest.SerializeToString,
-                response_deserializer=api.ListPodResourcesResponse.FromString,
-            )
-            try:
-                answer = await call(api.ListPodResourcesRequest(), timeout=ANSWER_WITHIN)
-            except grpc.aio.AioRpcError as error:
-                log.warning("kubelet does not tell its pods' devices", extra={"error": str(error)})
-                return []
+        answer = await podresources.pods(self._pod_resources)
+        if answer is None:
+            return []
         return [
             cdi.name
             for each in answer.pod_resources

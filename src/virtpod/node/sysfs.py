@@ -66,6 +66,22 @@ class Mediated:
 
 
 @dataclass(frozen=True)
+class MediatedType:
+    """What a card can make mediated devices of."""
+
+    parent: str
+    id: str
+    name: str = ""
+    """As its driver says it; empty: it has none."""
+    available: int = 0
+    """How many more it has room for."""
+
+    def called(self, name: str) -> bool:
+        """By its id or its name, which is written with underscores for spaces too."""
+        return name in (self.id, self.name, self.name.replace(" ", "_"))
+
+
+@dataclass(frozen=True)
 class Usb:
     id: str
     """vendor:product, four hexadecimal digits each."""
@@ -129,6 +145,22 @@ def mediated(sysfs: Path) -> list[Mediated]:
             continue
         group = _target(folder / "iommu_group")
         found.append(Mediated(folder.name, kind, parent.name, group, _numa(parent)))
+    return found
+
+
+def mediated_types(sysfs: Path) -> list[MediatedType]:
+    """All, in the order of cards and types."""
+    found = []
+    for folder in _glob(sysfs / "class/mdev_bus", "*/mdev_supported_types/*"):
+        room = text(folder / "available_instances")
+        found.append(
+            MediatedType(
+                parent=folder.parent.parent.name,
+                id=folder.name,
+                name=text(folder / "name"),
+                available=int(room) if room.isdecimal() and len(room) < 6 else 0,
+            )
+        )
     return found
 
 

@@ -458,7 +458,7 @@ HOST_PATHS = (
         "cdi-dynamic", "/var/run/cdi", "/var/run/cdi", "DirectoryOrCreate", {"readOnly": True}
     ),
     HostPath("host-dev", "/dev", "/host/dev", mount={"readOnly": True}),
-    # Written where a QATNodePolicy has devices set up.
+    # Written where a QATNodePolicy has devices set up, and to make mediated devices.
     HostPath("host-sys", "/sys", "/host/sys", mount={"mountPropagation": "HostToContainer"}),
 )
 
