@@ -88,7 +88,7 @@ def asks(name: str, **claims: str) -> Object:
     "domain.devices.hostDevices.requestName",
 )
 def test_claims_are_allotted_and_found_again(
-    namespace: Namespace, drivers: dict[str, Driver]
+    drivers: dict[str, Driver], namespace: Namespace
 ) -> None:
     for driver in drivers.values():
         driver.wait()
@@ -119,7 +119,6 @@ def test_claims_are_allotted_and_found_again(
     assert [first, second] == sorted(drivers[TELLS].functions)
     assert [each["name"] for each in told] == ["device-crypto", "device-crypto-1", "device-zip"]
     assert told[2]["address"] == packer
-    assert (told[2]["id"], told[2]["driver"]) == ("8086:4941", "vfio-pci")
     nodes = namespace.compute(pod["metadata"]["name"], "ls", "/dev/vfio").split()
     groups = [drivers[SILENT].functions[packer], *drivers[TELLS].functions.values()]
     assert sorted(nodes) == sorted(["vfio", *map(str, groups)])

@@ -78,12 +78,13 @@ def _function(name: str, address: str, sysfs: Path, dev: Path, ioctl: Ioctl) -> 
     folder = sysfs / "bus/pci/devices" / address
     driver = _target(folder / "driver")
     said = _asked(folder, address, dev, ioctl)
+    identity = [_text(folder / each).removeprefix("0x") for each in ("vendor", "device")]
     services = sysfs / "bus/pci/devices" / (physical(address, sysfs) or address)
     return OwnDevice(
         name=name,
         kind="pci",
         address=address,
-        id=":".join(_text(folder / each).removeprefix("0x") for each in ("vendor", "device")),
+        id=":".join(identity) if all(identity) else "",
         driver=driver,
         services=_text(services / "qat/cfg_services"),
         moves=driver.replace("-", "_") in DRIVERS if said is None else said,

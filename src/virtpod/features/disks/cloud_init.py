@@ -8,6 +8,7 @@ https://docs.openstack.org/nova/latest/user/metadata.html (device tags)
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -187,7 +188,10 @@ def _about(source: Source, vmi: VMI, facts: Guest) -> Json:
     return (
         _config_drive_meta_data(vmi)
         | _named("public_keys", _keys(vmi, facts, "config_drive"))
-        | _named("devices", [*_tagged_cards(vmi, facts), *_tagged_disks(vmi)])
+        | _named(
+            "devices",
+            [*_tagged_cards(vmi, facts), *_tagged_own(vmi, facts), *_tagged_disks(vmi)],
+        )
     )
 
 
@@ -242,7 +246,9 @@ def _keys(vmi: VMI, facts: Guest, way: str) -> dict[str, str]:
 def tells_places(vmi: VMI) -> bool:
     """Whether what cloud-init reads says where devices are."""
     drive = any(volume.cloud_init_config_drive for volume in vmi.spec.volumes or ())
-    return drive and any(nic.tag for nic in vmi.spec.domain.devices.interfaces or ())
+    devices = vmi.spec.domain.devices
+    placed = [*(devices.interfaces or ()), *(devices.gpus or ()), *(devices.host_devices or ())]
+    return drive and any(device.tag for device in placed)
 
 
 def _tagged_cards(vmi: VMI, facts: Guest) -> list[Json]:
@@ -256,6 +262,28 @@ def _tagged_cards(vmi: VMI, facts: Guest) -> list[Json]:
         for _, nic, network in joined(vmi)
         if nic.tag and not absent(nic)
     ]
+
+
+def _tagged_own(vmi: VMI, facts: Guest) -> list[Json]:
+    """The same of devices of the node; one that came as several functions is told with each. What
+    has no place on the PCI bus is told without."""
+    devices = vmi.spec.domain.devices
+    named = [(f"gpu-{gpu.name}", gpu.tag) for gpu in devices.gpus or ()]
+    named += [(f"hostdevice-{each.name}", each.tag) for each in devices.host_devices or ()]
+    names = {name for name, _ in named}
+    found: list[Json] = []
+    for name, tag in named:
+        if not tag:
+            continue
+        more = re.compile(f"{re.escape(name)}-[0-9]+")
+        places = [
+            place
+            for device, place in facts.places.items()
+            if device == name or (device not in names and more.fullmatch(device))
+        ]
+        seen: list[Json] = [{"bus": "pci", "address": place} for place in places]
+        found += [{"type": "hostdev"} | each | {"tags": [tag]} for each in seen or [{}]]
+    return found
 
 
 def _tagged_disks(vmi: VMI) -> list[Json]:
@@ -297,6 +325,8 @@ FEATURE = Feature(
         "volumes.cloudInitConfigDrive",
         "domain.devices.disks.tag",
         "domain.devices.interfaces.tag",
+        "domain.devices.gpus.tag",
+        "domain.devices.hostDevices.tag",
     ),
     asked=asked,
     validate=validate,
