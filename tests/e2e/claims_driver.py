@@ -38,6 +38,11 @@ class Driver:
     prepared: list[str] = field(default_factory=list)
     """Names of the claims that the kubelet had prepared, in order; those undone begin with "-"."""
 
+    def left(self) -> set[str]:
+        """What was prepared and not undone."""
+        undone = {name.removeprefix("-") for name in self.prepared if name.startswith("-")}
+        return {name for name in self.prepared if not name.startswith("-")} - undone
+
     @contextlib.contextmanager
     def running(self) -> Iterator[Driver]:
         Path(self.node.folder, PLACE).mkdir(parents=True, exist_ok=True)

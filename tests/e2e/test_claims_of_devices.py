@@ -134,6 +134,6 @@ def test_claims_are_allotted_and_found_again(
     )
     namespace.delete("vmi", "more")
     eventually(
-        lambda: [name[0] for name in drivers[TELLS].prepared].count("-") == 2,
-        lambda: f"what was prepared is undone: {drivers[TELLS].prepared}",
+        lambda: not drivers[TELLS].left(),
+        lambda: f"what was prepared is not undone: {drivers[TELLS].left()}",
     )

@@ -10,7 +10,6 @@ https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/device
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -18,14 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-
+from virtpod.node import podresources
 from virtpod.node.sysfs import ADDRESS
-from virtpod.wire import podresources_pb2 as api
 
-log = logging.getLogger(__name__)
-
-ANSWER_WITHIN = 5.0
 _HYPHENS = re.compile(r"([0-9a-f]{4})-([0-9a-f]{2})-([0-9a-f]{2})-([0-7])(?![0-9a-f])")
 _GROUP = re.compile(r"/dev/vfio/([0-9]+)")
 
@@ -53,17 +47,9 @@ class Held:
 
 async def of_pods(folder: Path) -> tuple[Held, ...] | None:
     """`folder` has the kubelet's socket; None: it does not answer."""
-    async with grpc.aio.insecure_channel(f"unix://{folder}/kubelet.sock") as channel:
-        call = channel.unary_unary(
-            "/v1.PodResourcesLister/List",
-            request_serializer=api.ListPodResourcesRequest.SerializeToString,
-            response_deserializer=api.ListPodResourcesResponse.FromString,
-        )
-        try:
-            answer = await call(api.ListPodResourcesRequest(), timeout=ANSWER_WITHIN)
-        except grpc.aio.AioRpcError as error:
-            log.info("kubelet does not tell who has devices", extra={"error": error.details()})
-            return None
+    answer = await podresources.pods(folder)
+    if answer is None:
+        return None
     return tuple(sorted(set(_held(answer))))
 
 

@@ -22,7 +22,7 @@ from uuid import UUID, uuid5
 from virtpod.api.kubevirt import KubeVirt, MediatedDevicesConfiguration
 from virtpod.features.gates import resolve
 from virtpod.kube import errors
-from virtpod.node.podresources import given
+from virtpod.node.holders import of_pods
 from virtpod.node.steps import mediated as steps
 from virtpod.node.sysfs import Mediated, MediatedType, mediated, mediated_types
 
@@ -173,9 +173,9 @@ class MediatedDevices:
         types, devices = await asyncio.to_thread(self._there)
         used: Collection[str] = ()
         if any(isinstance(each, Remove) for each in plan(types, devices, chosen, ())):
-            known = await given(self.pod_resources)
+            held = await of_pods(self.pod_resources)
             # Where nobody knows what is in use, nothing is removed.
-            used = [device.uuid for device in devices] if known is None else known
+            used = {d.uuid for d in devices} if held is None else {each.id for each in held}
         for each in plan(types, devices, chosen, used):
             try:
                 await asyncio.to_thread(self._do, each, devices)

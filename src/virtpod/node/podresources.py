@@ -29,19 +29,5 @@ async def pods(folder: Path) -> Any:
         try:
             return await call(api.ListPodResourcesRequest(), timeout=ANSWER_WITHIN)
         except grpc.aio.AioRpcError as error:
-            log.warning("kubelet does not tell its pods' devices", extra={"error": str(error)})
+            log.info("kubelet does not tell its pods' devices", extra={"error": error.details()})
             return None
-
-
-async def given(folder: Path) -> set[str] | None:
-    """The ids of all devices of device plugins that containers have; None: nobody knows."""
-    answer = await pods(folder)
-    if answer is None:
-        return None
-    return {
-        each
-        for pod in answer.pod_resources
-        for container in pod.containers
-        for devices in container.devices
-        for each in devices.device_ids
-    }
