@@ -109,8 +109,13 @@ GAPS = (
     Gap(
         "G5",
         "A guest with a device never migrates",
-        "not closed",
-        lacks="there is no live migration yet; policies bind qat_vfio_pci, which it will take",
+        "LiveMigratable names each device that cannot save its state, asked of the kernel or known "
+        "by its driver; policies bind qat_vfio_pci",
+        (
+            "launcher/test_movable.py::test_the_kernel_says_which_devices_move",
+            "unit/test_movable.py::test_the_one_that_blocks_is_named_with_what_to_do",
+        ),
+        lacks="there is no live migration yet; a target is not asked for the same id and services",
     ),
     Gap(
         "G6",
@@ -125,8 +130,13 @@ GAPS = (
     Gap(
         "G7",
         "No virtual IOMMU",
-        "not closed",
-        lacks="a guest uses VFIO's no-IOMMU mode (docs/qat.md)",
+        "annotation `virtpod.io/viommu: intel`; admission proposes it, or hugepages",
+        (
+            "guest/test_machine.py::"
+            "test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers_and_finds_an_iommu",
+            "golden/test_golden.py::test_a_vmi_and_what_becomes_of_it",
+        ),
+        lacks="seen by a guest under TCG, without a device behind it; with KVM libvirt takes it",
     ),
     Gap(
         "G8",

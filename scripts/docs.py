@@ -111,8 +111,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Host devices",
-        "no making of mediated devices, no plugging while the guest runs, no virtual IOMMU (the "
-        "table below). What was seen: offers, set-up, faults, "
+        "no plugging while the guest runs (the table below); claims of binding plugins' networks "
+        "are refused. What was seen: offers, set-up, faults, "
         "allocation by a real kubelet and domains that libvirt takes, over a sysfs made by the "
         "tests; and on the node that `make test-hostdev` boots, a guest of plain QEMU that drives "
         "a virtual function of a network card and an NVMe disk. That target's own last steps, "
