@@ -60,7 +60,7 @@ def test_devices_that_all_move_do_not_block() -> None:
 def test_the_one_that_blocks_is_named_with_what_to_do(device: OwnDevice, why: str) -> None:
     other = REPLACED(CY, name="other", address="0000:3d:01.1")
     said = told(vmi({"name": "cy"}, {"name": "other"}), other, device)
-    assert said == f"HostDeviceNotLiveMigratable: devices of its node stay there: {why}."
+    assert said == f"HostDeviceNotLiveMigratable: devices of its node stay there: {why}"
 
 
 def test_of_a_guest_whose_devices_nobody_looked_at_all_are_named() -> None:

@@ -324,7 +324,7 @@ def blocks_migration(part: Asked, vmi: VMI, domain: DomainChanged) -> str | None
         stuck += [f"{each.name} ({_origin(each)})" for each in part]
     if not stuck:
         return None
-    return f"HostDeviceNotLiveMigratable: devices of its node stay there: {', '.join(stuck)}."
+    return f"HostDeviceNotLiveMigratable: devices of its node stay there: {', '.join(stuck)}"
 
 
 def _of_network(device: OwnDevice, vmi: VMI) -> bool:
