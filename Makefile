@@ -76,7 +76,8 @@ types: $(READY) ## mypy --strict
 
 .PHONY: golden
 golden: $(READY) ## write the golden files anew; review the diff
-	@$(PYTHON) -m pytest -q tests/golden tests/stories tests/why tests/replay --regenerate-golden
+	@$(PYTHON) -m pytest -q tests/golden tests/stories tests/why tests/replay \
+		tests/node/test_network_changes.py --regenerate-golden
 
 .PHONY: bench
 bench: $(READY) ## latencies, API requests, memory; beside KubeVirt's

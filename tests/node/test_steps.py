@@ -347,62 +347,6 @@ def test_the_pod_s_link_may_have_another_name(pod: Pod, make: str) -> None:
     assert pod.inside(made) == first, "a virt-handler that begins anew finds it"
 
 
-OURS = ("k6t-eth0", "k6t-kept", "tap0", "ra-eth0")
-
-
-@pytest.mark.parametrize("binding", ["masquerade", "bridge", "passtBinding"])
-def test_nothing_else_in_the_pod_s_network_changes(pod: Pod, binding: str) -> None:
-    """Links, addresses, routes and rules of others; a bridge takes those of the pod's own link,
-    and has them on its keeper."""
-    pod.run("ip", "addr", "add", "fd00:1::7/64", "dev", "eth0", "nodad")
-    pod.run("ip", "link", "add", "mesh0", "type", "veth", "peer", "name", "mesh1")
-    pod.run("ip", "addr", "add", "10.7.0.1/24", "dev", "mesh0")
-    pod.run("ip", "link", "set", "mesh0", "up")
-    pod.run("ip", "route", "add", "default", "via", "10.1.0.1")
-    pod.run("ip", "route", "add", "10.8.0.0/16", "dev", "mesh0")
-    pod.run("ip", "rule", "add", "fwmark", "7", "table", "77")
-    pod.run("nft", "add table ip mesh; add chain ip mesh out { type nat hook output priority 0; }")
-    spec = {
-        "domain": {"devices": {"interfaces": [{"name": "default", binding: {}}]}},
-        "networks": [{"name": "default", "pod": {}}],
-    }
-    vmi = msgspec.convert({"metadata": {"uid": "u-1"}, "spec": spec}, VirtualMachineInstance)
-    before = everything(pod)
-    pod.inside(lambda: carry_out(host.host(vmi, facts.probe(Host("node1"), vmi))))
-    after = everything(pod)
-    gone = [line for line in before if line not in after]
-    if binding != "bridge":
-        assert gone == []
-    else:
-        assert all("eth0" in line for line in gone), gone
-        kept = " ".join(line for line in after if "k6t-kept" in line)
-        assert all(word in kept for word in ("10.1.0.7/24", "fd00:1::7/64", "default via 10.1.0.1"))
-    new = [line for line in after if line not in before]
-    assert all(any(name in line for name in (*OURS, "eth0", "kubevirt")) for line in new), new
-
-
-def everything(pod: Pod) -> list[str]:
-    """Of what others may have made: a line for each link, address, route, rule and table."""
-    lines = [
-        f"{link['ifname']} {link.get('address')} {link.get('master')} {link['mtu']}"
-        for link in pod.json("ip", "-j", "link")
-    ]
-    for link in pod.json("ip", "-j", "addr"):
-        lines += [
-            f"{link['ifname']} {each['local']}/{each['prefixlen']}"
-            for each in link["addr_info"]
-            if each["scope"] == "global"
-        ]
-    for family in ("-4", "-6"):
-        lines += [
-            line.strip()
-            for line in pod.run("ip", family, "route", "show", "table", "main").splitlines()
-            if "fe80::" not in line
-        ]
-        lines += pod.run("ip", family, "rule").splitlines()
-    return [*lines, *pod.run("nft", "list", "tables").splitlines()]
-
-
 def arranged(pod: Pod) -> list[tuple[Any, ...]]:
     """Each link's name, address, bridge and lasting IP addresses."""
     return [
