@@ -103,6 +103,7 @@ def seen(pod: Pod) -> list[str]:
 def _links(pod: Pod) -> Iterator[str]:
     for link in pod.json("ip", "-d", "-j", "link"):
         kind = link.get("linkinfo", {}).get("info_kind", "")
+        port = link.get("linkinfo", {}).get("info_slave_data", {})
         # A tap device's is drawn by lot, and a bridge takes its ports', unless it was given one.
         drawn = kind == "tun" or re.match("k6t-(?!kept)", link["ifname"])
         given = not drawn or link["address"] == "02:00:00:00:00:00"
@@ -110,6 +111,7 @@ def _links(pod: Pod) -> Iterator[str]:
             f"link {link['ifname']}: {kind} mtu {link['mtu']}",
             link["address"] if given else "",
             f"in {link['master']}" if "master" in link else "",
+            "not learning" if port.get("learning") is False else "",
             "up" if "UP" in link["flags"] else "down",
             link.get("ifalias", ""),
         ]

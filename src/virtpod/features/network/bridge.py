@@ -74,6 +74,8 @@ def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
         own = names(network)
         link = facts.links.get(network.name, PodLink(own.pod))
         yield Bridge(own.bridge, "", link.mtu, (f"{FIRST_ADDRESS + index}/32",))
+        # A guest that renews its lease speaks from the address that the keeper has too.
+        yield Sysctl(f"net.ipv4.conf.{own.bridge}.accept_local", "1")
         yield TakeOver(link, own.kept, own.bridge)
         yield Tap(own.tap, own.bridge, link.mtu, paths.QEMU_UID, queues(vmi))
     yield Sysctl("net.ipv4.ip_unprivileged_port_start", "0")  # the launcher's DHCP server
