@@ -73,6 +73,7 @@ MODULES = (
         folder=layout.BIN / "cni",
         tools=True,
     ),
+    Module("bridge", ("asked-bridge",), folder=layout.BIN / "cni"),
     Module("registry", ("registry",)),
     Module(
         "containerd",

@@ -175,10 +175,11 @@ disabled_plugins = [
 def _write_cni_config(node: layout.Node) -> None:
     """Into what the node will see as its own /etc (init.py lays it over the host's)."""
     bridge = {
-        "type": "bridge",
+        "type": "asked-bridge",  # bridge, with what a pod's annotations ask of it
         "bridge": "cni0",
         "isGateway": True,
         "hairpinMode": True,
+        "capabilities": {"io.kubernetes.cri.pod-annotations": True},
         "ipam": {
             "type": "host-local",
             "dataDir": "/run/cni/ipam",  # leases end with the machine that gave them

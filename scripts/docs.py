@@ -166,8 +166,10 @@ BEYOND_FIELDS = (
         "Interfaces",
         "bridge tells the guest its IPv4 address; of IPv6 the network's own router tells it. passt "
         "maps the pod's gateway to the pod itself, as with KubeVirt, and tells the guest no name. "
-        "A pod's own address changes with each start. What a binding plugin says of migration is "
-        "checked, and waits for live migration.",
+        "A pod's own address changes with each start, unless it is asked to "
+        "stay (ADR 0012); of the IPAMs that can be asked, host-local was run, in Calico's words "
+        "and by Multus; Calico, Kube-OVN and Antrea were not. What a binding "
+        "plugin says of migration is checked, and waits for live migration.",
     ),
     (
         "Default network",
@@ -217,7 +219,8 @@ BEYOND_FIELDS = (
     ),
     (
         "Nodes without /dev/vhost-net",
-        "take guests only with useEmulation, as with KubeVirt.",
+        "take guests only with useEmulation, as with KubeVirt; no guest was seen with vhost-net, "
+        "for want of a kernel that has it.",
     ),
     ("Architectures", "images are built for amd64."),
 )
@@ -237,7 +240,14 @@ EXTENSIONS = (
     (
         "MAC addresses",
         "one that nobody names follows from the machine and the interface, so that a VM's guest "
-        "has the same after each restart ([networking.md](networking.md)).",
+        "has the same after each restart ([networking.md](networking.md)); where the guest has the "
+        "pod's, the CNI is asked for it.",
+    ),
+    (
+        "Addresses that stay",
+        "annotation `virtpod.io/keep-addresses` of a VM's template: the guest's addresses are "
+        "remembered and asked for at each start; condition AddressesKept "
+        "([networking.md](networking.md#addresses-that-stay)).",
     ),
     (
         "IPv6 behind masquerade",

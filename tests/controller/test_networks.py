@@ -47,7 +47,10 @@ async def test_a_network_that_is_missing_is_awaited_and_its_resource_asked_for(
     async with controller(fake):
         fake.put(VMIS, joined("demo"))
         await until(lambda: told(fake, "demo")[0] == networks.MISSING)
-        assert told(fake, "demo")[1] == "NetworkAttachmentDefinition infra/lan does not exist"
+        assert told(fake, "demo")[1] == (
+            "NetworkAttachmentDefinition infra/lan does not exist; "
+            "spec.networks[1].multus.networkName names it"
+        )
         assert not fake.objects(PODS)
         definition: Obj = {
             "metadata": {

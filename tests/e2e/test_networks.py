@@ -222,7 +222,10 @@ def guests(namespace: Namespace, multus: None, plugins: None) -> dict[str, Objec
     )
     told = conditions(missing)["Synchronized"]
     assert told["reason"] == "FailedNetworkNotFound"
-    assert told["message"] == f"NetworkAttachmentDefinition {namespace.name}/red does not exist"
+    assert told["message"] == (
+        f"NetworkAttachmentDefinition {namespace.name}/red does not exist; "
+        "spec.networks[1].multus.networkName names it"
+    )
     with pytest.raises(Refused, match="NetworkNotFound"):
         namespace.virtctl("why", "vm", "one")
     namespace.apply(definition("red", bridge="e2e-red", **bridged))

@@ -158,9 +158,12 @@ def storage_class(name: str, mode: str = "Immediate", default: str = "false") ->
     return {"metadata": {"name": name, "annotations": annotations}, "volumeBindingMode": mode}
 
 
-def on_node(*events: Obj, **more: Any) -> Observed:
-    """A pod that has a node and does not come up."""
-    return Observed(NOW, vm(), vmi(), [pod("node1", **more)], events, nodes=[NODE])
+def on_node(*events: Obj, asked: str = "", **more: Any) -> Observed:
+    """A pod that has a node and does not come up; `asked`: addresses that are asked for."""
+    found = vmi()
+    if asked:
+        found["metadata"]["annotations"] = {"virtpod.io/addresses": asked}
+    return Observed(NOW, vm(), found, [pod("node1", **more)], events, nodes=[NODE])
 
 
 def scheduled(reason: str, message: str, *events: Obj) -> Observed:
@@ -671,6 +674,18 @@ CASES: dict[str, tuple[str, Observed]] = {
     "the container cannot be made": (
         "ContainerNotCreated",
         on_node(compute=waiting("CreateContainerError", "device /dev/kvm: not permitted")),
+    ),
+    "an address is taken": (
+        "AddressNotAvailable",
+        on_node(
+            event(
+                "FailedCreatePodSandBox",
+                'Failed to create pod sandbox: rpc error: failed to setup network for sandbox "a1"'
+                ': plugin type="bridge" failed (add): failed to allocate for range 0: requested '
+                "IP address 10.244.1.7 is not available in range set 10.244.1.1-10.244.1.254",
+            ),
+            asked='{"default": ["10.244.1.7"]}',
+        ),
     ),
     "no network for the pod": (
         "PodNetworkFailed",

@@ -16,7 +16,8 @@ from virtpod.api.network import Network
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import network_status
 from virtpod.domain.facts import Cluster
-from virtpod.features.network import multus, names
+from virtpod.features.network import PRIMARY, multus, names
+from virtpod.features.network._addresses import GIVEN, Addresses, keeps, read, written
 from virtpod.features.network._plugins import INFO_ANNOTATION as INFO
 from virtpod.features.network._plugins import registered
 from virtpod.kube.resources import Key, Obj
@@ -41,10 +42,21 @@ def _nics(vmi: Mapping[str, Any]) -> list[Any]:
     return devices.get("interfaces") or []
 
 
-def problem(found: Mapping[Key, Obj | None]) -> str:
+def problem(vmi: Mapping[str, Any], found: Mapping[Key, Obj | None]) -> str:
     """The first that is missing, in words for users; empty: none."""
     missing = next((key for key, definition in found.items() if definition is None), None)
-    return f"NetworkAttachmentDefinition {missing} does not exist" if missing else ""
+    if missing is None:
+        return ""
+    own = vmi["metadata"].get("namespace") or "default"
+    named = [
+        (network.get("multus") or {}).get("networkName") or ""
+        for network in vmi["spec"].get("networks") or ()
+    ]
+    whole = [name if "/" in name else f"{own}/{name}" for name in named]
+    where = "a network binding plugin of the KubeVirt object"
+    if str(missing) in whole:
+        where = f"spec.networks[{whole.index(str(missing))}].multus.networkName"
+    return f"NetworkAttachmentDefinition {missing} does not exist; {where} names it"
 
 
 def resources(found: Mapping[Key, Obj | None]) -> dict[tuple[str, str], str]:
@@ -106,12 +118,31 @@ def info(vmi: Mapping[str, Any], pod: Mapping[str, Any], cluster: Cluster) -> st
     return msgspec.json.encode({"interfaces": told}).decode() if told else ""
 
 
+def noted(vmi: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
+    """What the VMI's annotation is to say of the addresses that its networks gave, where those are
+    to be kept; empty: it says so already, or none is known."""
+    annotations = vmi["metadata"].get("annotations") or {}
+    if not keeps(annotations):
+        return ""
+    told = (pod["metadata"].get("annotations") or {}).get(network_status.ANNOTATION, "")
+    others = {each.interface: list(each.ips) for each in network_status.read(told)}
+    own = [each["ip"] for each in (pod.get("status") or {}).get("podIPs") or () if each.get("ip")]
+    found: Addresses = {}
+    for network in msgspec.convert(vmi["spec"].get("networks") or [], list[Network]):
+        place = names(network)
+        found[network.name] = own if place == PRIMARY else others.get(place.pod, [])
+    found = {network: addresses for network, addresses in found.items() if addresses}
+    return written(found) if found and found != read(annotations, GIVEN) else ""
+
+
 __all__ = [
+    "GIVEN",
     "INFO",
     "MISSING",
     "REMEDY",
     "RESOURCE",
     "info",
+    "noted",
     "problem",
     "resources",
     "selection",

@@ -19,6 +19,7 @@ from virtpod.controllers import (
     lifecycle,
     memory_dump,
     revision,
+    vm_addresses,
     vm_interfaces,
     vm_volumes,
 )
@@ -134,6 +135,8 @@ def decide(seen: Seen) -> Plan:
         actions += memory_dump.actions(vm, state.vmi, seen.cluster.gates)
         rollout = seen.cluster.config.vm_rollout_strategy
         actions += vm_interfaces.actions(vm, state.vmi, rollout)
+        actions += vm_addresses.actions(vm, state.vmi)
+    actions += vm_addresses.events(vm, state.vmi)
     if state.going and state.over and state.vmi is not None and _holds(state.vmi):
         actions.append(_let_go(state.vmi))
     if FINALIZER not in (vm["metadata"].get("finalizers") or []):
@@ -352,7 +355,11 @@ def instance(vm: Obj, *, paused: bool = False) -> Obj:
     if paused:
         spec["startStrategy"] = "Paused"
     generation = str(metadata.get("generation") or 0)
-    annotations = {**(given.get("annotations") or {}), revision.GENERATION: generation}
+    annotations = {
+        **(given.get("annotations") or {}),
+        **vm_addresses.asked(vm),
+        revision.GENERATION: generation,
+    }
     if strategy(vm) == "WaitAsReceiver":
         annotations[RECEIVER] = "true"
     return {
@@ -572,6 +579,8 @@ def _conditions(seen: Seen, vmi: Obj | None, decision: Decision) -> list[Conditi
             "Ready", "False", "VMIConditionMissing", "VMI does not say whether it is ready"
         )
     wanted = [_plain(ready), *(_plain(each) for each in mirrored if each["type"] not in UNCOPIED)]
+    if addresses := vm_addresses.condition(seen.vm, vmi):
+        wanted.append(addresses)
     if decision.error:
         wanted.append(conditions.new("Failure", "True", *decision.error))
     if vmi is not None and seen.revision is not None and not decision.creating:

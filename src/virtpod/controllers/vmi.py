@@ -269,7 +269,7 @@ def waits_for_networks(seen: Seen) -> Plan | None:
     """A NetworkAttachmentDefinition is not there: no pod before it is."""
     if seen.phase not in ("", "Pending") or seen.pods or seen.deleting:
         return None
-    what = networks.problem(seen.networks)
+    what = networks.problem(seen.vmi, seen.networks)
     if not what:
         return None
     changes = _Changes(seen)
@@ -620,6 +620,7 @@ def _hand_over(changes: _Changes, pod: Obj) -> Plan:
     if image:
         changes.set("/status/launcherContainerImageVersion", image)
     changes.drop("PodScheduled", "Synchronized", OBSTRUCTED)
+    _note_addresses(changes, pod)
     return changes.plan("compute runs: over to virt-handler", after=_pod_actions(changes.seen, pod))
 
 
@@ -658,6 +659,8 @@ def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
     if obstructed:
         changes.obstruction()
     gate = _pod_actions(seen, seen.pod) if seen.pod else []
+    if seen.pod and not ended(seen.pod):
+        _note_addresses(changes, seen.pod)
     return changes.plan(why, [*told, *gate, *_attach(changes)], again_in=again_in)
 
 
@@ -683,6 +686,12 @@ def _note_growth(changes: _Changes) -> None:
     if status is not None:
         changes.rest_on("/status/volumeStatus")
         changes.set("/status/volumeStatus", status)
+
+
+def _note_addresses(changes: _Changes, pod: Obj) -> None:
+    """What its networks gave, for a VM that is to keep it."""
+    if told := networks.noted(changes.seen.vmi, pod):
+        changes.set(pointer("metadata", "annotations", networks.GIVEN), told)
 
 
 def _asked_to_leave(changes: _Changes) -> list[Event]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ class Attached:
     default: bool = False
     pci: str = ""
     """Address of the function behind it, where it is one."""
+    ips: tuple[str, ...] = ()
+    """What its IPAM gave."""
 
 
 def read(annotation: str) -> tuple[Attached, ...]:
@@ -63,4 +66,16 @@ def _attached(each: dict[str, Any]) -> Attached:
         mac=str(each.get("mac") or ""),
         default=each.get("default") is True,
         pci=address if isinstance(address, str) and _PCI.fullmatch(address) else "",
+        ips=tuple(ip for ip in _list(each.get("ips")) if _is_address(ip)),
     )
+
+
+def _list(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else []
+
+
+def _is_address(found: Any) -> bool:
+    try:
+        return isinstance(found, str) and bool(ip_address(found))
+    except ValueError:
+        return False

@@ -76,6 +76,7 @@ from virtpod.features.machine import (
     viommu,
 )
 from virtpod.features.network import (
+    addresses,
     binding,
     bridge,
     dhcp_options,
@@ -134,6 +135,7 @@ ALL: tuple[Feature[Any], ...] = (
     memory_dump.FEATURE,
     utility.FEATURE,
     interface.FEATURE,
+    addresses.FEATURE,
     masquerade.FEATURE,
     passt.FEATURE,
     bridge.FEATURE,

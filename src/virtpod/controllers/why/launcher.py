@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from virtpod.controllers.why.case import Case, Found, Rule, condition, ended, line, rule, seconds
+from virtpod.features.network._addresses import ASKED, plain, read
 from virtpod.kube.resources import Obj
 
 PULLING = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
@@ -182,6 +183,30 @@ def container_not_created(case: Case) -> Found | None:
             text = str(waiting.get("message") or waiting["reason"])
             sentence = ended(f"Container {container['name']} cannot be made: {text}")
             return Found(sentence, "", (f"{waiting['reason']}: {text}",), case.pod_reference())
+    return None
+
+
+@rule(
+    "AddressNotAvailable",
+    "broken",
+    f"Free the address, or let the guest have another: take it out of the annotation {ASKED} of "
+    "the VM, and restart it.",
+)
+def address_not_available(case: Case) -> Found | None:
+    """An address that the guest is to keep cannot be had: another has it, or it is not of the
+    node's range."""
+    asked = read((case.vmi or {}).get("metadata", {}).get("annotations"))
+    wanted = {plain(each) for addresses in asked.values() for each in addresses}
+    if not case.scheduling or not wanted:
+        return None
+    for event in case.holding_up("FailedCreatePodSandBox"):
+        text = str(event.get("message") or "")
+        if named := sorted(address for address in wanted if address in text):
+            sentence = (
+                f"The address {', '.join(named)}, which its guest is to keep, cannot be had on "
+                f"{case.node}."
+            )
+            return Found(sentence, "", (line(event),), case.pod_reference())
     return None
 
 
@@ -389,6 +414,7 @@ POD: tuple[Rule, ...] = (
     launcher_failed,
     image_pull,
     container_not_created,
+    address_not_available,
     pod_network_failed,
 )
 NODE: tuple[Rule, ...] = (node_not_ready, handler_silent)

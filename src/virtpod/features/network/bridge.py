@@ -16,7 +16,7 @@ from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, Guest, Host, PodLink
 from virtpod.domain.steps import BootStep, Bridge, HostStep, Sysctl, TakeOver, Tap
 from virtpod.domain.xml import Element
-from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json
+from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json, PodPart
 from virtpod.features.network import (
     PRIMARY,
     absent,
@@ -28,6 +28,7 @@ from virtpod.features.network import (
     queues,
     seen_as,
 )
+from virtpod.features.network._addresses import of_cnis
 from virtpod.features.network._dhcp import ROUTER, ROUTES, serve
 from virtpod.wire.messages import DomainChanged, Route
 
@@ -65,6 +66,16 @@ def warn(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[str]:
                 f".domain.devices.interfaces[{index}].ports: all ports of a bridged guest are "
                 "reached; masquerade would let these alone through"
             )
+
+
+def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
+    """The pod's link is asked for with the guest's MAC address, which the guest keeps over restarts
+    where the CNI takes it; it has the pod's where not. Multus is asked in `multus.py`."""
+    own = vmi.metadata.annotations or {}
+    told = [of_cnis(mac(vmi, nic)) for _, nic, network in part if network.pod]
+    return PodPart(
+        annotations={name: mac for each in told for name, mac in each.items() if name not in own}
+    )
 
 
 def host(part: Part, vmi: VMI, facts: Host) -> Iterable[HostStep]:
@@ -140,6 +151,7 @@ FEATURE = Feature(
     asked=asked,
     validate=validate,
     warn=warn,
+    pod=pod,
     host=host,
     boot=boot,
     devices=devices,

@@ -82,7 +82,12 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     for index, network in enumerate(networks):
         where = f"spec.networks[{index}]"
         if network.name not in names:
-            yield Cause(f"{where}.name", f"{where}.name '{network.name}' not found.", NOT_FOUND)
+            yield Cause(
+                f"{where}.name",
+                f"{where}.name '{network.name}' not found: add an interface of that name to "
+                f"{BASE}, or take the network away",
+                NOT_FOUND,
+            )
         given = [kind for kind in SOURCES if getattr(network, kind) is not None]
         if len(given) > 1:
             yield Cause(where, f"{where} should have only one network type")
@@ -102,7 +107,12 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
     for index, interface in enumerate(interfaces):
         if interface.name not in known:
             where = f"{BASE}[{index}].name"
-            yield Cause(where, f"{where} '{interface.name}' not found.", NOT_FOUND)
+            yield Cause(
+                where,
+                f"{where} '{interface.name}' not found: add a network of that name to "
+                "spec.networks, or take the interface away",
+                NOT_FOUND,
+            )
         yield from _validate_interface(f"{BASE}[{index}]", interface)
         yield from _validate_absent(f"{BASE}[{index}].state", interface, networks)
 
@@ -170,12 +180,14 @@ def _validate_interface(where: str, interface: Interface) -> Iterable[Cause]:
         if not _MAC.fullmatch(interface.mac_address):
             yield Cause(
                 f"{where}.macAddress",
-                f"interface {where}.name has malformed MAC address ({interface.mac_address}).",
+                f"interface {where}.name has malformed MAC address ({interface.mac_address}); "
+                "it is like 02:00:5e:00:00:07",
             )
         elif int(interface.mac_address[:2], 16) & 1:
             yield Cause(
                 f"{where}.macAddress",
-                f"interface {where}.name has a multicast MAC address ({interface.mac_address}).",
+                f"interface {where}.name has a multicast MAC address ({interface.mac_address}); "
+                "the first of its bytes must be even",
             )
         elif interface.masquerade and interface.mac_address.replace("-", ":") == RESERVED_MAC:
             yield Cause(

@@ -37,21 +37,29 @@ def asked(vmi: VMI) -> Part | None:
 
 
 def subnet(network: Network) -> IPv4Network:
-    """The guest's network; its first address is the gateway, its second the guest."""
+    """The guest's network; its first address is the gateway, its second the guest. Raises
+    ValueError."""
     given = (network.pod and network.pod.vm_network_cidr) or CIDR
-    found = ip_network(given, strict=False)
+    found = _parsed(given)
     if not isinstance(found, IPv4Network) or found.prefixlen > 30:
-        raise ValueError(f"{given} is not an IPv4 network with room for a guest")
+        raise ValueError(f"{given} is not an IPv4 network with room for a guest, like {CIDR}")
     return found
 
 
 def subnet6(network: Network) -> IPv6Network:
     """The same of IPv6."""
     given = (network.pod and network.pod.vm_ipv6_network_cidr) or CIDR6
-    found = ip_network(given, strict=False)
+    found = _parsed(given)
     if not isinstance(found, IPv6Network) or found.prefixlen > 126:
-        raise ValueError(f"{given} is not an IPv6 network with room for a guest")
+        raise ValueError(f"{given} is not an IPv6 network with room for a guest, like {CIDR6}")
     return found
+
+
+def _parsed(given: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(given, strict=False)
+    except ValueError:
+        return None
 
 
 def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:

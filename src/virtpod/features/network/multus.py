@@ -20,7 +20,8 @@ from virtpod.api.network import Interface, Network
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster
 from virtpod.features.contract import REQUIRED, Cause, Feature, Json, PodPart
-from virtpod.features.network import joined, names
+from virtpod.features.network import joined, mac, names
+from virtpod.features.network._addresses import read
 from virtpod.features.network._plugins import used
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -85,9 +86,9 @@ def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
     annotations = {}
     if wanted := selected(vmi, cluster):
         annotations[NETWORKS] = msgspec.json.encode(wanted).decode()
-    for _, network in part:
+    for nic, network in part:
         if network.multus and network.multus.default:
-            annotations[DEFAULT] = "/".join(definition(network.multus.network_name, vmi))
+            annotations[DEFAULT] = _in_place(nic, network, vmi)
     counted = Counter(
         resource
         for _, network in part
@@ -96,6 +97,23 @@ def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
     )
     limits = {resource: str(count) for resource, count in counted.items()}
     return PodPart(annotations=annotations, limits=limits)
+
+
+def _in_place(nic: Interface, network: Network, vmi: VMI) -> str:
+    """The short form, where there is no more to say than the definition's name."""
+    namespace, name = definition(network.multus.network_name if network.multus else "", vmi)
+    if not (wished := _wished(nic, network, vmi)):
+        return f"{namespace}/{name}"
+    return msgspec.json.encode([{"name": name, "namespace": namespace, **wished}]).decode()
+
+
+def _wished(nic: Interface, network: Network, vmi: VMI) -> Json:
+    """Addresses of the link: the MAC address that a bridged guest is to have from it, and what is
+    to stay the same. CNI plugins take the first, and IPAMs the others where the definition has
+    `capabilities: {ips: true}`; the others do what they do."""
+    own = mac(vmi, nic) if nic.bridge else nic.mac_address
+    ips = read(vmi.metadata.annotations).get(network.name)
+    return {**({"mac": own} if own else {}), **({"ips": ips} if ips else {})}
 
 
 def selected(vmi: VMI, cluster: Cluster) -> list[Json]:
@@ -111,7 +129,7 @@ def _selected(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Json]:
             yield {
                 "name": name,
                 "namespace": namespace,
-                **({"mac": nic.mac_address} if nic.mac_address else {}),
+                **_wished(nic, network, vmi),
                 "interface": names(network).pod,
             }
         plugin = plugins.get(nic.name)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from virtpod.api.vm import DataVolumeTemplateSpec, VirtualMachine
 from virtpod.features.contract import DUPLICATE, REQUIRED, Cause
 from virtpod.features.disks import claim
+from virtpod.features.network import _addresses as addresses
 from virtpod.render.rules._common import one_of
 
 WHERE = "spec.dataVolumeTemplates"
@@ -18,6 +19,7 @@ UPDATES = ("Migration", "Replacement")
 
 def causes(vm: VirtualMachine) -> Iterable[Cause]:
     yield from one_of("spec.updateVolumesStrategy", vm.spec.update_volumes_strategy, UPDATES)
+    yield from _addresses(vm)
     template = vm.spec.template and vm.spec.template.spec
     used = {claim(volume) for volume in (template and template.volumes) or ()}
     seen: set[str] = set()
@@ -35,6 +37,15 @@ def causes(vm: VirtualMachine) -> Iterable[Cause]:
                 "'volumes' list",
             )
         seen.add(name)
+
+
+def _addresses(vm: VirtualMachine) -> Iterable[Cause]:
+    yield from addresses.causes(vm.metadata.annotations)
+    template = vm.spec.template
+    if template and template.metadata:
+        for cause in addresses.causes(template.metadata.annotations):
+            where, said = f"spec.template.{cause.field}", f"spec.template.{cause.message}"
+            yield Cause(where, said, cause.reason)
 
 
 def _template(here: str, template: DataVolumeTemplateSpec, name: str) -> Iterable[Cause]:

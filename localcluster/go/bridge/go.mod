@@ -1,0 +1,3 @@
+module virtpod/localcluster/bridge
+
+go 1.25.0
