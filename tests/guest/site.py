@@ -63,19 +63,20 @@ class Site:
         for away in (f"{AWAY4}/32", f"{AWAY6}/128"):
             self.in_node("ip", "addr", "add", away, "dev", "lo")
 
-    def plug(self, name: str = "eth0", *, number: int = 0, six: bool = True) -> None:
+    def plug(
+        self, name: str = "eth0", *, number: int = 0, four: bool = True, six: bool = True
+    ) -> None:
         """A link of the pod, as a CNI makes it; the second one is of another network."""
         far = f"far{number}"
-        four, far4 = (each.replace(".0.", f".{number}.", 1) for each in (POD4, NODE4))
-        if number:
-            four, far4 = f"10.{number + 1}.0.7", f"10.{number + 1}.0.1"
+        own, far4 = (POD4, NODE4) if not number else (f"10.{number + 1}.0.{n}" for n in (7, 1))
         self.in_pod("ip", "link", "add", name, "mtu", str(MTU), "type", "veth", "peer", far)
         self.in_pod("ip", "link", "set", far, "netns", str(self._node.pid))
         self.in_node("ip", "link", "set", far, "mtu", str(MTU), "up")
         self.in_pod("ip", "link", "set", name, "up")
-        self.in_pod("ip", "addr", "add", f"{four}/24", "dev", name)
-        self.in_node("ip", "addr", "add", f"{far4}/24", "dev", far)
-        if number == 0:
+        if four:
+            self.in_pod("ip", "addr", "add", f"{own}/24", "dev", name)
+            self.in_node("ip", "addr", "add", f"{far4}/24", "dev", far)
+        if number == 0 and four:
             self.in_pod("ip", "route", "add", "default", "via", NODE4)
         if number == 0 and six:
             self.in_pod("ip", "addr", "add", f"{POD6}/64", "dev", name, "nodad")

@@ -87,6 +87,32 @@ async def test_a_masqueraded_guest_has_both_families(
             await handler.release()
 
 
+async def test_a_guest_of_a_pod_with_ipv6_alone_has_ipv6_alone(
+    box: Container, cache: dict[str, bytes]
+) -> None:
+    vmi = machine({"masquerade": {}, "ports": [{"port": 80, "protocol": "TCP"}]})
+    (box.run / "bare").touch()
+    box.launch()
+    with site(box) as net:
+        async with connected(box, cache) as handler:
+            net.plug(four=False)
+            assert isinstance(await handler.sync(vmi, await net.prepare(vmi)), Done)
+            assert "kubevirt" not in net.in_pod("nft", "list", "tables", "ip")
+            serial = await logged_in(box)
+            await serial.answer(SIX)
+            shown = await serial.answer("ip addr show eth0; ip -6 route")
+            assert "fd10:0:2::2/128" in shown
+            assert "default via fe80::1 dev eth0" in shown
+            assert "inet 10." not in shown
+            said = await serial.answer(f"nc -w 10 {AWAY6} 7777 </dev/null")
+            assert f"from {POD6} to " in said, said
+            assert "HTTP/1" in net.asked(POD6, 80)
+            assert "refused" in net.asked(POD6, 81)
+            serial.say("poweroff")
+            await handler.domain("Shutoff")
+            await handler.release()
+
+
 @pytest.mark.shows("domain.devices.interfaces.passtBinding")
 async def test_a_guest_by_passt_has_the_pod_s_address(
     box: Container, cache: dict[str, bytes]
@@ -175,6 +201,61 @@ async def test_cards_and_cables_come_and_go_while_the_guest_runs(
             serial.say("poweroff")
             await handler.domain("Shutoff")
             await handler.release()
+
+
+NOTED = ("ip", "subnet", "router", "dns", "search", "mtu", "hostname", "lease", "serverid")
+CLIENT = f"""
+echo '#!/bin/sh' >/tmp/client; chmod +x /tmp/client; killall udhcpc 2>/dev/null
+echo '/usr/lib/guest/udhcpc "$@"' >>/tmp/client
+echo 'env | grep -E "^({"|".join(NOTED)})=" >/tmp/$interface.$1' >>/tmp/client
+for nic in eth0 eth1; do ip link set $nic up; set -- -O search -O staticroutes -O mtu -O hostname
+udhcpc -f -S -i $nic -s /tmp/client -p /tmp/$nic.pid "$@" >/dev/null 2>&1 & done
+"""
+"""DHCP clients that stay, and note what each answer told them."""
+
+
+async def test_a_lease_is_renewed_as_it_was_given(box: Container, cache: dict[str, bytes]) -> None:
+    """By the server of each binding, also long after a virt-handler has gone and another come."""
+    vmi = machine({"masquerade": {}})
+    vmi["spec"]["domain"]["devices"]["interfaces"].append({"name": "blue", "bridge": {}})
+    vmi["spec"]["networks"].append({"name": "blue", "multus": {"networkName": "blue"}})
+    (box.run / "bare").touch()
+    box.launch()
+    with site(box) as net:
+        async with connected(box, cache) as handler:
+            net.plug(six=False)
+            net.plug(BLUE, number=1)
+            assert isinstance(await handler.sync(vmi, await net.prepare(vmi)), Done)
+            serial = await logged_in(box)
+            for line in CLIENT.strip().splitlines():
+                serial.say(line)
+            had = {}
+            for nic, address in (("eth0", "10.0.2.2"), ("eth1", "10.2.0.7")):
+                had[nic] = await told(serial, nic, "bound")
+                assert had[nic]["ip"] == address
+                assert had[nic]["dns"] == "192.0.2.53"
+                assert await renewed(serial, nic) == had[nic]
+        async with connected(box, cache) as handler:
+            links = await net.prepare(vmi)
+            assert isinstance(await handler.sync(vmi, links), Done)
+            for nic in had:
+                assert await renewed(serial, nic) == had[nic]
+            serial.say("poweroff")
+            await handler.domain("Shutoff")
+            await handler.release()
+
+
+async def told(serial: Serial, nic: str, event: str) -> dict[str, str]:
+    """What the server's answer told; taken away, so that the next one is another."""
+    file = f"/tmp/{nic}.{event}"
+    wait = f"for i in $(seq 60); do test -s {file} && break; sleep 0.5; done; cat {file}; rm {file}"
+    lines = (await serial.answer(wait)).splitlines()
+    return dict(line.strip().split("=", 1) for line in lines if "=" in line)
+
+
+async def renewed(serial: Serial, nic: str) -> dict[str, str]:
+    await serial.answer(f"kill -USR1 $(cat /tmp/{nic}.pid)")
+    return await told(serial, nic, "renew")
 
 
 @pytest.mark.shows(
