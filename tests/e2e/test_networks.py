@@ -381,18 +381,28 @@ def interface_of(namespace: Namespace, name: str, claim: Callable[[Object], bool
 
 @pytest.mark.shows("networks.multus.default")
 def test_a_network_in_place_of_the_pod_s_own(namespace: Namespace, multus: None) -> None:
-    ranges = {"type": "host-local", "subnet": "10.88.7.0/24", "dataDir": "/run/cni/e2e-lan"}
-    namespace.apply(definition("lan", type="bridge", bridge="e2e-lan", ipam=ranges))
+    """Its link has the MAC address that is the machine's own, and the address that it asks for."""
+    leases = f"/run/cni/{namespace.name}"
+    ranges = {"type": "host-local", "subnet": "10.88.7.0/24", "dataDir": leases}
+    takes = {"capabilities": {"ips": True, "mac": True}}
+    namespace.apply(definition("lan", type="bridge", bridge="e2e-lan", ipam=ranges, **takes))
     made = bare("inside")["spec"]["template"]["spec"]
     del made["domain"]["devices"]["autoattachPodInterface"]
     made["domain"]["devices"]["interfaces"] = [{"name": "lan", "bridge": {}}]
+    made["domain"]["firmware"] = {"uuid": "5d307ca9-b3ef-428c-8861-06e72d69f223"}
     made["networks"] = [{"name": "lan", "multus": {"networkName": "lan", "default": True}}]
-    namespace.apply({**vmi("inside"), "spec": made})
+    whole = {**vmi("inside"), "spec": made}
+    whole["metadata"]["annotations"] = {"virtpod.io/addresses": '{"lan": ["10.88.7.77"]}'}
+    namespace.apply(whole)
     found = namespace.running("inside")
     [interface] = found["status"]["interfaces"]
-    assert interface["ipAddress"].startswith("10.88.7.")
+    assert interface["ipAddress"] == "10.88.7.77"
     assert interface["podInterfaceName"] == "eth0"
-    assert interface["ipAddress"] == namespace.launcher(found)["status"]["podIP"]
+    pod = namespace.launcher(found)
+    assert interface["ipAddress"] == pod["status"]["podIP"]
+    told = json.loads(pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"])
+    assert [(each["interface"], each["mac"]) for each in told] == [("eth0", interface["mac"])]
+    assert interface["mac"] == "02:ba:40:91:fc:23", "it follows from uuid and name"
 
 
 def test_a_binding_that_nobody_registered_is_refused(namespace: Namespace, plugins: None) -> None:

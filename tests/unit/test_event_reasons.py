@@ -31,6 +31,7 @@ TOLD = {
 }
 """KubeVirt's."""
 OURS = {
+    "AddressChanged": "addresses that a guest is to keep",
     "EvictionRefused": "an eviction that nothing can heed",
     "ExpansionFailed": "a disk that does not grow with its claim",
     "FailedAttachVolume": "a claim that a lost node has",
