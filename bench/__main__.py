@@ -29,6 +29,7 @@ from bench.scenarios import (
     Bench,
     Deadlines,
     Failed,
+    Resting,
     guestless,
     medians,
     namespace,
@@ -60,6 +61,8 @@ class Report:
     launcher: list[dict[str, Any]] = field(default_factory=list)
     components: dict[str, dict[str, float]] = field(default_factory=dict)
     rest: dict[str, dict[str, float]] = field(default_factory=dict)
+    resting: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of each component at rest: MiB, and milliseconds of CPU in a minute."""
     cpu: dict[str, dict[str, float]] = field(default_factory=dict)
     disks: dict[str, disks.Rates] = field(default_factory=dict)
     """MB/s of the guest, and of the plain pod."""
@@ -82,7 +85,7 @@ class Run:
         self.guest = guest
         self.report = Report()
         self.lives: dict[str, dict[str, audit.Life]] = {}
-        self.resting: tuple[float, float] | None = None
+        self.resting: Resting | None = None
 
     def scenarios(self) -> dict[str, Callable[[], Awaitable[None]]]:
         count = self.options.count
@@ -98,6 +101,7 @@ class Run:
             "api": self._api,
             "rest": self._rest,
             "virtctl": self._virtctl,
+            "install": self._install,
         }
 
     async def all(self) -> None:
@@ -140,7 +144,24 @@ class Run:
             self.report.network[name] = rates
 
     async def _rest(self) -> None:
-        self.resting = await self.bench.rest()
+        resting = self.resting = await self.bench.rest()
+        if not self.bench.local:
+            return
+        for name, processes in resting.after.items():
+            found = {"pss": sum(p.pss for p in processes), "rss": sum(p.rss for p in processes)}
+            found["cpu"] = resting.cpu(name)
+            self.report.resting[name] = found
+            for size, value in found.items():
+                self.report.measured[f"rest.{size}.{name}"] = value
+        for size in ("rss", "pss", "cpu"):
+            total = sum(each[size] for each in self.report.resting.values())
+            self.report.measured[f"rest.{size}"] = total
+
+    async def _install(self) -> None:
+        """On a cluster of the benchmark's own alone: virtual machines would go with it."""
+        if self.bench.local:
+            removal, install = await self.bench.install()
+            self.report.measured |= {"removal": removal, "install": install}
 
     async def _one(self, kind: str, spec: Obj) -> None:
         timings = [await self.bench.vmi(f"{kind}-one-{index}", spec) for index in range(RUNS)]
@@ -219,10 +240,12 @@ class Run:
                 self.report.measured[f"writes.create{suffix}"] = count.writes(deleting=False)
                 self.report.measured[f"writes.delete{suffix}"] = count.writes(deleting=True)
         if self.resting is not None:
-            begin, end = self.resting
+            begin, end = self.resting.begin, self.resting.end
             a_minute = 60 / (end - begin)
             for name, rest in audit.at_rest(requests, begin, end).items():
                 self.report.rest[name] = {k: v * a_minute for k, v in asdict(rest).items()}
+            for name, told in self.report.rest.items():
+                self.report.measured[f"rest.{name}"] = told["requests"]
             self.report.measured["rest.most"] = max(
                 r["requests"] for r in self.report.rest.values()
             )
@@ -303,6 +326,13 @@ def text(report: Report) -> str:
             for name, r in report.rest.items()
         ]
         parts.append(table.columns(rows4))
+    if report.resting:
+        rows = [("components at rest, all replicas", "PSS MiB", "RSS MiB", "CPU ms a minute")]
+        rows += [
+            (name, f"{r['pss']:.1f}", f"{r['rss']:.1f}", f"{r['cpu']:.0f}")
+            for name, r in report.resting.items()
+        ]
+        parts.append(table.columns(rows))
     for kind, cpu in report.cpu.items():
         rows2 = [(f"CPU seconds per VMI, a batch of {kind}", "")]
         rows2 += [(name, f"{seconds:.3f}") for name, seconds in cpu.items()]

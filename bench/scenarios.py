@@ -18,8 +18,8 @@ from bench import audit, memory
 from bench.sightings import TOLD, Failed, Sightings
 from virtpod.kube import apply
 from virtpod.kube.client import Client
-from virtpod.kube.errors import ApiError, NotFound
-from virtpod.kube.resources import NAMESPACES, PODS, VMIS, VMS, Key, Obj
+from virtpod.kube.errors import AlreadyExists, ApiError, NotFound
+from virtpod.kube.resources import KUBEVIRTS, NAMESPACES, PODS, VMIS, VMS, Key, Obj
 
 NAMESPACE = "virtpod-bench"
 SYSTEM = "kubevirt"
@@ -91,6 +91,22 @@ async def _remove(client: Client) -> None:
         await client.delete(NAMESPACES, Key("", NAMESPACE))
         gone: Callable[[Obj | None], bool] = lambda found: found is None  # noqa: E731
         await apply.wait_for(client, NAMESPACES, Key("", NAMESPACE), gone, Deadlines.removal)
+
+
+@dataclass
+class Resting:
+    """A time without work, and the components' processes before and after it."""
+
+    begin: float
+    end: float
+    before: dict[str, list[memory.Process]]
+    after: dict[str, list[memory.Process]]
+
+    def cpu(self, component: str) -> float:
+        """Milliseconds of a processor in a minute; of processes that were there all the time."""
+        known = {each.pid: each.cpu for each in self.before[component]}
+        used = sum(p.cpu - known[p.pid] for p in self.after[component] if p.pid in known)
+        return used * 1000 * 60 / (self.end - self.begin)
 
 
 class Bench:
@@ -315,11 +331,32 @@ class Bench:
                 found[owners[uid]] += processes
         return found
 
-    async def rest(self) -> tuple[float, float]:
-        """A time in which nobody asks for anything; its begin and end."""
+    async def rest(self) -> Resting:
+        """A time in which nobody asks for anything."""
+        before = await self.components(memory_too=False)
         begin = time.time()
         await asyncio.sleep(REST)
-        return begin, time.time()
+        end = time.time()
+        return Resting(begin, end, before, await self.components())
+
+    async def install(self) -> tuple[float, float]:
+        """Seconds until all of an installation is gone, and until it is there again: images are on
+        the nodes, and virt-operator runs."""
+        key = Key(SYSTEM, "kubevirt")
+        before = await self.client.get(KUBEVIRTS, key)
+        wish = {"metadata": {"name": key.name, "namespace": key.namespace}, "spec": before["spec"]}
+        began = time.time()
+        await self.client.delete(KUBEVIRTS, key)
+        try:
+            await apply.wait_for(
+                self.client, KUBEVIRTS, key, lambda found: found is None, Deadlines.removal
+            )
+            gone = time.time()
+        finally:
+            with suppress(AlreadyExists):
+                await self.client.create(KUBEVIRTS, wish)
+        await apply.wait_for(self.client, KUBEVIRTS, key, settled, Deadlines.batch)
+        return gone - began, time.time() - gone
 
 
 def _vmi(name: str, spec: Obj) -> Obj:

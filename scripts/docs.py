@@ -4,7 +4,8 @@ docs/features.md from the features' own declarations, docs/gaps.md from the road
 docs/vm-pod-lifecycle.md from the decisions, docs/why.md from the rules of the diagnosis,
 docs/api.md from the types, docs/observability.md and docs/monitoring from what is exported and from
 the alerts, docs/virtctl.md from the commands' parsers, docs/instancetypes.md from the set that is
-shipped, docs/advisories.md from the table of the tests that each has.
+shipped, docs/advisories.md from the table of the tests that each has, docs/configuration.md from
+the table of what obeys each setting.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scripts import (
     advisories,
     device_gaps,
     instancetypes,
+    knobs,
     lifecycle,
     matrix,
     observability,
@@ -197,9 +199,8 @@ BEYOND_FIELDS = (
     ),
     (
         "KubeVirt object",
-        "workloadUpdateStrategy, serviceMonitorNamespace, liveUpdateConfiguration and the "
-        "launchers' logVerbosity are checked and have no effect; what a newer version no longer "
-        "makes stays.",
+        "what it takes without effect is below; LiveMigrate among the workloadUpdateMethods waits "
+        "for live migration. TLS older than 1.2 is never spoken.",
     ),
     (
         "virtctl",
@@ -290,6 +291,13 @@ def gaps() -> str:
         "",
         *(f"- `{path}`" for path in not_yet()),
         "",
+        "## What the KubeVirt object takes without effect",
+        "",
+        "Below its `spec` ([configuration.md](configuration.md)). virt-operator answers with a",
+        "warning.",
+        "",
+        *knobs.without(),
+        "",
         "## Subresources that answer 501",
         "",
         *(
@@ -359,6 +367,7 @@ def why() -> str:
 PAGES = {
     "advisories.md": advisories.page,
     "api.md": reference.page,
+    "configuration.md": knobs.page,
     "features.md": features,
     "gaps.md": gaps,
     "instancetypes.md": instancetypes.page,

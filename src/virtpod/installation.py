@@ -13,9 +13,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from virtpod.api.kubevirt import KubeVirt, KubeVirtConfiguration
+from virtpod.api.kubevirt import (
+    KubeVirt,
+    KubeVirtConfiguration,
+    ReloadableComponentConfiguration,
+    TLSConfiguration,
+)
+from virtpod.domain import ciphers
 from virtpod.domain.facts import Cluster
 from virtpod.features import gates
+from virtpod.kube import log as logs
+from virtpod.kube import tls
+from virtpod.kube.client import Client
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +77,8 @@ class Installation:
 
     def _facts(self, config: KubeVirtConfiguration, architecture: str) -> Cluster:
         here = platform.machine()
+        wanted = config.architecture_configuration
+        architecture = (wanted and wanted.default_architecture) or architecture
         return Cluster(
             config=config,
             gates=gates.resolve(config),
@@ -89,3 +100,23 @@ def verbosity(kubevirt: KubeVirt | None, component: str, node: str = "") -> int 
     own = (wanted.node_verbosity or {}).get(node) if node else None
     found: int | None = getattr(wanted, component) if own is None else own
     return found
+
+
+def obeyed(
+    kubevirt: KubeVirt | None, client: Client, component: str, limits: str = "", node: str = ""
+) -> None:
+    """What a process does as the CR says, whatever it is for: logs, TLS, and how often it asks.
+
+    `component` is a field of LogVerbosity, `limits` one of KubeVirtConfiguration; "": nothing
+    limits it. A CR that is gone for a moment changes nothing.
+    """
+    if kubevirt is None:
+        return
+    config = kubevirt.spec.configuration or KubeVirtConfiguration()
+    logs.verbosity(verbosity(kubevirt, component, node))
+    asked = config.tls_configuration or TLSConfiguration()
+    tls.require(asked.min_tls_version or "", ciphers.of_openssl(asked.ciphers or ()))
+    given: ReloadableComponentConfiguration | None = getattr(config, limits) if limits else None
+    limiter = given and given.rest_client and given.rest_client.rate_limiter
+    bucket = limiter and limiter.token_bucket_rate_limiter
+    client.limiter.limit(*((bucket.qps, bucket.burst) if bucket else (0.0, 0)))

@@ -146,6 +146,7 @@ async def test_holders_of_kubernetes_roles_may(
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.configures("configuration.roleAggregationStrategy")
 async def test_they_lose_it_where_roles_are_not_joined(cluster: Client) -> None:
     """roleAggregationStrategy: Manual takes the labels away, and the controller the rules."""
     for manifest in rbac.users(aggregated=False):

@@ -85,6 +85,7 @@ async def test_nobody_profiles_without_the_right(site: tuple[Running, Components
     assert components.asked == []
 
 
+@pytest.mark.configures("configuration.developerConfiguration.clusterProfiler")
 async def test_nobody_profiles_while_it_is_off(site: tuple[Running, Components]) -> None:
     api, components = site
     api.config = KubeVirtConfiguration()

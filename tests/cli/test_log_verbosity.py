@@ -78,6 +78,10 @@ def of(logs: str) -> KubeVirt:
     return found
 
 
+@pytest.mark.configures(
+    "configuration.developerConfiguration.logVerbosity.nodeVerbosity",
+    "configuration.developerConfiguration.logVerbosity.virtHandler",
+)
 def test_a_node_may_differ_from_the_others() -> None:
     told = of('{"virtHandler": 3, "nodeVerbosity": {"node2": 5}}')
     assert verbosity(told, "virt_handler", "node1") == 3

@@ -126,7 +126,7 @@ async def served(apiserver: Config) -> AsyncIterator[Client]:
             while True:
                 seen = await client.get(CRDS, ("", crd["metadata"]["name"]))
                 conditions = {
-                    each["type"]: each["status"] for each in seen["status"].get("conditions", ())
+                    each["type"]: each["status"] for each in seen["status"].get("conditions") or ()
                 }
                 if conditions.get("Established") == "True":
                     break

@@ -8,16 +8,30 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
+
 from tests.kube.fake import FakeCluster
 from virtpod.controller.caches import Caches
 from virtpod.controller.loops import Loops
-from virtpod.controllers import obstruction
+from virtpod.controllers import obstruction, updating
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube.events import Recorder
-from virtpod.kube.resources import EVENTS, PODS, PVCS, SNAPSHOTS, VMIS, VMS, Key, Obj
+from virtpod.kube.resources import (
+    EVENTS,
+    KUBEVIRTS,
+    NAMESPACES,
+    PODS,
+    PVCS,
+    SNAPSHOTS,
+    VMIS,
+    VMS,
+    Key,
+    Obj,
+)
 
 KEY = Key("default", "demo")
+INSTALLED = Key("kubevirt", "kubevirt")
 WITHIN = 10.0
 
 
@@ -95,6 +109,10 @@ def runs(fake: FakeCluster) -> None:
         "containerStatuses": [{"name": "compute", "state": {"running": {}}}],
     }
     fake.put(PODS, found)
+
+
+def reasons(fake: FakeCluster) -> set[str]:
+    return {str(event["reason"]) for event in fake.objects(EVENTS).values()}
 
 
 def wrote(fake: FakeCluster, verb: str, plural: str) -> int:
@@ -241,3 +259,42 @@ async def test_what_nothing_acts_on_says_so_once(fake: FakeCluster) -> None:
         fake.put(SNAPSHOTS, {**fake.get(SNAPSHOTS, *key), "spec": {"source": {"kind": "a"}}})
         await asyncio.sleep(0.2)
         assert wrote(fake, "patch", f"{SNAPSHOTS.plural}/status") == 1
+
+
+async def test_guests_in_old_launchers_are_told_of_and_evicted_where_that_is_wanted(
+    fake: FakeCluster,
+) -> None:
+    fake.put(KUBEVIRTS, {"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": {}})
+    async with controller(fake):
+        fake.put(VMS, machine())
+        await until(lambda: pod(fake)["status"]["conditions"])
+        runs(fake)
+        await until(lambda: phase(fake) == "Scheduled")
+    old = pod(fake)
+    old["spec"]["containers"][0]["image"] = "launcher:0"
+    fake.put(PODS, old)
+    guest = vmi(fake)
+    guest["status"]["phase"] = "Running"
+    fake.put(VMIS, guest)
+    async with controller(fake):
+        await until(lambda: updating.OUTDATED in vmi(fake)["metadata"]["labels"])
+        await until(lambda: fake.objects(KUBEVIRTS)[INSTALLED]["status"][updating.COUNT] == 1)
+        assert fake.objects(PODS) != {}
+        cr = fake.objects(KUBEVIRTS)[INSTALLED]
+        cr["spec"]["workloadUpdateStrategy"] = {"workloadUpdateMethods": ["Evict"]}
+        fake.put(KUBEVIRTS, cr)
+        await until(lambda: pod(fake)["metadata"].get("deletionTimestamp"))
+        await until(lambda: "SuccessfulEvict" in reasons(fake))
+        assert "FailedEvict" not in reasons(fake)
+
+
+@pytest.mark.configures("configuration.autoCPULimitNamespaceLabelSelector")
+async def test_a_namespace_may_limit_the_cpus_of_its_guests(fake: FakeCluster) -> None:
+    selector = {"matchLabels": {"quota": "cpu"}}
+    spec = {"configuration": {"autoCPULimitNamespaceLabelSelector": selector}}
+    fake.put(KUBEVIRTS, {"metadata": {"name": "kubevirt", "namespace": "kubevirt"}, "spec": spec})
+    fake.put(NAMESPACES, {"metadata": {"name": "default", "labels": {"quota": "cpu"}}})
+    async with controller(fake):
+        fake.put(VMS, machine())
+        made = await until(lambda: pod(fake))
+    assert made["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "1"

@@ -6,6 +6,7 @@ import pytest
 
 from tests.stories.lives import instance, up
 from tests.stories.world import CLUSTER, World
+from virtpod.api.kubevirt import KubeVirtConfiguration, MigrationConfiguration
 from virtpod.controllers import conditions, node, node_vmi, vmi
 from virtpod.kube.plan import Event, Patch, Plan
 from virtpod.kube.resources import VMIS, Obj
@@ -142,3 +143,10 @@ def test_a_kubelet_that_is_started_again_alarms_nobody() -> None:
         events = [each.reason for each in plan.actions if isinstance(each, Event)]
         assert (vmi.SILENT in events) is told
         assert bool(plan.again_in) is not told
+
+
+@pytest.mark.configures("configuration.migrations.nodeDrainTaintKey")
+def test_the_taint_that_drains_is_the_clusters_choice() -> None:
+    assert node.drain(KubeVirtConfiguration()) == "kubevirt.io/drain"
+    config = KubeVirtConfiguration(migrations=MigrationConfiguration(node_drain_taint_key="x/y"))
+    assert node.drain(config) == "x/y"

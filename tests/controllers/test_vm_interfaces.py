@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from virtpod.controllers import revision, vm_interfaces
 from virtpod.kube.resources import Obj
 
@@ -63,6 +65,7 @@ def test_a_card_of_a_secondary_network_comes_and_goes() -> None:
     assert given(vm(DEFAULT, blue), vmi(DEFAULT, gone))[INTERFACES][1]["state"] == "up"
 
 
+@pytest.mark.configures("configuration.vmRolloutStrategy")
 def test_what_cannot_change_is_left_alone() -> None:
     other: tuple[Obj, Obj] = ({"masquerade": {}}, BLUE)
     assert given(vm(DEFAULT, other), vmi(DEFAULT)) == {}

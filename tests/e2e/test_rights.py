@@ -40,6 +40,10 @@ RARE = {
         "update",
         "kubevirt.io/virtualmachineinstancereplicasets/finalizers",
     ): OWNERS,
+    ("kubevirt-controller", "get", "/namespaces"): "no namespace limits the CPUs of its guests",
+    ("kubevirt-controller", "create", "/pods/eviction"): "no guest is of an older version",
+    ("kubevirt-controller", "patch", "kubevirt.io/kubevirts/status"): "no guest is of an older "
+    "version",
     ("kubevirt-controller", "get", "kubevirt.io/virtualmachines"): "its VM is not in the cache",
     ("kubevirt-controller", "get", "/nodes"): "its node is not in the cache",
     ("kubevirt-controller", "get", "/pods"): "its pod is not in the cache",

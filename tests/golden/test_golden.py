@@ -52,12 +52,14 @@ def cluster_of(case: Path) -> Cluster:
     given = load(case / "cluster.yaml")
     volumes = given.pop("imageVolumes", True)
     resources = given.pop("networkResources", {})
+    limits_cpu = given.pop("limitsCpu", False)
     config = msgspec.convert(given, KubeVirtConfiguration) if given else USUAL
     return Cluster(
         config=config,
         gates=resolve(config),
         launcher_image="virtpod.local/virt-launcher:1",
         image_volumes=volumes,
+        limits_cpu=limits_cpu,
         networks={tuple(name.split("/")): each for name, each in resources.items()},
     )
 

@@ -18,6 +18,7 @@ OF_OTHERS = frozenset(
         *("up", "apiserver_requested_deprecated_apis", "apiserver_request_total"),
         *("container_memory_rss", "container_memory_working_set_bytes"),
         *("kube_pod_info", "kube_pod_container_resource_requests"),
+        *("kube_deployment_spec_replicas", "kube_pod_status_phase"),
         "kube_pod_spec_volumes_persistentvolumeclaims_info",
         "kube_persistentvolumeclaim_resource_requests_storage_bytes",
     }

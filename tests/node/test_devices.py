@@ -12,6 +12,8 @@ import grpc
 import grpc.aio
 import pytest
 
+from virtpod.api.kubevirt import KubeVirt, KubeVirtConfiguration, KubeVirtSpec
+from virtpod.api.meta import ObjectMeta
 from virtpod.domain import paths
 from virtpod.features.disks import lun
 from virtpod.node.devices import RESERVATIONS, Device, Shared
@@ -195,3 +197,26 @@ async def test_a_service_of_the_node_is_given_with_the_folder_of_its_socket(
             assert not container.devices
             (mount,) = container.mounts
             assert (mount.host_path, mount.container_path) == (paths.PR_HELPER, paths.PR_HELPER)
+
+
+@pytest.mark.configures("configuration.virtualMachineInstancesPerNode")
+async def test_the_kubelet_is_told_how_many_guests_a_node_may_have(folder: Path, dev: Path) -> None:
+    def allowing(count: int | None) -> KubeVirt:
+        config = KubeVirtConfiguration(virtual_machine_instances_per_node=count)
+        return KubeVirt(metadata=ObjectMeta(), spec=KubeVirtSpec(configuration=config))
+
+    kubelet = Kubelet(folder)
+    with Inotify() as inotify:
+        stock = Shared(TUN, folder, dev, inotify)
+        async with kubelet.running(), running(stock), kubelet.plugin() as (_, channel):
+            told = lists(channel)
+
+            async def count() -> int:
+                return len((await asyncio.wait_for(anext(told), WITHIN)).devices)
+
+            assert await count() == 1000
+            stock.configured(allowing(3))
+            assert await count() == 3
+            stock.configured(None)
+            stock.configured(allowing(None))
+            assert await count() == 1000

@@ -10,7 +10,7 @@ import pytest
 from tests.kube.fake import FakeCluster
 from virtpod.kube.resources import NODES
 from virtpod.node import heartbeat
-from virtpod.node.labels import deprecated_machines, difference, labels
+from virtpod.node.labels import deprecated_machines, difference, labels, obsolete
 
 CAPABILITIES = """
 <capabilities>
@@ -169,3 +169,16 @@ def test_machine_types_that_qemu_drops_are_told() -> None:
     elsewhere = OLD.replace("<machine>isapc", "<machine deprecated='yes'>isapc")
     assert deprecated_machines(elsewhere) == ("pc-q35-9.2",)
     assert deprecated_machines(CAPABILITIES) == deprecated_machines("") == ()
+
+
+@pytest.mark.configures("configuration.obsoleteCPUModels")
+def test_models_that_are_obsolete_are_not_offered() -> None:
+    def offered(**given: bool) -> bool:
+        found = labels(DOMAIN.replace("Penryn", "core2duo"), "", obsolete(given))
+        return "cpu-model.node.kubevirt.io/core2duo" in found
+
+    assert not offered()
+    assert offered(core2duo=False)
+    assert not offered(core2duo=True)
+    assert "cpu-model.node.kubevirt.io/Penryn" in labels(DOMAIN, "", obsolete({}))
+    assert "cpu-model.node.kubevirt.io/Penryn" not in labels(DOMAIN, "", obsolete({"Penryn": True}))

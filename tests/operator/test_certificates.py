@@ -80,6 +80,55 @@ def test_a_month_passes_and_all_can_always_be_verified() -> None:
     assert len(seen) >= 5
 
 
+@pytest.mark.configures("certificateRotateStrategy.selfSigned.ca.*")
+def test_a_shorter_life_is_wanted_and_had_at_once() -> None:
+    """Of certificates; the authority's successor is known everywhere before it signs."""
+    cluster = Cluster()
+    cluster.look(NOW)
+    before = cluster.leaf()
+    cluster.policy = certificates.policy(
+        {
+            "spec": {
+                "certificateRotateStrategy": {
+                    "selfSigned": {
+                        "ca": {"duration": "6h", "renewBefore": "2h"},
+                        "server": {"duration": "5m", "renewBefore": "4m"},
+                    }
+                }
+            }
+        }
+    )
+    kept = cluster.look(NOW + 60)
+    assert len(cluster.authorities()) == 2
+    assert cluster.leaf() == before, "nobody is served by an authority that is not known yet"
+    now = NOW + 60 + kept.again_in
+    cluster.look(now)
+    leaf = cluster.leaf()
+    assert issued(leaf, cluster.authorities()[:1])
+    assert leaf.not_valid_after_utc.timestamp() == pytest.approx(now + 300, abs=2)
+    serials, began = {leaf.serial_number}, now
+    while now < began + 600:
+        now += min(cluster.look(now).again_in, 30.0)
+        serials.add(cluster.leaf().serial_number)
+        assert cluster.leaf().not_valid_after_utc.timestamp() - now > 200
+    assert len(serials) in (10, 11), "one a minute"
+
+
+@pytest.mark.parametrize("lead", ["15m", "4m", "1m"])
+def test_short_lives_are_renewed_in_time_though_the_authority_changes(lead: str) -> None:
+    server = {"duration": "20m" if lead == "15m" else "5m", "renewBefore": lead}
+    ca = {"duration": "2h", "renewBefore": "1h"}
+    said = {"certificateRotateStrategy": {"selfSigned": {"ca": ca, "server": server}}}
+    cluster = Cluster(certificates.policy({"spec": said}))
+    now, authorities = NOW, set()
+    while now < NOW + 6 * HOUR:
+        now += cluster.look(now).again_in
+        left = cluster.leaf().not_valid_after_utc.timestamp() - now
+        assert left > 20, "what a kubelet has not brought yet must still be good"
+        authorities.add(cluster.leaf().issuer)
+    assert len(authorities) >= 4
+
+
 def test_a_lost_secret_is_made_anew_by_the_same_authority() -> None:
     cluster = Cluster()
     cluster.look(NOW)
@@ -157,6 +206,7 @@ def test_python_verifies_them_strictly(tmp_path: Path) -> None:
         ({"ca": {"duration": "nonsense"}}, Policy()),
     ],
 )
+@pytest.mark.configures("certificateRotateStrategy.*")
 def test_the_cr_says_how_long_they_last(said: dict[str, object], expected: Policy) -> None:
     policy = certificates.policy({"spec": {"certificateRotateStrategy": {"selfSigned": said}}})
     assert policy == expected

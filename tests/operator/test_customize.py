@@ -65,6 +65,7 @@ def test_a_strategic_patch_meets_containers_by_name() -> None:
     assert MARK not in (before["metadata"].get("annotations") or {})
 
 
+@pytest.mark.configures("customizeComponents.patches.*")
 def test_patches_of_all_types_follow_each_other() -> None:
     found = installed(
         custom(
@@ -105,6 +106,7 @@ def test_a_patch_of_nothing_is_told_and_does_nothing() -> None:
     assert idle(installed({}).values(), spec["customizeComponents"]) == ["Deployment virt-nothing"]
 
 
+@pytest.mark.configures("customizeComponents.flags.*")
 def test_flags_replace_and_add() -> None:
     flags = {"api": {"v": "5", "port": "9443"}, "handler": {"some-flag": ""}}
     found = installed({"customizeComponents": {"flags": flags}})
@@ -119,6 +121,7 @@ def test_flags_replace_and_add() -> None:
 TERM = {"weight": 2, "podAffinityTerm": {"topologyKey": "zone", "labelSelector": {}}}
 
 
+@pytest.mark.configures("infra.*", "workloads.nodePlacement.*")
 def test_components_go_where_they_are_told_to() -> None:
     placement = {
         "nodeSelector": {"role": "infra"},
@@ -146,6 +149,7 @@ def test_components_go_where_they_are_told_to() -> None:
     assert "nodeSelector" not in found[API]["spec"]["template"]["spec"]
 
 
+@pytest.mark.configures("monitorAccount", "monitorNamespace")
 def test_prometheus_is_given_what_it_needs_where_it_is() -> None:
     assert not [key for key in installed({}) if key[0] in ("PrometheusRule", "ServiceMonitor")]
     site = replace(SITE, prometheus=True)
@@ -171,6 +175,7 @@ def test_a_single_replica_has_no_budget() -> None:
     assert not [key for key in found if key[0] == "PodDisruptionBudget"]
 
 
+@pytest.mark.configures("imagePullPolicy", "imagePullSecrets")
 def test_the_pull_policy_is_that_of_all_components() -> None:
     found = installed({"imagePullPolicy": "Always", "imagePullSecrets": [{"name": "key"}]})
     for key in (API, ("Deployment", "virt-controller"), ("DaemonSet", "virt-handler")):
@@ -264,3 +269,33 @@ def test_strategic_directives() -> None:
 def test_nothing_asked_for_changes_nothing() -> None:
     made = list(installed({}).values())
     assert customized(made, {"patches": [], "flags": {}}) == made
+
+
+@pytest.mark.configures("productComponent", "productName", "productVersion")
+def test_a_product_has_its_own_labels_on_objects_and_pods() -> None:
+    found = installed({"productName": "hco", "productVersion": "1.18", "productComponent": "virt"})
+    wanted = {
+        "app.kubernetes.io/part-of": "hco",
+        "app.kubernetes.io/version": "1.18",
+        "app.kubernetes.io/component": "virt",
+    }
+    usual = installed({})
+    for (kind, name), each in found.items():
+        labels = each["metadata"]["labels"]
+        assert labels.items() >= wanted.items(), name
+        assert labels["app.kubernetes.io/managed-by"] == "virt-operator"
+        if kind in ("Deployment", "DaemonSet"):
+            pods = each["spec"]["template"]["metadata"]["labels"]
+            assert pods.items() >= wanted.items()
+            before = usual[kind, name]["spec"]
+            assert each["spec"]["selector"] == before["selector"], "which never changes"
+
+
+@pytest.mark.configures("serviceMonitorNamespace")
+def test_the_service_monitor_may_be_in_a_namespace_of_its_own() -> None:
+    site, spec = replace(SITE, prometheus=True), {"serviceMonitorNamespace": "watch"}
+    made = {each["kind"]: each for each in components({"spec": spec}, OPTIONS, site)}
+    monitor = made["ServiceMonitor"]
+    assert monitor["metadata"]["namespace"] == "watch"
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": [OPTIONS.namespace]}
+    assert made["PrometheusRule"]["metadata"]["namespace"] == OPTIONS.namespace

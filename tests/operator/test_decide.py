@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import pytest
+
 from tests.kube.fake import json_patch, merge
 from virtpod.controllers import conditions
 from virtpod.kube.plan import Patch, Plan
@@ -126,6 +128,7 @@ def test_what_was_made_stays_until_its_removal_is_done() -> None:
     assert kinds == [Patch, Remove, Patch, Patch]
 
 
+@pytest.mark.configures("uninstallStrategy")
 def test_guests_keep_an_installation_that_is_told_so() -> None:
     going = cr(finalizers=[FINALIZER], deletionTimestamp="2027-01-01T00:00:00Z")
     going["spec"]["uninstallStrategy"] = "BlockUninstallIfWorkloadsExist"

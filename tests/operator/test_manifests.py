@@ -139,6 +139,7 @@ def test_the_cr_places_components_and_counts_them() -> None:
         ({"imageRegistry": "other.example", "imageTag": "3"}, "other.example/virtpod:3"),
     ],
 )
+@pytest.mark.configures("imageRegistry", "imageTag")
 def test_the_cr_chooses_images(spec: Json, image: str) -> None:
     assert chosen({"spec": spec}, OPTIONS).image == image
 

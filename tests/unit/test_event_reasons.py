@@ -24,6 +24,7 @@ TOLD = {
     *("VolumeMountedToPod", "VolumeReady", "VolumeUnMountedFromPod"),
     *("MemoryDumpInProgress", "MemoryDumpCompleted", "MemoryDumpFailed"),
     # By virt-controller
+    *("SuccessfulEvict", "FailedEvict"),
     *("SuccessfulCreate", "FailedCreate", "SuccessfulDelete", "FailedPvcNotFound", "PVCNotReady"),
     *("FailedBackendStorageCreate", "NodeUnresponsive", "SuccessfulPaused", "SuccessfulResumed"),
     # By virt-api
@@ -59,7 +60,6 @@ NOT_TOLD = {
     "FailedDataVolumeImport": "nothing here fills volumes",
     "SuccessfulMigration": "no guest moves",
     "Migrated": "no guest moves",
-    "SuccessfulEvict": "no guest is made to move to a newer launcher",
     "HostModelIsObsolete": "labels of nodes say what models there are",
 }
 """KubeVirt's that are not here, and why."""

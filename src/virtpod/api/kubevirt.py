@@ -476,7 +476,8 @@ class KubeVirtConfiguration(Wire):
     cpu_model: str | None = None
     """CPU model of guests that name none."""
     cpu_request: Quantity | None = None
-    """CPU that each virtual CPU asks for; by default what cpuAllocationRatio gives."""
+    """CPU that the pods of guests ask for that name none; by default what cpuAllocationRatio gives
+    for each virtual CPU."""
     default_runtime_class: str | None = None
     """RuntimeClass of the launcher's pods."""
     developer_configuration: DeveloperConfiguration | None = None

@@ -24,7 +24,7 @@ from virtpod.apiserver.nodes import Identity, KubeNodes, Pod
 from virtpod.apiserver.objects import KubeObjects
 from virtpod.apiserver.profiles import KubeComponents
 from virtpod.apiserver.status import Refusal
-from virtpod.installation import Container, Installation, project, verbosity
+from virtpod.installation import Container, Installation, obeyed, project
 from virtpod.kube import log as logs
 from virtpod.kube import profile
 from virtpod.kube.client import Client
@@ -83,7 +83,9 @@ async def serve(args: argparse.Namespace) -> None:
             client, KUBEVIRTS, namespace=container.namespace, project=project
         )
         kubevirts.on_change(lambda _key, _old, new: installation.changed(new))
-        kubevirts.on_change(lambda _key, _old, new: logs.verbosity(verbosity(new, "virt_api")))
+        kubevirts.on_change(
+            lambda _key, _old, new: obeyed(new, client, "virt_api", "api_configuration")
+        )
         authentication: Informer[dict[str, Any]] = Informer(
             client,
             CONFIGMAPS,

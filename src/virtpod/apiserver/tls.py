@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from virtpod.kube.tls import obeys
+
 log = logging.getLogger(__name__)
 
 
@@ -79,7 +81,7 @@ def serving(folder: Path, client_ca: Callable[[], str]) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key)
         if ca := client_ca():
             context.load_verify_locations(cadata=ca)
-        return context
+        return obeys(context)
 
     followed = Followed(make, (certificate, key), client_ca)
 

@@ -17,7 +17,7 @@ from virtpod.controller.caches import Caches
 from virtpod.controller.loops import Loops
 from virtpod.controller.machines import Machines
 from virtpod.controller.transitions import Transitions
-from virtpod.installation import Container, Installation, verbosity
+from virtpod.installation import Container, Installation, obeyed
 from virtpod.kube import errors, profile
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
@@ -81,7 +81,9 @@ async def _serve(args: argparse.Namespace, stop: asyncio.Event) -> None:
         recorder = Recorder(writer, "virt-controller", host=container.pod)
         caches = Caches(client, container.namespace, installation)
         caches.kubevirts.on_change(
-            lambda _key, _old, new: logs.verbosity(verbosity(new, "virt_controller"))
+            lambda _key, _old, new: obeyed(
+                new, client, "virt_controller", "controller_configuration"
+            )
         )
         loops = Loops(caches, writer, recorder, installation)
         synced = asyncio.Event()

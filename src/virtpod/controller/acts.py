@@ -8,9 +8,10 @@ from typing import Any
 
 from virtpod.controllers import revision
 from virtpod.controllers.revision import Revise
+from virtpod.controllers.updating import Renew
 from virtpod.kube import errors
 from virtpod.kube.loop import Acts
-from virtpod.kube.plan import Create, Written
+from virtpod.kube.plan import Create, Event, Evict, Written
 from virtpod.kube.resources import CONTROLLER_REVISIONS, key_of
 
 
@@ -30,6 +31,9 @@ class Creates(Acts):
         if isinstance(action, Revise):
             await self._revise(action)
             return None
+        if isinstance(action, Renew):
+            await self._renew(action)
+            return None
         try:
             return await super().__call__(action)
         except (errors.Forbidden, errors.Invalid, errors.BadRequest) as error:
@@ -37,6 +41,21 @@ class Creates(Acts):
                 raise
             of = action.resource.plural
             raise errors.Refused([Refusal(of, error.reason, error.message)]) from error
+
+    async def _renew(self, action: Renew) -> None:
+        """One that may not go yet keeps no other from it."""
+        told = Event(
+            action.about,
+            "Normal",
+            "SuccessfulEvict",
+            "Its launcher is of an older version: it is stopped to start in a new one.",
+        )
+        try:
+            await super().__call__(Evict(action.pod, action.uid))
+        except (errors.ApiError, errors.NotYet) as error:
+            message = f"Its launcher is of an older version, and it cannot be stopped: {error}"
+            told = Event(action.about, "Warning", "FailedEvict", message)
+        await super().__call__(told)
 
     async def _revise(self, action: Revise) -> None:
         with contextlib.suppress(errors.AlreadyExists):

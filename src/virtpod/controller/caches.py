@@ -22,6 +22,7 @@ from virtpod.controller.held import Held, HeldNode, project_node
 from virtpod.controllers import instancetype, networks, node, obstruction, unattended, vmi
 from virtpod.controllers.why import claims_of
 from virtpod.domain.facts import Cluster
+from virtpod.domain.selector import selects
 from virtpod.installation import Installation, project
 from virtpod.kube import errors
 from virtpod.kube.client import Client
@@ -29,6 +30,7 @@ from virtpod.kube.resources import (
     CONTROLLER_REVISIONS,
     EVENTS,
     KUBEVIRTS,
+    NAMESPACES,
     NETWORK_DEFINITIONS,
     NODES,
     PODS,
@@ -67,6 +69,7 @@ class Caches:
 
     def __init__(self, client: Client, namespace: str, installation: Installation) -> None:
         self.client = client
+        self._installation = installation
         self.kubevirts: Informer[KubeVirt | None] = Informer(
             client, KUBEVIRTS, namespace=namespace, project=project
         )
@@ -187,7 +190,7 @@ class Caches:
             name,
             ready=held.ready,
             out_of_service=held.tainted(node.OUT_OF_SERVICE),
-            draining=held.tainted(node.DRAIN, "NoSchedule"),
+            draining=held.tainted(node.drain(self._installation.cluster.config), "NoSchedule"),
             silent_for=now - self._silent.get(name, now),
         )
 
@@ -240,6 +243,15 @@ class Caches:
         """The NetworkAttachmentDefinitions that it names; none is there where their kind is not."""
         wanted = networks.wanted(vmi, cluster)
         return {key: await self._read(NETWORK_DEFINITIONS, key) for key in wanted}
+
+    async def limits_cpu(self, namespace: str, cluster: Cluster) -> bool:
+        """Whether guests there get a CPU limit: asked of the namespace where that is configured."""
+        selector = cluster.config.auto_cpu_limit_namespace_label_selector
+        if selector is None:
+            return False
+        found = await self._read(NAMESPACES, Key("", namespace))
+        labels = (found or {}).get("metadata", {}).get("labels") or {}
+        return selects(selector, labels)
 
     async def _read(self, resource: Resource, key: Key) -> Obj | None:
         try:

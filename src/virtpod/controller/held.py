@@ -6,12 +6,13 @@ made only of the one that is being decided on.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from virtpod.controllers import why
+from virtpod.controllers import updating, why
 from virtpod.kube.resources import Obj
 
 
@@ -25,12 +26,19 @@ class _Owner(msgspec.Struct):
 class _Metadata(msgspec.Struct, rename="camel"):
     uid: str = ""
     owner_references: list[_Owner] | None = None
+    labels: dict[str, str] | None = None
+
+
+class _Container(msgspec.Struct):
+    name: str = ""
+    image: str = ""
 
 
 class _Placed(msgspec.Struct, rename="camel"):
     """A pod's spec, a VMI's status: both name their node so."""
 
     node_name: str | None = None
+    containers: list[_Container] | None = None
 
 
 class _Head(msgspec.Struct):
@@ -42,6 +50,11 @@ class _Head(msgspec.Struct):
     def node(self) -> str:
         placed = (self.spec and self.spec.node_name) or (self.status and self.status.node_name)
         return placed or ""
+
+    @property
+    def image(self) -> str:
+        containers = (self.spec and self.spec.containers) or ()
+        return next((each.image for each in containers if each.name == "compute"), "")
 
 
 class _Claim(msgspec.Struct, rename="camel"):
@@ -86,15 +99,28 @@ class Held:
     claims: tuple[str, ...] = ()
     """Of a VMI: the persistent volume claims that its volumes name."""
     node: str = ""
+    image: str = ""
+    """Of a launcher's pod: its launcher's."""
+    outdated: bool = False
+    """Of a VMI: it is labelled so."""
 
     @staticmethod
     def project(raw: bytes) -> Held:
         head = _head.decode(raw)
-        metadata, node = head.metadata, head.node
+        metadata = head.metadata
+        held = Held(
+            raw,
+            metadata.uid,
+            node=head.node,
+            image=sys.intern(head.image),
+            outdated=updating.OUTDATED in (metadata.labels or {}),
+        )
         for owner in metadata.owner_references or ():
             if owner.controller:
-                return Held(raw, metadata.uid, owner.uid, owner.name, owner.kind, node=node)
-        return Held(raw, metadata.uid, node=node)
+                return replace(
+                    held, owner_uid=owner.uid, owner_name=owner.name, owner_kind=owner.kind
+                )
+        return held
 
     @staticmethod
     def project_vmi(raw: bytes) -> Held:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from virtpod.api.kubevirt import KubeVirtWorkloadUpdateStrategy
 from virtpod.controller import cids
 from virtpod.controller.acts import Creates
 from virtpod.controller.caches import Caches
@@ -24,10 +25,11 @@ from virtpod.controllers import (
     replicaset,
     revision,
     unattended,
+    updating,
     vm,
     vmi,
 )
-from virtpod.controllers.lifecycle import MACHINE_FINALIZER, ON_NODE
+from virtpod.controllers.lifecycle import FINAL, MACHINE_FINALIZER, ON_NODE
 from virtpod.installation import Installation
 from virtpod.kube import errors
 from virtpod.kube.client import Client
@@ -38,6 +40,8 @@ from virtpod.kube.resources import PODS, VMIRS, VMIS, Key, Resource
 
 log = logging.getLogger(__name__)
 
+SOON = 1.0
+"""Seconds: what comes in numbers is looked at once."""
 REFUSED_AGAIN = 60.0
 """Seconds until what the API server refused is tried again."""
 
@@ -57,7 +61,8 @@ class Loops:
         self.installation = installation
         self.clock = clock
         self._beats: dict[str, tuple[str, float]] = {}
-        act = Creates(writer, recorder)
+        self._last_batch: float | None = None
+        act = Creates(writer, recorder, {updating.Batch: self._evicted})
         self.act = act
         self.vmis: Loop[Key, vmi.Seen] = Loop(
             "virt-controller-vmi",
@@ -89,6 +94,14 @@ class Loops:
             "virt-controller-node", self._node, node.decide, act, stores=[caches.nodes], workers=1
         )
 
+        self.updates: Loop[Key, updating.Seen] = Loop(
+            "virt-controller-workload-update",
+            self._update,
+            updating.decide,
+            act,
+            stores=[caches.vmis],
+            workers=1,
+        )
         self.unattended: Loop[tuple[Resource, Key], unattended.Seen] = Loop(
             "virt-controller-unattended",
             self._unattended,
@@ -100,7 +113,7 @@ class Loops:
 
     @property
     def all(self) -> tuple[Loop[Any, Any], ...]:
-        return (self.vmis, self.vms, self.sets, self.nodes, self.unattended)
+        return (self.vmis, self.vms, self.sets, self.nodes, self.unattended, self.updates)
 
     def decisions(self) -> dict[str, Any]:
         """For /debug/decisions."""
@@ -115,6 +128,7 @@ class Loops:
         caches.vms.on_change(lambda key, _old, _new: self.vms.add(key))
         caches.sets.on_change(lambda key, _old, _new: self.sets.add(key))
         caches.nodes.on_change(self._node_changed)
+        caches.kubevirts.on_change(lambda key, _old, _new: self.updates.add(key))
         for resource, store in caches.unattended.items():
             store.on_change(partial(self._unattended_changed, resource))
         async with asyncio.TaskGroup() as tasks:
@@ -139,6 +153,9 @@ class Loops:
 
     def _vmi_changed(self, key: Key, old: Held | None, new: Held | None) -> None:
         self.vmis.add(key)
+        # A launcher's image stays what it is: guests are out of date when we are new, and go.
+        if old is not None and old.outdated and new is None:
+            self._look_for_outdated()
         held = new or old
         if held is not None and held.owner_kind == VMIRS.kind:
             self.sets.add(Key(key.namespace, held.owner_name))
@@ -175,6 +192,8 @@ class Loops:
         if not pods and not seen.deleting and cids.wanted(held.raw):
             seen = replace(seen, cid=self.caches.cids.of(held.uid))
         if not pods and not seen.deleting and seen.phase in ("", "Pending"):
+            limited = await self.caches.limits_cpu(key.namespace, seen.cluster)
+            seen = replace(seen, cluster=replace(seen.cluster, limits_cpu=limited))
             seen = replace(seen, networks=await self.caches.networks(obj, seen.cluster))
         if pods:
             seen = await self._with_attachments(key, seen)
@@ -211,6 +230,53 @@ class Loops:
         if (start := revision.started_from(seen.vm, seen.ours)) is not None:
             seen = replace(seen, revision=await self.caches.revision(start))
         return seen
+
+    def _look_for_outdated(self) -> None:
+        names = self.caches.kubevirts.keys()
+        for kubevirt in names:
+            self.updates.add_after(kubevirt, SOON)
+
+    def _update(self, key: Key) -> updating.Seen | None:
+        kubevirt = self.caches.kubevirts.get(key)
+        if kubevirt is None or kubevirt.metadata.deletion_timestamp:
+            return None
+        image = self.installation.cluster.launcher_image
+        return updating.Seen(
+            kubevirt=key,
+            told=kubevirt.status.outdated_virtual_machine_instance_workloads,
+            image=image,
+            now=self.clock(),
+            workloads=list(self._workloads(image)) if image else [],
+            strategy=kubevirt.spec.workload_update_strategy or KubeVirtWorkloadUpdateStrategy(),
+            last=self._last_batch,
+        )
+
+    def _workloads(self, image: str) -> Iterator[updating.Workload]:
+        """Of guests whose launcher is of another image, or that are labelled so: objects are made
+        of these alone."""
+        pods, vmis = self.caches.pods, self.caches.vmis
+        keys = {Key(key.namespace, p.owner_name) for key, p in pods.items() if p.image != image}
+        keys |= {key for key, held in vmis.items() if held.outdated}
+        for key in sorted(keys):
+            held = vmis.get(key)
+            if held is None:
+                continue
+            phase = (held.object.get("status") or {}).get("phase") or ""
+            if phase in FINAL:
+                continue
+            for pod in pods.by("owner", held.uid):
+                metadata = pod.object["metadata"]
+                yield updating.Workload(
+                    vmi=held.object,
+                    pod=Key(metadata["namespace"], metadata["name"]),
+                    pod_uid=metadata["uid"],
+                    image=pod.image,
+                    leaving=bool(metadata.get("deletionTimestamp")),
+                    runs=phase == "Running",
+                )
+
+    async def _evicted(self, batch: updating.Batch) -> None:
+        self._last_batch = batch.at
 
     def _set(self, key: Key) -> replicaset.Seen | None:
         held = self.caches.sets.get(key)

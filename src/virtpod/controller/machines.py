@@ -21,6 +21,7 @@ from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller import outfit
 from virtpod.controller.held import Held, HeldNode
+from virtpod.controllers.updating import OUTDATED
 from virtpod.kube.resources import Key, Obj
 from virtpod.kube.store import Informer
 
@@ -296,7 +297,7 @@ def of_vmis(vmis: Iterable[tuple[_VMI, str]]) -> Iterator[GaugeMetricFamily]:
                 *(guest.kernel_release, guest.machine, guest.machine, guest.name),
                 guest.version_id,
                 str(movable).lower(),
-                str("kubevirt.io/outdatedLauncherImage" in (vmi.metadata.labels or {})).lower(),
+                str(OUTDATED in (vmi.metadata.labels or {})).lower(),
                 pod or NONE,
             ],
             1,

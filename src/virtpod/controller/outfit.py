@@ -19,6 +19,7 @@ from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
 from virtpod.controller.held import HeldNode
 from virtpod.controllers import node
+from virtpod.controllers.updating import OUTDATED
 from virtpod.domain import quantity
 from virtpod.features.disks import claim
 from virtpod.kube.resources import Key, Obj
@@ -30,7 +31,6 @@ NIC_LABELS = ("vnic_name", "binding_type", "network", "binding_name", "model")
 UNITS = {"cpu": "cores", "memory": "bytes"}
 BINDINGS = ("masquerade", "bridge", "sriov", "passt_binding")
 KVM = "devices.kubevirt.io/kvm"
-OUTDATED = "kubevirt.io/outdatedLauncherImage"
 Size: TypeAlias = tuple[str, str, str, float]
 """Resource, unit, where it is said, how much."""
 

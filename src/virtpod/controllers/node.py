@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from virtpod.api.kubevirt import KubeVirtConfiguration
 from virtpod.controllers.lifecycle import ON_NODE
 from virtpod.kube.plan import Event, Patch, Plan, Reference
 from virtpod.kube.resources import NODES, Key
@@ -20,6 +21,13 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 """The taint by which people, or their fencing, say that a node is off."""
 DRAIN = "kubevirt.io/drain"
 """A taint (NoSchedule) that asks for all guests to leave."""
+
+
+def drain(config: KubeVirtConfiguration) -> str:
+    """The key of that taint."""
+    return (config.migrations and config.migrations.node_drain_taint_key) or DRAIN
+
+
 REMEDY = (
     "Get the node back; or make sure that it is off, and then taint it "
     f"{OUT_OF_SERVICE}=off:NoExecute or delete the Node object."

@@ -18,7 +18,7 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims, conditions, hotplug, lifecycle, networks, obstruction
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
-from virtpod.controllers.node import ALARM, DRAIN, REMEDY, Standing
+from virtpod.controllers.node import ALARM, REMEDY, Standing, drain
 from virtpod.controllers.why import OBSTRUCTED
 from virtpod.domain.facts import Cluster
 from virtpod.features.machine import state
@@ -705,7 +705,8 @@ def _asked_to_leave(changes: _Changes) -> list[Event]:
     changes.condition(LEAVE)
     if said or not drained or seen.node is None:
         return []
-    what = f"Node {seen.node.name} is tainted {DRAIN}, and this guest cannot be moved: it stays"
+    taint = drain(seen.cluster.config)
+    what = f"Node {seen.node.name} is tainted {taint}, and this guest cannot be moved: it stays"
     remedy = "Shut it down to let its node be drained, or give it evictionStrategy None."
     return [_warning(seen, "EvictionRefused", what, remedy)]
 

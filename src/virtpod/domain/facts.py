@@ -26,6 +26,8 @@ class Cluster:
     architecture: str = "amd64"
     image_volumes: bool = False
     """Pods may mount images as volumes (Kubernetes 1.33+ with the gate, a runtime that can)."""
+    limits_cpu: bool = False
+    """Pods in the namespace at hand get a CPU limit by themselves."""
     networks: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Of the NetworkAttachmentDefinitions that the VMI at hand names (namespace, name): the
     resource of the node that one needs."""
@@ -148,6 +150,10 @@ class Guest:
     """NUMA nodes of the machine that the container is on, each with its CPUs."""
     smbios: Mapping[str, str] = field(default_factory=dict)
     """What guests of this cluster read of their machine's maker."""
+    balloon_period: int = 10
+    """Seconds between the guest's reports of its memory; 0: it makes none."""
+    free_page_reporting: bool = True
+    """The guest tells which pages are free, so that the node may have them."""
     resolved: Mapping[str, str] = field(default_factory=dict)
     """Firmware and other files of this image, by purpose."""
     places: Mapping[str, str] = field(default_factory=dict)

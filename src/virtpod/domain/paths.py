@@ -31,6 +31,9 @@ DISK_FILE = "disk.img"
 """The guest's disk in such a claim."""
 TOLERANCE = "PVC_TOLERATE_LESS_SPACE_UP_TO_PERCENT"
 """The environment variable for `Guest.tolerance`, where the cluster has another than usual."""
+RESERVE = "MINIMUM_RESERVE_PVC_BYTES"
+"""The environment variable for what is kept free of a file system that a disk is made in, where
+the cluster has another than usual."""
 LIBVIRT_RUNTIME = "/var/run/libvirt"
 LIBVIRT_SOCKET = f"{LIBVIRT_RUNTIME}/libvirt-sock"
 LIBVIRT_URI = f"qemu:///session?socket={LIBVIRT_SOCKET}"
@@ -51,6 +54,13 @@ PROBE = "/usr/bin/virt-probe"
 
 SMBIOS_ENV = "VIRTPOD_SMBIOS"
 """What the cluster says of its machines' maker, as JSON in the launcher's environment."""
+
+BALLOON_ENV = "VIRTPOD_BALLOON_STATS_PERIOD"
+"""Seconds of `Guest.balloon_period`, where the cluster has another than usual."""
+KEEPS_PAGES_ENV = "VIRTPOD_NO_FREE_PAGE_REPORTING"
+"""There where `Guest.free_page_reporting` is false."""
+VERBOSITY_ENV = "VIRTPOD_LAUNCHER_VERBOSITY"
+"""How much a launcher logs, where the cluster says so."""
 
 NODE_ENV = "NODE_NAME"
 """In the environment of launchers whose guests are told it."""

@@ -27,6 +27,7 @@ import msgspec
 
 from virtpod.kube import errors
 from virtpod.kube.config import Config
+from virtpod.kube.limiter import Limiter
 from virtpod.kube.resources import Key, Obj, Resource
 
 T = TypeVar("T")
@@ -61,6 +62,8 @@ class Observation:
     host: str
     code: int
     seconds: float
+    held: float = 0.0
+    """Seconds that our own limit held it back before."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ class Client:
         self.component = component
         self.on_warning = on_warning
         self.observe = observe
+        self.limiter = Limiter()
         self._session: aiohttp.ClientSession | None = None
         self._check: Callable[[], None] | None = None
 
@@ -588,6 +592,7 @@ class Client:
         verb: str,
         resource: str,
     ) -> Reply:
+        held = await self.limiter.take()
         began = time.monotonic()
         code = 0
         try:
@@ -609,15 +614,22 @@ class Client:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _no_answer(error) from error
         finally:
-            self._observed(method, verb, path, resource, code, began)
+            self._observed(method, verb, path, resource, code, began, held)
 
     def _observed(
-        self, method: str, verb: str, path: str, resource: str, code: int, began: float
+        self,
+        method: str,
+        verb: str,
+        path: str,
+        resource: str,
+        code: int,
+        began: float,
+        held: float = 0.0,
     ) -> None:
         if self.observe is not None:
             host = self.config.server.partition("://")[2]
             seconds = time.monotonic() - began
-            self.observe(Observation(method, verb, path, resource, host, code, seconds))
+            self.observe(Observation(method, verb, path, resource, host, code, seconds, held))
 
     def _warned(self, response: aiohttp.ClientResponse) -> None:
         if self.on_warning is None:

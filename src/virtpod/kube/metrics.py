@@ -37,7 +37,7 @@ REQUEST_SECONDS = Histogram(
 )
 LIMITER_SECONDS = Histogram(
     "kubevirt_rest_client_rate_limiter_duration_seconds",
-    "How long the client held requests back. It has no limiter: the server has one.",
+    "How long the limit of the KubeVirt object held requests back.",
     ("verb", "url"),
     buckets=LATENCY,
 )
@@ -65,6 +65,8 @@ def observe_request(seen: Observation) -> None:
         seen.verb,
     ).inc()
     REQUEST_SECONDS.labels(seen.verb, url_of(seen.path)).observe(seen.seconds)
+    if seen.held:
+        LIMITER_SECONDS.labels(seen.verb, url_of(seen.path)).observe(seen.held)
     if log.isEnabledFor(logging.DEBUG):
         log.debug(
             "asked",

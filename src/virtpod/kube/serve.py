@@ -20,7 +20,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
-from virtpod.kube import review
+from virtpod.kube import review, tls
 
 
 class Certificate:
@@ -65,7 +65,7 @@ class Certificate:
         context.load_cert_chain(self.certificate, self.key)
         if self.ca:
             context.verify_mode = ssl.CERT_REQUIRED if self.require_client else ssl.CERT_OPTIONAL
-        return context
+        return tls.obeys(context)
 
 
 class Server:

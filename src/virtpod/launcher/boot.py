@@ -146,6 +146,8 @@ class Boot:
             cpus=tuple(sorted(os.sched_getaffinity(0))),
             nodes=numa_nodes() if numa.asked(vmi) else {},
             smbios=json.loads(os.environ.get(paths.SMBIOS_ENV) or "{}"),
+            balloon_period=_number(paths.BALLOON_ENV, Guest.balloon_period),
+            free_page_reporting=paths.KEEPS_PAGES_ENV not in os.environ,
         )
 
     def _links(self, request: Sync) -> Guest:
@@ -281,6 +283,11 @@ def _too_many_ports() -> str:
         "and needs one for each port and protocol; list the ports that are wanted in the "
         "interface's ports or portRanges, or raise the limit of the node's container runtime"
     )
+
+
+def _number(variable: str, usual: int) -> int:
+    told = os.environ.get(variable, "")
+    return int(told) if told.isdecimal() else usual
 
 
 def _in_use(vmi: VirtualMachineInstance, path: str) -> str:

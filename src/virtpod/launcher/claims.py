@@ -25,6 +25,12 @@ STEP = 1024 * 1024
 """
 
 
+def reserve() -> int:
+    """Bytes that are left free, as virt-controller has it."""
+    told = os.environ.get(paths.RESERVE, "")
+    return int(told) if told.isdecimal() else RESERVE
+
+
 def tolerance() -> int:
     """Percent that a disk may be smaller than was asked for, as virt-controller has it."""
     told = os.environ.get(paths.TOLERANCE, "")
@@ -178,7 +184,7 @@ def _room(opened: int, most: int) -> int:
     found, room = os.fstat(opened), os.fstatvfs(opened)
     size = found.st_size
     mine = found.st_blocks * 512
-    larger = min(most, mine + room.f_bavail * room.f_frsize - RESERVE) // 4096 * 4096
+    larger = min(most, mine + room.f_bavail * room.f_frsize - reserve()) // 4096 * 4096
     return larger if larger >= size + STEP else size
 
 
@@ -193,7 +199,7 @@ def make(folder: str, name: str, most: int, least: int) -> None:
         if os.fstat(opened).st_size:
             return
         room = os.fstatvfs(opened)
-        free = room.f_bavail * room.f_frsize - RESERVE
+        free = room.f_bavail * room.f_frsize - reserve()
         if free < least:
             raise ClaimInvalid(
                 f"the volume has no room for its disk of {most >> 20} MiB: its file system has "

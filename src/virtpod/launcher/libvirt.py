@@ -29,7 +29,7 @@ from virtpod.launcher.autopsy import Autopsy
 from virtpod.launcher.given import in_domain
 from virtpod.launcher.hypervisor import Entrusted, PluggedCard, PluggedDisk, Refused
 from virtpod.launcher.inotify import appears
-from virtpod.launcher.log import log
+from virtpod.launcher.log import OF_LIBVIRT, log, verbosity
 from virtpod.launcher.processes import Child, Processes
 from virtpod.wire.messages import (
     AgentRequest,
@@ -90,7 +90,11 @@ admin_min_workers = 1
 admin_max_workers = 1
 max_clients = 20
 keepalive_interval = -1
-log_outputs = "3:stderr"
+"""
+WARNINGS = 'log_outputs = "3:stderr"\n'
+EVERYTHING = """\
+log_outputs = "1:stderr"
+log_filters = "3:remote 4:event 3:util.json 3:util.object 3:util.netlink 3:rpc 3:access 1:*"
 """
 
 STATES: dict[int, DomainState] = {
@@ -657,11 +661,19 @@ class Libvirt:
         return _dotted(libvirt.getVersion()), ""
 
 
+def libvirtd_conf(verbosity: int) -> str:
+    """Its configuration; what it logs is for who looks for a fault.
+
+    https://libvirt.org/logging.html
+    """
+    return LIBVIRTD_CONF + (EVERYTHING if verbosity >= OF_LIBVIRT else WARNINGS)
+
+
 def _configure(capabilities: Mapping[str, bytes]) -> None:
     for folder in (CONFIG, CAPABILITIES, paths.LIBVIRT_RUNTIME):
         os.makedirs(folder, exist_ok=True)
     Path(CONFIG, "qemu.conf").write_text(QEMU_CONF)
-    Path(CONFIG, "libvirtd.conf").write_text(LIBVIRTD_CONF)
+    Path(CONFIG, "libvirtd.conf").write_text(libvirtd_conf(verbosity()))
     for name, content in capabilities.items():
         file = Path(CAPABILITIES, os.path.basename(name))
         if not file.exists():

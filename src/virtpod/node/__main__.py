@@ -20,9 +20,9 @@ from pathlib import Path
 import msgspec
 from prometheus_client import REGISTRY, Gauge
 
-from virtpod.api.kubevirt import KubeVirt
+from virtpod.api.kubevirt import KubeVirt, KubeVirtConfiguration
 from virtpod.api.qat import QATNodePolicy
-from virtpod.installation import verbosity
+from virtpod.installation import obeyed
 from virtpod.kube import errors, profile
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
@@ -151,13 +151,17 @@ async def serve(args: argparse.Namespace) -> None:
             )
             kubevirts.on_change(lambda _key, _old, new: abilities.configured(new, heartbeat.wake))
             kubevirts.on_change(
-                lambda _key, _old, new: logs.verbosity(verbosity(new, "virt_handler", node))
+                lambda _key, _old, new: obeyed(
+                    new, client, "virt_handler", "handler_configuration", node
+                )
             )
             # Guests may come as soon as we can look after them, not a heartbeat later.
             plugins = [
                 Shared(device, args.device_plugins_dir, args.dev_dir, inotify, heartbeat.wake)
                 for device in DEVICES
             ]
+            for plugin in plugins:
+                kubevirts.on_change(partial(_told, plugin))
             if os.path.isdir(helper := RESERVATIONS.folder):
                 plugins.append(Shared(RESERVATIONS, args.device_plugins_dir, Path(helper), inotify))
             policies: Informer[QATNodePolicy] = Informer(
@@ -263,6 +267,10 @@ async def _once_synced(heartbeat: Heartbeat, sync: NodeSync) -> None:
     heartbeat.wake()
 
 
+def _told(plugin: Shared, _key: Key, _old: KubeVirt | None, new: KubeVirt | None) -> None:
+    plugin.configured(new)
+
+
 async def _farewell(heartbeat: Heartbeat, recorder: Recorder) -> None:
     """No new guests come to a node that nobody looks after; that it cannot be said stops nobody."""
     with contextlib.suppress(errors.ApiError, TimeoutError):
@@ -280,6 +288,7 @@ class _Abilities:
         self._probe = probe
         self._deprecated = deprecated
         self._emulation = False
+        self._obsolete = labels.OBSOLETE
         self._read: dict[bool, dict[str, str]] = {}
 
     def configured(self, kubevirt: KubeVirt | None, changed: Callable[[], None]) -> None:
@@ -287,10 +296,13 @@ class _Abilities:
         removes us then."""
         if kubevirt is None:
             return
-        configuration = kubevirt.spec.configuration
-        developer = configuration and configuration.developer_configuration
-        before, self._emulation = self._emulation, bool(developer and developer.use_emulation)
-        if before != self._emulation:
+        config = kubevirt.spec.configuration or KubeVirtConfiguration()
+        developer = config.developer_configuration
+        before = self._emulation, self._obsolete
+        self._emulation = bool(developer and developer.use_emulation)
+        self._obsolete = labels.obsolete(config.obsolete_cpu_models or {})
+        if before != (self._emulation, self._obsolete):
+            self._read.clear()
             changed()
 
     def labels(self) -> dict[str, str]:
@@ -307,7 +319,7 @@ class _Abilities:
         ]
         try:
             self._deprecated(labels.deprecated_machines(texts[1]))
-            return labels.labels(*texts)
+            return labels.labels(texts[0], texts[1], self._obsolete)
         except ValueError as error:
             log.warning("this node is described in no known way", extra={"error": str(error)})
             return {}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from virtpod.api.kubevirt import KubeVirt
 from virtpod.domain import paths
 from virtpod.node.inotify import Inotify
 from virtpod.node.plugin import PREFIX, Grant, Plugin, Unit
@@ -72,6 +73,16 @@ class Shared:
     def registered(self) -> bool:
         """Whether the kubelet has its plugin."""
         return self._plugin.registered
+
+    def configured(self, kubevirt: KubeVirt | None) -> None:
+        """Takes in how many guests a node may have; a CR that is gone changes nothing."""
+        if kubevirt is None:
+            return
+        config = kubevirt.spec.configuration
+        count = (config and config.virtual_machine_instances_per_node) or COUNT
+        if count != self._count:
+            self._count = count
+            self._plugin.restocked()
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -9,7 +9,7 @@ Source: https://libvirt.org/formatdomaincaps.html, https://libvirt.org/formatcap
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from xml.etree import ElementTree
 
 Labels = dict[str, str]
@@ -29,11 +29,28 @@ PREFIXES = (
 """What begins so is ours: it goes where the node no longer has it."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "s390x": "s390x"}
 NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+OBSOLETE = frozenset(
+    f"{model}{suffix}"
+    for model in (
+        *("486", "pentium", "pentium2", "pentium3", "coreduo", "core2duo", "Conroe", "n270"),
+        *("athlon", "phenom", "kvm32", "kvm64", "qemu32", "qemu64"),
+    )
+    for suffix in ("", "-v1")
+)
+"""Models that nodes do not offer, whatever QEMU can: they lack what today's systems rest on."""
 HYPERV = {"vpindex": "vpindex", "stimer": "synictimer", "reenlightenment": "reenlightenment"}
 """Names where libvirt's and the label's differ."""
 
 
-def labels(domain_capabilities: str, capabilities: str) -> Labels:
+def obsolete(given: Mapping[str, bool]) -> frozenset[str]:
+    """The models that are, by what the KubeVirt object says of some: false brings one back."""
+    more = {model for model, so in given.items() if so}
+    return (OBSOLETE - {model for model, so in given.items() if not so}) | more
+
+
+def labels(
+    domain_capabilities: str, capabilities: str, obsolete: Container[str] = OBSOLETE
+) -> Labels:
     """The labels; empty texts give none. ValueError where a text is not XML."""
     found: Labels = {}
     domain = _parsed(domain_capabilities)
@@ -42,7 +59,7 @@ def labels(domain_capabilities: str, capabilities: str) -> Labels:
         found |= dict(_machines(host))
         found |= dict(_timers(host))
     if domain is not None:
-        found |= dict(_cpu(domain))
+        found |= dict(_cpu(domain, obsolete))
         found |= dict(_hyperv(domain))
         architecture = ARCHITECTURES.get((domain.findtext("arch") or "").strip())
         if architecture:
@@ -109,9 +126,9 @@ def _timers(capabilities: ElementTree.Element) -> Iterator[tuple[str, str]]:
             yield f"scheduling.node.kubevirt.io/tsc-frequency-{frequency}", "true"
 
 
-def _cpu(domain: ElementTree.Element) -> Iterator[tuple[str, str]]:
+def _cpu(domain: ElementTree.Element, obsolete: Container[str]) -> Iterator[tuple[str, str]]:
     for model in domain.iterfind("cpu/mode[@name='custom']/model"):
-        if model.get("usable") == "yes" and model.text:
+        if model.get("usable") == "yes" and model.text and model.text not in obsolete:
             yield f"cpu-model.node.kubevirt.io/{model.text}", "true"
             yield f"cpu-model-migration.node.kubevirt.io/{model.text}", "true"
     host = domain.find("cpu/mode[@name='host-model']")

@@ -13,9 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from prometheus_client import Gauge
 
+from virtpod.api.kubevirt import KubeVirt
 from virtpod.build import info
+from virtpod.installation import obeyed
 from virtpod.kube import apply, errors, profile
 from virtpod.kube import log as logs
 from virtpod.kube.client import Client
@@ -155,7 +158,9 @@ class Operator:
             keep=50,
         )
         self.kubevirts.on_change(lambda _key, _old, _new: self._look())
-        self.kubevirts.on_change(lambda _key, _old, new: logs.verbosity(_verbosity(new)))
+        self.kubevirts.on_change(
+            lambda _key, _old, new: obeyed(_read(new), client, "virt_operator")
+        )
         self.installer.nodes.on_change(self._node_changed)
         for store in self.installer.workloads.values():
             store.on_change(self._workload_changed)
@@ -229,12 +234,12 @@ def _deployed(cr: Obj) -> bool:
     )
 
 
-def _verbosity(cr: Obj | None) -> int | None:
-    """The CR is read as it is: one that a newer version wrote must not stop us."""
-    at: Any = cr
-    for name in ("spec", "configuration", "developerConfiguration", "logVerbosity", "virtOperator"):
-        at = at.get(name) if isinstance(at, dict) else None
-    return at if isinstance(at, int) else None
+def _read(cr: Obj | None) -> KubeVirt | None:
+    """None where it cannot be: one that a newer version wrote must not stop us."""
+    try:
+        return msgspec.convert(cr, KubeVirt) if cr else None
+    except msgspec.ValidationError:
+        return None
 
 
 class _OwnCertificate:

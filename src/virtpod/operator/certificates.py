@@ -32,6 +32,12 @@ SETTLED = 300.0
 """Seconds after which a published CA has reached every mounted bundle."""
 
 
+PRECISION = 1.0
+"""Seconds: certificates have no fractions of them."""
+MOST_LEAD = 0.9
+"""Of its life before which a certificate is renewed: else there would be no end to it."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """Seconds: how long certificates last, and how long before their end they are renewed."""
@@ -41,9 +47,18 @@ class Policy:
     duration: float = 24 * 3600.0
     renew_before: float = 24 * 3600.0 * 0.2
 
+    def left(self, pair: Pair, now: float) -> float:
+        """Seconds until this certificate is to be renewed: after the same part of its life whoever
+        signed it; at once where it was made to last longer than any shall now."""
+        if _lasts(pair.x509) > self.duration + PRECISION:
+            return 0.0
+        lead = _lasts(pair.x509) * self.renew_before / self.duration
+        return _ends(pair.x509) - lead - now
+
     @property
     def settled(self) -> float:
-        return min(SETTLED, self.ca_duration * 0.02)
+        """Less than what certificates still have when nobody may renew them."""
+        return min(SETTLED, self.ca_duration * 0.02, self.renew_before * 0.5)
 
 
 @dataclass(frozen=True)
@@ -119,16 +134,19 @@ def policy(cr: Mapping[str, Any]) -> Policy:
     given = ((cr.get("spec") or {}).get("certificateRotateStrategy") or {}).get("selfSigned") or {}
     default = Policy()
     ca, server = given.get("ca") or {}, given.get("server") or {}
-    ca_duration = _seconds(ca.get("duration")) or default.ca_duration
-    duration = _seconds(server.get("duration")) or default.duration
-    ca_before = _seconds(ca.get("renewBefore")) or ca_duration * 0.2
+    # The older names of three of them, which cannot be given beside the newer ones.
+    ca_rotated, overlap = given.get("caRotateInterval"), given.get("caOverlapInterval")
+    ca_duration = _seconds(ca.get("duration") or ca_rotated) or default.ca_duration
+    duration = _seconds(server.get("duration") or given.get("certRotateInterval"))
+    duration = duration or default.duration
+    ca_before = _seconds(ca.get("renewBefore") or overlap) or ca_duration * 0.2
     before = _seconds(server.get("renewBefore")) or duration * 0.2
     duration = min(duration, ca_duration * 0.2)  # what a CA signed shall not outlive it
     return Policy(
         ca_duration=ca_duration,
         ca_renew_before=min(max(ca_before, duration), ca_duration * 0.5),
         duration=duration,
-        renew_before=min(before, duration * 0.5),
+        renew_before=min(before, duration * MOST_LEAD),
     )
 
 
@@ -143,7 +161,11 @@ def keep(
     found = _pair(secrets.get(CA_SECRET))
     published = _certificates(bundle)
     ca = found if found and _sound_ca(found, now) else None
-    if ca is None or _ends(ca.x509) - now < policy.ca_renew_before:
+    if (
+        ca is None
+        or _ends(ca.x509) - now < policy.ca_renew_before
+        or _lasts(ca.x509) > policy.ca_duration + PRECISION
+    ):
         ca = _new_ca(policy, now)
     known = [each for each in published if _ends(each) > now]
     if ca.x509 not in known:
@@ -158,14 +180,10 @@ def keep(
     for each in wanted(namespace):
         pair = _pair(secrets.get(each.secret))
         good = pair is not None and _fits(pair, each, known, now)
-        due = not good or (
-            settled
-            and pair is not None
-            and _ends(pair.x509) - now < min(policy.renew_before, _lasts(pair.x509) * 0.5)
-        )
+        due = not good or (settled and pair is not None and policy.left(pair, now) <= 0)
         if pair is None or due:
             pair = _signed(each, ca, policy, now)
-        again.append(max(_ends(pair.x509) - policy.renew_before - now, unsettled_for))
+        again.append(max(policy.left(pair, now), unsettled_for))
         objects.append(_secret(each.secret, namespace, pair))
     text = "".join(_pem(each) for each in known)
     return Kept(tuple(objects), text, max(min(again), 1.0))

@@ -101,10 +101,13 @@ def _removal(seen: Seen) -> Plan:
     told = _conditions(
         seen, False, False, False, "DeletionInProgress", "Everything is being removed."
     )
-    started = _patch(cr, {"phase": "Deleting", "conditions": told})
+    # Each step is a step forward, whoever takes the next: what is said to be deleted stays so.
+    done = (cr.get("status") or {}).get("phase") == "Deleted"
+    started = None if done else _patch(cr, {"phase": "Deleting", "conditions": told})
     finished = Patch(KUBEVIRTS, key_of(cr), {"status": {"phase": "Deleted"}}, "merge", "status")
     left = [name for name in cr["metadata"]["finalizers"] if name != FINALIZER]
-    actions = [*([started] if started else []), Remove(cr), finished, _finalizers(cr, left)]
+    actions: list[Any] = [started] if started else []
+    actions += [Remove(cr), *([] if done else [finished]), _finalizers(cr, left)]
     return Plan("the CR is being deleted", actions)
 
 

@@ -22,6 +22,7 @@ from virtpod.kube.resources import (
     CONFIGMAPS,
     DAEMONSETS,
     DEPLOYMENTS,
+    KUBEVIRTS,
     MIGRATIONS,
     NODES,
     PODS,
@@ -35,9 +36,10 @@ from virtpod.kube.resources import (
     Key,
     Obj,
     Resource,
+    key_of,
 )
 from virtpod.kube.store import Informer
-from virtpod.operator import certificates
+from virtpod.operator import certificates, record
 from virtpod.operator.decide import Install, Remove, Workload, daemon_set_lacks, deployment_lacks
 from virtpod.render import common_instancetypes
 from virtpod.render.common_instancetypes import OF_SET
@@ -136,6 +138,8 @@ class Installer:
         self.problem = ""
         self.done: Done | None = None
         self.dirty = True
+        self._record: list[record.Entry] | None = None
+        """What we wrote last: the cache may not show it yet."""
         self._images_mount: tuple[frozenset[str], bool] | None = None
 
     @property
@@ -216,8 +220,10 @@ class Installer:
         try:
             kept = await self._certificates(cr, now)
             site = await self._site(kept.bundle)
-            manifests = [stamped(secret) for secret in kept.secrets]
+            manifests = [stamped(secret, cr["spec"]) for secret in kept.secrets]
             manifests += components(cr, self.options, site)
+            wanted = record.of_manifests(manifests)
+            await self._recorded(cr, record.announced(cr, wanted))
             if unmet := idle(manifests, cr["spec"].get("customizeComponents") or {}):
                 log.warning("patches of the KubeVirt object name nothing", extra={"of": unmet})
             first = [each for each in manifests if apply.rank(each) < apply.RANK["APIService"]]
@@ -225,6 +231,9 @@ class Installer:
             wait = await self._keep_common(cr)
             rest = [each for each in manifests if each not in first]
             applied += await apply.all(self.writer, rest, MANAGER)
+            kept_back = await self._prune(record.stale(cr, wanted))
+            made = [((each.resource, each.key), _generation(each.live)) for each in applied]
+            await self._recorded(cr, record.entries([*made, *((each, 0) for each in kept_back)]))
         except (errors.ApiError, TimeoutError, Unfit) as error:
             self.problem = str(error) or type(error).__name__
             self.done = None
@@ -256,6 +265,36 @@ class Installer:
             log.warning("cannot apply the common instance types", extra={"error": str(error)})
             return TRY_AGAIN
         return LOOK_AGAIN
+
+    async def _recorded(self, cr: Obj, entries: list[record.Entry] | None) -> None:
+        """Writes what is made, where that is not what the object says."""
+        key = key_of(cr)
+        if entries is None or entries == (self._record or _said(cr)):
+            return
+        body = {"metadata": {"uid": cr["metadata"]["uid"]}, "status": {"generations": entries}}
+        await self.writer.patch(KUBEVIRTS, key, body, "merge", subresource="status")
+        self._record = entries
+
+    async def _prune(self, stale: list[record.Place]) -> list[record.Place]:
+        """Deletes what is no longer made; returns what it may not."""
+        left = []
+        for place in stale:
+            resource, key = place
+            try:
+                live = await self.client.get(resource, key)
+                if record.is_ours(live):
+                    uid = live["metadata"]["uid"]
+                    await self.writer.delete(resource, key, uid=uid, propagation="Background")
+                    log.info("no longer made", extra={"kind": resource.kind, "key": str(key)})
+            except errors.NotFound:
+                continue
+            except errors.Forbidden as error:
+                left.append(place)
+                log.warning(
+                    "an object of another version stays: delete it",
+                    extra={"kind": resource.kind, "key": str(key), "error": error.message},
+                )
+        return left
 
     async def remove(self, action: Remove) -> Written | None:
         """Guests first, then the rest, last what was made first."""
@@ -289,6 +328,11 @@ class Installer:
         # Patches change what is made, not what there is; one that does not fit must not keep it.
         plain = {**action.cr, "spec": {**action.cr["spec"], "customizeComponents": None}}
         manifests = components(plain, self.options, Site(nodes=2, prometheus=True))
+        manifests += [
+            record.manifest(place)
+            for place in record.stale(action.cr, record.of_manifests([*manifests, *secrets]))
+            if await self._is_ours(place)
+        ]
         running = [each for each in manifests if apply.rank(each) >= apply.RANK["Deployment"]]
         rest = [each for each in manifests if each not in running]
         try:
@@ -301,7 +345,14 @@ class Installer:
             raise errors.NotYet("something of the installation does not go", 1.0) from error
         self.done = None
         self.dirty = True
+        self._record = None
         return None
+
+    async def _is_ours(self, place: record.Place) -> bool:
+        try:
+            return record.is_ours(await self.client.get(*place))
+        except (errors.NotFound, errors.Forbidden):
+            return False
 
     async def _pods_gone(self) -> None:
         names = ", ".join(name for _, name in WORKLOADS)
@@ -413,6 +464,14 @@ class Installer:
         except errors.ApiError:
             return False
         return any(volume.get("image") for volume in answer["spec"].get("volumes") or ())
+
+
+def _generation(live: Obj) -> int:
+    return int(live["metadata"].get("generation") or 0)
+
+
+def _said(cr: Obj) -> list[record.Entry]:
+    return (cr.get("status") or {}).get("generations") or []
 
 
 def mounts_images(runtime: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from virtpod.domain import paths
+from virtpod.domain import paths, support
 from virtpod.domain.facts import Cluster
 from virtpod.features.contract import Json
 
@@ -17,6 +17,10 @@ LABEL = "hotplug-disk"
 """Value of the label kubevirt.io."""
 CONTAINER = "hotplug-disk"
 SOCKET = "hotplug-disks"
+USUAL = {
+    "limits": {"cpu": "100m", "memory": "80M"},
+    "requests": {"cpu": "10m", "memory": "2M"},
+}
 
 
 def name(launcher_uid: str, volumes: Mapping[str, str]) -> str:
@@ -89,10 +93,7 @@ def pod(
                     "image": cluster.launcher_image,
                     "imagePullPolicy": cluster.image_pull_policy,
                     "command": ["/usr/bin/container-disk", "--copy-path", "/path/hp"],
-                    "resources": {
-                        "limits": {"cpu": "100m", "memory": "80M"},
-                        "requests": {"cpu": "10m", "memory": "2M"},
-                    },
+                    "resources": support.resources(support.HOTPLUG_DISK, USUAL, cluster),
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "capabilities": {"drop": ["ALL"]},

@@ -192,7 +192,7 @@ def components(cr: Mapping[str, Any], options: Options, site: Site) -> list[Json
     ]
     if site.prometheus:
         objects += _watched(spec, options)
-    made = [stamped(each) for each in objects]
+    made = [stamped(each, spec) for each in objects]
     wishes = spec.get("customizeComponents")
     return customized(made, wishes) if wishes else made
 
@@ -201,7 +201,7 @@ def _watched(spec: Mapping[str, Any], options: Options) -> list[Json]:
     """What Prometheus needs; the right to find our pods, where it is known who it is."""
     namespace, home = options.namespace, spec.get("monitorNamespace")
     made = [
-        monitoring.service_monitor(namespace),
+        monitoring.service_monitor(namespace, spec.get("serviceMonitorNamespace") or namespace),
         monitoring.rules(namespace, options.runbooks),
     ]
     if home:
@@ -213,11 +213,31 @@ def _watched(spec: Mapping[str, Any], options: Options) -> list[Json]:
     return made
 
 
-def stamped(manifest: Json) -> Json:
-    """With the labels by which people find what virt-operator made."""
+PRODUCT = {
+    "productName": "app.kubernetes.io/part-of",
+    "productVersion": "app.kubernetes.io/version",
+    "productComponent": "app.kubernetes.io/component",
+}
+"""Labels that the CR may choose, by its field: https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/"""
+
+
+def stamped(manifest: Json, spec: Mapping[str, Any] | None = None) -> Json:
+    """With the labels by which people find what virt-operator made; pods have the product's too."""
+    product = {
+        label: _label(value)
+        for name, label in PRODUCT.items()
+        if (value := (spec or {}).get(name)) and _label(value)
+    }
     metadata = manifest["metadata"]
-    labels = {**STAMPS, **(metadata.get("labels") or {})}
-    return {**manifest, "metadata": {**metadata, "labels": labels}}
+    labels = {**STAMPS, **(metadata.get("labels") or {}), **product}
+    whole = {**manifest, "metadata": {**metadata, "labels": labels}}
+    if product and manifest["kind"] in ("Deployment", "DaemonSet"):
+        template = manifest["spec"]["template"]
+        head = template["metadata"]
+        head = {**head, "labels": {**head["labels"], **product}}
+        template = {**template, "metadata": head}
+        whole["spec"] = {**manifest["spec"], "template": template}
+    return whole
 
 
 def replaced_tag(reference: str, tag: str) -> str:
@@ -264,6 +284,16 @@ OPERATORS_USERS = (
         ("get", "delete", "create", "update", "patch", "list", "watch", "deletecollection"),
     ),
 )
+MONITORS = (
+    Rule("monitoring.coreos.com", ("servicemonitors",), ("create",)),
+    Rule(
+        "monitoring.coreos.com",
+        ("servicemonitors",),
+        ("get", "patch", "delete"),
+        (monitoring.MONITOR,),
+    ),
+)
+"""In whichever namespace `spec.serviceMonitorNamespace` names."""
 PROMETHEUS_READS = (Rule("", ("services", "endpoints", "pods"), ("get", "list", "watch")),)
 OPERATOR_OWN = (
     *PROMETHEUS_READS,
@@ -333,7 +363,7 @@ def operator_rules(options: Options) -> tuple[Rule, ...]:
     granted = [rule for account in rbac.COMPONENTS for rule in (*account.cluster, *account.own)]
     granted += [rule for user in rbac.USERS for rule in user.rules]
     watched = Rule("", ("nodes",), ("get", "list", "watch"))
-    return (*rules, WORKLOADS, watched, *dict.fromkeys(granted))
+    return (*rules, WORKLOADS, watched, *MONITORS, *dict.fromkeys(granted))
 
 
 def _plural(kind: str) -> str:

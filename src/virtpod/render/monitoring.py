@@ -16,6 +16,7 @@ Json = dict[str, Any]
 SERVICE = "kubevirt-prometheus-metrics"
 RUNBOOKS = "docs/observability.md"
 GROUP = "virtpod"
+MONITOR = "prometheus-kubevirt"
 BAD_ANSWERS = 'code=~"5..|429|<error>"'
 
 
@@ -71,6 +72,49 @@ def _leaderless(name: str, process: str, meaning: str) -> Alert:
     )
 
 
+def _few(name: str, many: str, process: str, missing: str) -> Iterator[Alert]:
+    """Fewer than there shall be: that answer, and that can work; and none that can."""
+    metric = f"kubevirt_{process.replace('-', '_')}"
+    wanted = f'max(kube_deployment_spec_replicas{{deployment="{process}"}})'
+    looks = (
+        f"`kubectl -n kubevirt get pods -l kubevirt.io={process} -o wide`",
+        f"`kubectl -n kubevirt describe deployment {process}`",
+        f"`kubectl -n kubevirt logs -l kubevirt.io={process} --prefix --tail=50`",
+    )
+    yield Alert(
+        f"Low{many}Count",
+        "warning",
+        f"sum({metric}_up) < {wanted}",
+        "10m",
+        f"Fewer replicas of {process} answer than there shall be.",
+        f"With the last one {missing}",
+        looks,
+        "What keeps a pod from running is in its events: an image that cannot be pulled, a node "
+        "without room, a placement that too few nodes fit.",
+    )
+    yield Alert(
+        f"LowReady{many}Count",
+        "warning",
+        f"sum({metric}_ready_status) < sum({metric}_up)",
+        "10m",
+        f"Some replicas of {process} run and cannot work.",
+        "They have not read what they rest on, or cannot reach the API server.",
+        looks,
+        "The log has the API server's answers. A pod that does not recover is safe to delete.",
+    )
+    yield Alert(
+        f"NoReady{name}",
+        "critical",
+        f"sum({metric}_ready_status) == 0",
+        "5m",
+        f"{process} runs, and no replica of it can work.",
+        f"As long as that is so {missing}",
+        looks,
+        "The log has the API server's answers: its rights may have been taken away, or the API "
+        "server may be overloaded. virt-operator restores rights that are its own to give.",
+    )
+
+
 _HANDLERS = 'max by (node, pod) (kube_pod_info{pod=~"virt-handler-.+"})'
 _QUEUES: tuple[tuple[str, Literal["critical", "warning"], int, str], ...] = (
     ("Warning", "warning", 10, "5m"),
@@ -103,6 +147,52 @@ ALERTS: tuple[Alert, ...] = (
         "VirtOperator",
         "virt-operator",
         "It runs, but no replica of it may act: certificates are not renewed.",
+    ),
+    *_few(
+        "VirtAPI",
+        "VirtAPI",
+        "virt-api",
+        "no virtual machine can be made or changed, and no console opens.",
+    ),
+    *_few(
+        "VirtController",
+        "VirtControllers",
+        "virt-controller",
+        "no virtual machine starts, and none that is lost is started again.",
+    ),
+    *_few(
+        "VirtOperator",
+        "VirtOperators",
+        "virt-operator",
+        "certificates are not renewed, and what is lost of the installation stays so.",
+    ),
+    Alert(
+        "NoReadyVirtHandler",
+        "critical",
+        "sum(kubevirt_virt_handler_ready_status) == 0",
+        "5m",
+        "virt-handler runs, and can work on no node.",
+        "No guest starts or is stopped in good order. Guests that run go on.",
+        (
+            "`kubectl -n kubevirt get pods -l kubevirt.io=virt-handler -o wide`",
+            "`kubectl -n kubevirt logs ds/virt-handler`: whether it has read its pods, and whether "
+            "the kubelet has taken its device plugins",
+        ),
+        "What all nodes have in common is the API server and the kubelets' configuration.",
+    ),
+    Alert(
+        "LowReadyVirtHandlersCount",
+        "warning",
+        "sum(kubevirt_virt_handler_ready_status) < sum(kubevirt_virt_handler_up)",
+        "10m",
+        "virt-handler runs, and cannot work on some nodes.",
+        "Those nodes take no new guests.",
+        (
+            "`kubectl get nodes -L kubevirt.io/schedulable`",
+            "`kubectl -n kubevirt get pods -l kubevirt.io=virt-handler -o wide`: which are unready",
+        ),
+        "The log of the pod that is not ready says what it waits for; mostly the kubelet, which "
+        "has to take its device plugins.",
     ),
     Alert(
         "VirtHandlerDown",
@@ -296,6 +386,37 @@ ALERTS: tuple[Alert, ...] = (
         "It has been in error for five minutes, or starting for fifteen.",
         ("`virtctl why vm NAME -n NAMESPACE`: the one reason, and what to do about it",),
         "As `virtctl why` says; all its answers are in [why.md](why.md).",
+    ),
+    Alert(
+        "VirtualMachineStuckOnNode",
+        "warning",
+        "(kubevirt_vm_starting_status_last_transition_timestamp_seconds > 0 and time() - "
+        "kubevirt_vm_starting_status_last_transition_timestamp_seconds > 300) "
+        'and on (namespace, name) kubevirt_vmi_info{node!=""}',
+        "5m",
+        "Virtual machine {{ $labels.namespace }}/{{ $labels.name }} has a node and does not start.",
+        "Its pod is on a node, but there is no guest yet.",
+        (
+            "`virtctl why vm NAME -n NAMESPACE`: the one reason, and what to do about it",
+            "`kubectl -n kubevirt logs ds/virt-handler`, on the machine's node",
+        ),
+        "As `virtctl why` says: an image that is still pulled, a volume that is not attached, a "
+        "device that is gone; or the node's virt-handler, see `VirtHandlerDown`.",
+    ),
+    Alert(
+        "VirtLauncherPodsStuckFailed",
+        "warning",
+        'sum(kube_pod_status_phase{phase="Failed", pod=~"virt-launcher-.+"}) >= 200',
+        "10m",
+        "There are 200 launcher pods that have failed.",
+        "Each is kept for its log, and costs the control plane memory; so many mean that machines "
+        "fail again and again.",
+        (
+            "`kubectl get pods -A -l kubevirt.io=virt-launcher | grep -v Running`",
+            "`kubectl get vm -A | grep CrashLoopBackOff`: whose they are",
+            "`virtctl why vm NAME -n NAMESPACE`",
+        ),
+        "Mend the machines, or stop them: a VMI takes its pods along when it goes.",
     ),
     Alert(
         "VMCannotBeEvicted",
@@ -578,12 +699,13 @@ def rules(namespace: str = "kubevirt", runbooks: str = RUNBOOKS) -> Json:
     }
 
 
-def service_monitor(namespace: str = "kubevirt") -> Json:
-    """All components, by the one Service that stands before them."""
+def service_monitor(namespace: str = "kubevirt", home: str = "") -> Json:
+    """All components, by the one Service that stands before them; `home` is the namespace that it
+    is to be in, where that is another."""
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "ServiceMonitor",
-        "metadata": _metadata("prometheus-kubevirt", namespace),
+        "metadata": _metadata(MONITOR, home or namespace),
         "spec": {
             "selector": {"matchLabels": {"kubevirt.io": SERVICE}},
             "namespaceSelector": {"matchNames": [namespace]},

@@ -51,7 +51,8 @@ def pod(vmi: VMI, cluster: Cluster) -> Json:
             "runAsUser": paths.QEMU_UID,
             "runAsGroup": paths.QEMU_UID,
             "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
+            "seccompProfile": _seccomp(cluster),
+            **_selinux(cluster),
         },
         "readinessGates": [{"conditionType": READINESS_GATE}],
         "nodeSelector": {
@@ -86,6 +87,27 @@ def pod(vmi: VMI, cluster: Cluster) -> Json:
         },
         "spec": spec,
     }
+
+
+def _seccomp(cluster: Cluster) -> Json:
+    """https://kubernetes.io/docs/tutorials/security/seccomp/"""
+    given = cluster.config.seccomp_configuration
+    profile = given and given.virtual_machine_instance_profile
+    custom = profile and profile.custom_profile
+    if custom and custom.localhost_profile and "KubevirtSeccompProfile" in cluster.gates:
+        return {"type": "Localhost", "localhostProfile": custom.localhost_profile}
+    return {"type": "RuntimeDefault"}
+
+
+def _selinux(cluster: Cluster) -> Json:
+    given = cluster.config.selinux_launcher_type
+    return {"seLinuxOptions": {"type": given}} if given else {}
+
+
+def _verbosity(cluster: Cluster) -> list[Json]:
+    developer = cluster.config.developer_configuration
+    given = developer and developer.log_verbosity and developer.log_verbosity.virt_launcher
+    return [] if given is None else [{"name": paths.VERBOSITY_ENV, "value": str(given)}]
 
 
 def _labels(vmi: VMI, parts: list[PodPart]) -> dict[str, str]:
@@ -148,6 +170,7 @@ def _compute(vmi: VMI, cluster: Cluster, parts: list[PodPart], extra: int) -> Js
             {"name": "XDG_RUNTIME_DIR", "value": "/var/run"},
             {"name": "LIBVIRT_DEFAULT_URI", "value": paths.LIBVIRT_URI},
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            *_verbosity(cluster),
             *_unique(_joined(parts, "env")),
         ],
         "resources": {

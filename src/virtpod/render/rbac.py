@@ -122,6 +122,10 @@ CONTROLLER = Account(
         # `patch`: what side-cars of network bindings read of the pod's devices.
         Rule("", ("pods",), (*READ, "create", "delete", "patch")),
         Rule("", ("pods/status",), ("patch",)),
+        # Guests in launchers of an older version, where the cluster wants them to start anew.
+        Rule("", ("pods/eviction",), ("create",)),
+        # Whether guests there get a CPU limit.
+        Rule("", ("namespaces",), ("get",)),
         Rule("", ("nodes",), (*READ, "patch")),
         # `create`: what TPM and EFI remember.
         Rule("", ("persistentvolumeclaims",), (*READ, "create")),
@@ -139,7 +143,12 @@ CONTROLLER = Account(
         Rule("", ("events",), ("list",)),
         EVENTS,
     ),
-    (CONFIGURATION, *_lease("virt-controller")),
+    (
+        CONFIGURATION,
+        # How many guests run in launchers of an older version.
+        Rule(KUBEVIRT, ("kubevirts/status",), ("patch",)),
+        *_lease("virt-controller"),
+    ),
 )
 HANDLER = Account(
     "kubevirt-handler",

@@ -7,7 +7,7 @@ from aiohttp import web
 from virtpod.api.options import EvacuateCancelOptions
 from virtpod.apiserver.call import Call
 from virtpod.apiserver.status import bad_request
-from virtpod.controllers.node import DRAIN
+from virtpod.controllers.node import drain
 
 
 class _Body(EvacuateCancelOptions):
@@ -29,11 +29,12 @@ async def vmi(call: Call) -> web.Response:
     node = found.status.evacuation_node_name
     wanted = options.evacuation_node_name
     if node and wanted in ("", node):
-        if DRAIN in await call.site.objects.taints(node):
+        taint = drain(call.site.cluster().config)
+        if taint in await call.site.objects.taints(node):
             # virt-controller would have it leave again at once.
             raise bad_request(
-                f"node {node} is tainted {DRAIN}, so all its guests are to leave; take the taint "
-                f"away first: kubectl taint node {node} {DRAIN}-"
+                f"node {node} is tainted {taint}, so all its guests are to leave; take the taint "
+                f"away first: kubectl taint node {node} {taint}-"
             )
         # The uid pins the instance: a successor of the same name may be asked to leave again.
         patch = {"metadata": {"uid": found.metadata.uid}, "status": {"evacuationNodeName": None}}

@@ -9,12 +9,22 @@ from collections.abc import Iterable
 
 from virtpod.api.traits import dedicated, virtio_model
 from virtpod.api.vmi import VirtualMachineInstance as VMI
-from virtpod.domain.facts import Guest
+from virtpod.domain import paths
+from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
-from virtpod.features.contract import Feature, always
+from virtpod.features.contract import Feature, Json, PodPart, always
 
-STATS_PERIOD = 10
-"""Seconds between the guest's reports."""
+
+def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
+    """What the cluster says of all balloons, for the launcher."""
+    period = cluster.config.mem_balloon_stats_period
+    options = cluster.config.virtual_machine_options
+    env: list[Json] = []
+    if period is not None and period != Guest.balloon_period:
+        env.append({"name": paths.BALLOON_ENV, "value": str(period)})
+    if options and options.disable_free_page_reporting is not None:
+        env.append({"name": paths.KEEPS_PAGES_ENV, "value": "true"})
+    return PodPart(env=tuple(env))
 
 
 def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
@@ -23,9 +33,9 @@ def devices(part: VMI, vmi: VMI, facts: Guest) -> Iterable[Element]:
     else:
         yield E(
             "memballoon",
-            E("stats", period=STATS_PERIOD),
+            E("stats", period=facts.balloon_period) if facts.balloon_period else None,
             model=virtio_model(vmi),
-            freePageReporting="off" if _fixed(vmi) else "on",
+            freePageReporting="on" if facts.free_page_reporting and not _fixed(vmi) else "off",
         )
 
 
@@ -39,5 +49,6 @@ FEATURE = Feature(
     name="balloon",
     owns=("domain.devices.autoattachMemBalloon",),
     asked=always,
+    pod=pod,
     devices=devices,
 )

@@ -8,7 +8,7 @@ https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
 from __future__ import annotations
 
 from virtpod.api.vmi import VirtualMachineInstance as VMI
-from virtpod.domain import paths
+from virtpod.domain import paths, support
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import Feature, PodPart
@@ -20,7 +20,10 @@ until [ -e "$0" ]; do sleep 0.2; done
 tail -n +1 -F "$0" 2>/dev/null & wait
 """
 """A container's first process gets no signal that it does not catch."""
-REQUESTS, LIMITS = {"cpu": "5m", "memory": "35M"}, {"cpu": "15m", "memory": "60M"}
+USUAL = {
+    "requests": {"cpu": "5m", "memory": "35M"},
+    "limits": {"cpu": "15m", "memory": "60M"},
+}
 """KubeVirt's."""
 
 
@@ -37,7 +40,7 @@ def pod(part: bool, vmi: VMI, cluster: Cluster) -> PodPart:
         "imagePullPolicy": cluster.image_pull_policy,
         "restartPolicy": "Always",
         "command": ["/bin/sh", "-c", FOLLOW, paths.serial_log(vmi.metadata.uid or "")],
-        "resources": {"requests": REQUESTS, "limits": LIMITS},
+        "resources": support.resources(support.CONSOLE_LOG, USUAL, cluster),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},

@@ -15,6 +15,8 @@ from virtpod.domain.quantity import bytes_of
 from virtpod.domain.steps import BootStep, GrowRaw, MakeRaw
 from virtpod.features.contract import Json, PodPart
 
+RESERVE = 128 * 1024
+"""Bytes of a file system that are left to it where a disk is made in it."""
 Access = Literal["writes", "reads", "shares"]
 """How a guest uses a claim. Only guests that all read it, or all share it, may have it at once."""
 
@@ -23,9 +25,13 @@ def tolerated(cluster: Cluster) -> tuple[Json, ...]:
     """What the launcher is told of it, if it is not the usual."""
     developer = cluster.config.developer_configuration
     percent = developer and developer.pvc_tolerate_less_space_up_to_percent
-    if percent is None or percent == Guest.tolerance:
-        return ()
-    return ({"name": paths.TOLERANCE, "value": str(percent)},)
+    reserve = developer and developer.minimum_reserve_pvc_bytes
+    said = []
+    if percent is not None and percent != Guest.tolerance:
+        said.append({"name": paths.TOLERANCE, "value": str(percent)})
+    if reserve is not None and reserve != RESERVE:
+        said.append({"name": paths.RESERVE, "value": str(reserve)})
+    return tuple(said)
 
 
 def least(size: int, facts: Guest) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.api.volumes import ContainerDiskSource
-from virtpod.domain import paths
+from virtpod.domain import paths, support
 from virtpod.domain.facts import Cluster, Guest
 from virtpod.domain.steps import BootStep, MakeOverlay
 from virtpod.features.contract import REQUIRED, Cause, Feature, Json, PodPart
@@ -85,7 +85,7 @@ def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
         volumes=({"name": BINARY, "emptyDir": {}}, {"name": SHARED, "emptyDir": {}}),
         mounts=({"name": SHARED, "mountPath": paths.CONTAINER_DISKS},),
         init_containers=(_copy_binary(cluster),),
-        containers=tuple(_side_car(index, name, disk) for index, name, disk in part),
+        containers=tuple(_side_car(index, name, disk, cluster) for index, name, disk in part),
         spec=spec,
     )
 
@@ -95,6 +95,14 @@ def _image_volume(name: str, disk: ContainerDiskSource) -> Json:
     return {"name": f"volume{name}", "image": image}
 
 
+COPIES: Json = {
+    "limits": {"cpu": "100m", "memory": "40M"},
+    "requests": {"cpu": "10m", "memory": "5M"},
+}
+SERVES: Json = {
+    "limits": {"cpu": "10m", "memory": "40M"},
+    "requests": {"cpu": "1m", "memory": "1M"},
+}
 SECURITY: Json = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -110,26 +118,20 @@ def _copy_binary(cluster: Cluster) -> Json:
         "image": cluster.launcher_image,
         "imagePullPolicy": cluster.image_pull_policy,
         "command": ["/usr/bin/container-disk", "--copy-to", BINARY_PATH],
-        "resources": {
-            "limits": {"cpu": "100m", "memory": "40M"},
-            "requests": {"cpu": "10m", "memory": "5M"},
-        },
+        "resources": support.resources(support.CONTAINER_DISK, COPIES, cluster),
         "securityContext": SECURITY,
         "volumeMounts": [{"name": BINARY, "mountPath": BINARY_PATH}],
     }
 
 
-def _side_car(index: int, name: str, disk: ContainerDiskSource) -> Json:
+def _side_car(index: int, name: str, disk: ContainerDiskSource, cluster: Cluster) -> Json:
     return {
         "name": f"volume{name}",
         "image": disk.image,
         "imagePullPolicy": disk.image_pull_policy or "IfNotPresent",
         "command": [f"{BINARY_PATH}/container-disk"],
         "args": ["--copy-path", f"{paths.CONTAINER_DISKS}/disk_{index}"],
-        "resources": {
-            "limits": {"cpu": "10m", "memory": "40M"},
-            "requests": {"cpu": "1m", "memory": "1M"},
-        },
+        "resources": support.resources(support.CONTAINER_DISK, SERVES, cluster),
         "securityContext": SECURITY,
         "volumeMounts": [
             {"name": BINARY, "mountPath": BINARY_PATH},

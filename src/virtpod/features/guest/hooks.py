@@ -20,7 +20,7 @@ import msgspec
 from virtpod.api.base import Wire
 from virtpod.api.traits import dedicated
 from virtpod.api.vmi import VirtualMachineInstance as VMI
-from virtpod.domain import paths
+from virtpod.domain import paths, support
 from virtpod.domain.facts import Cluster
 from virtpod.features.contract import REQUIRED, UNSUPPORTED, Cause, Feature, Json, PodPart
 from virtpod.features.network._plugins import INFO_FOLDER, INFO_VOLUME, used
@@ -196,10 +196,15 @@ def _container(index: int, each: SideCar, vmi: VMI, cluster: Cluster) -> dict[st
         **({"command": command} if command else {}),
         **({"args": each.args} if each.args else {}),
         "restartPolicy": "Always",
-        **({"resources": GUARANTEED} if dedicated(vmi) else {}),
+        **_resources(vmi, cluster),
         "securityContext": SECURITY,
         "volumeMounts": mounts,
     }
+
+
+def _resources(vmi: VMI, cluster: Cluster) -> Json:
+    found = support.resources(support.SIDE_CAR, GUARANTEED if dedicated(vmi) else {}, cluster)
+    return {"resources": found} if found else {}
 
 
 GUARANTEED: Json = {

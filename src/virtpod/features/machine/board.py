@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+from virtpod.api.kubevirt import ArchSpecificConfiguration
 from virtpod.api.machine import Machine
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, Guest
@@ -20,11 +21,17 @@ ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "s390x": "s390x"}
 PATTERNS = {"amd64": ("q35*", "pc-q35*"), "arm64": ("virt*",), "s390x": ("s390-ccw-virtio*",)}
 
 
+def _special(architecture: str, cluster: Cluster) -> ArchSpecificConfiguration | None:
+    """What the cluster says of machines of this architecture."""
+    given = cluster.config.architecture_configuration
+    found: ArchSpecificConfiguration | None = getattr(given, architecture, None) if given else None
+    return found
+
+
 def allowed(vmi: VMI, cluster: Cluster) -> tuple[str, ...]:
     """The machine types that the cluster's configuration admits, as patterns."""
     architecture = vmi.spec.architecture or cluster.architecture
-    by_architecture = cluster.config.architecture_configuration
-    special = by_architecture and getattr(by_architecture, architecture, None)
+    special = _special(architecture, cluster)
     configured = (special and special.emulated_machines) or cluster.config.emulated_machines
     return tuple(configured or PATTERNS.get(architecture, ()))
 
@@ -33,9 +40,9 @@ def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
     vmi.spec.architecture = vmi.spec.architecture or cluster.architecture
     domain = vmi.spec.domain
     if domain.machine is None or not domain.machine.type:
-        domain.machine = Machine(
-            type=cluster.config.machine_type or TYPES.get(vmi.spec.architecture, "q35")
-        )
+        special = _special(vmi.spec.architecture, cluster)
+        chosen = (special and special.machine_type) or cluster.config.machine_type
+        domain.machine = Machine(type=chosen or TYPES.get(vmi.spec.architecture, "q35"))
 
 
 def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:

@@ -26,6 +26,8 @@ MOST_THREADS = 2
 MOST = 512
 """More vCPUs than this no machine type of QEMU takes."""
 DEFAULT_ALLOCATION_RATIO = 10
+NO_REQUEST = "100m"
+"""The cluster's cpuRequest that says nothing: it is KubeVirt's default, which it takes so."""
 
 
 def defaults(part: VMI, vmi: VMI, cluster: Cluster) -> None:
@@ -102,7 +104,12 @@ def pod(part: VMI, vmi: VMI, cluster: Cluster) -> PodPart:
     limits = dict((resources and resources.limits) or {})
     developer = cluster.config.developer_configuration
     ratio = (developer and developer.cpu_allocation_ratio) or DEFAULT_ALLOCATION_RATIO
-    wanted = requested.get("cpu") or limits.get("cpu") or f"{vcpus(vmi) * 1000 // ratio}m"
+    usual = cluster.config.cpu_request
+    if usual in (None, NO_REQUEST):
+        usual = f"{vcpus(vmi) * 1000 // ratio}m"
+    wanted = requested.get("cpu") or limits.get("cpu") or usual
+    if cluster.limits_cpu and "cpu" not in limits:
+        limits = {"cpu": str(vcpus(vmi))}
     if dedicated(vmi):
         # As many whole CPUs as it may want and no more: the kubelet's static policy then gives the
         # container CPUs of its own.

@@ -15,13 +15,16 @@ from virtpod.api.domain import DomainSpec
 from virtpod.api.kubevirt import (
     CertConfig,
     ComponentConfig,
+    DeveloperConfiguration,
     InterfaceBindingPlugin,
     KubeVirt,
     KubeVirtConfiguration,
+    KubeVirtWorkloadUpdateStrategy,
     LiveUpdateConfiguration,
+    ReloadableComponentConfiguration,
 )
 from virtpod.api.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
-from virtpod.domain import qat, quantity
+from virtpod.domain import ciphers, qat, quantity, support
 from virtpod.domain.duration import seconds
 from virtpod.domain.facts import Cluster
 from virtpod.features import gates
@@ -30,6 +33,7 @@ from virtpod.features.network import MANAGED_TAP, PLUGIN_TAP
 from virtpod.features.network.multus import is_name
 from virtpod.features.placement import scheduling
 from virtpod.features.placement.eviction import STRATEGIES as EVICTIONS
+from virtpod.render import knobs
 from virtpod.render.rules import Asked, Rules
 from virtpod.render.rules._common import OPERATIONS, one_of
 
@@ -43,6 +47,7 @@ PATCH_TYPES = ("json", "merge", "strategic")
 UNINSTALLS = ("RemoveWorkloads", "BlockUninstallIfWorkloadsExist")
 UPDATES = ("LiveMigrate", "Evict")
 BINDINGS = f"{CONFIG}.network.binding"
+LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 CA_DURATION, SERVER_DURATION = 168 * 3600.0, 24 * 3600.0
 """Seconds, where the object does not say."""
 
@@ -59,6 +64,8 @@ def _causes(asked: Asked[KubeVirt]) -> Iterable[Cause]:
         )
     spec = new.spec
     yield from one_of("spec.uninstallStrategy", spec.uninstall_strategy, UNINSTALLS)
+    yield from _batches(spec.workload_update_strategy)
+    yield from _product(new)
     for index, method in enumerate(
         (spec.workload_update_strategy and spec.workload_update_strategy.workload_update_methods)
         or ()
@@ -72,6 +79,32 @@ def _causes(asked: Asked[KubeVirt]) -> Iterable[Cause]:
     yield from _certificates(new)
     yield from _patches(new)
     yield from _configuration(spec.configuration or KubeVirtConfiguration())
+
+
+def _batches(given: KubeVirtWorkloadUpdateStrategy | None) -> Iterable[Cause]:
+    where = "spec.workloadUpdateStrategy"
+    if given is None:
+        return
+    if given.batch_eviction_size is not None and given.batch_eviction_size < 1:
+        field = f"{where}.batchEvictionSize"
+        yield Cause(field, f"{field} must be at least 1; to evict none leave out method Evict")
+    yield from _readable(f"{where}.batchEvictionInterval", given.batch_eviction_interval)
+
+
+def _product(new: KubeVirt) -> Iterable[Cause]:
+    spec = new.spec
+    for name, value in (
+        ("productName", spec.product_name),
+        ("productVersion", spec.product_version),
+        ("productComponent", spec.product_component),
+    ):
+        if value and not LABEL.fullmatch(value):
+            where = f"spec.{name}"
+            yield Cause(
+                where,
+                f"{where} becomes a label: at most 63 letters, digits, '-', '_' and '.', "
+                "with a letter or digit at both ends",
+            )
 
 
 def _placement(where: str, part: ComponentConfig | None) -> Iterable[Cause]:
@@ -187,6 +220,24 @@ def _configuration(config: KubeVirtConfiguration) -> Iterable[Cause]:
                 f"{TLS}.ciphers",
                 f"You cannot specify ciphers when {TLS}.minTLSVersion is empty or VersionTLS13",
             )
+    for index, name in enumerate((tls and tls.ciphers) or ()):
+        if not ciphers.of_openssl([name]):
+            where = f"{TLS}.ciphers[{index}]"
+            yield Cause(
+                where,
+                f"{where}: {name} is not a valid cipher; one of {', '.join(ciphers.SUITES)}",
+                UNSUPPORTED,
+            )
+    for name, asked in (
+        ("apiConfiguration", config.api_configuration),
+        ("controllerConfiguration", config.controller_configuration),
+        ("handlerConfiguration", config.handler_configuration),
+        ("webhookConfiguration", config.webhook_configuration),
+    ):
+        yield from _limit(f"{CONFIG}.{name}", asked)
+    yield from _amounts(config)
+    yield from _containers(config)
+    yield from _hypervisors(config, on)
     yield from _ratio(config.additional_guest_memory_overhead_ratio)
     yield from _growth(config.live_update_configuration)
     profile = (
@@ -280,6 +331,80 @@ def _plugins(config: KubeVirtConfiguration) -> Iterable[str]:
             )
 
 
+def _limit(where: str, given: ReloadableComponentConfiguration | None) -> Iterable[Cause]:
+    limiter = given and given.rest_client and given.rest_client.rate_limiter
+    bucket = limiter and limiter.token_bucket_rate_limiter
+    if not bucket:
+        return
+    base = f"{where}.restClient.rateLimiter.tokenBucketRateLimiter"
+    if bucket.qps <= 0:
+        yield Cause(f"{base}.qps", f"{base}.qps must be greater than 0; leave it out for no limit")
+    if bucket.burst < 1:
+        yield Cause(f"{base}.burst", f"{base}.burst must be at least 1: nothing could be asked")
+
+
+def _amounts(config: KubeVirtConfiguration) -> Iterable[Cause]:
+    """Numbers that have a least, and quantities."""
+    developer = config.developer_configuration or DeveloperConfiguration()
+    guests, stats = config.virtual_machine_instances_per_node, config.mem_balloon_stats_period
+    for name, value, least in (
+        ("virtualMachineInstancesPerNode", guests, 1),
+        ("memBalloonStatsPeriod", stats, 0),
+        ("developerConfiguration.cpuAllocationRatio", developer.cpu_allocation_ratio, 1),
+        ("developerConfiguration.memoryOvercommit", developer.memory_overcommit, 1),
+        (
+            "developerConfiguration.minimumReservePVCBytes",
+            developer.minimum_reserve_pvc_bytes,
+            0,
+        ),
+        (
+            "developerConfiguration.pvcTolerateLessSpaceUpToPercent",
+            developer.pvc_tolerate_less_space_up_to_percent,
+            0,
+        ),
+    ):
+        if value is not None and value < least:
+            yield Cause(f"{CONFIG}.{name}", f"{CONFIG}.{name} must be at least {least}")
+    percent = developer.pvc_tolerate_less_space_up_to_percent
+    if percent is not None and percent > 100:
+        where = f"{DEVELOPER}.pvcTolerateLessSpaceUpToPercent"
+        yield Cause(where, f"{where} must be at most 100")
+    where = f"{CONFIG}.cpuRequest"
+    try:
+        if config.cpu_request is not None and quantity.milli(config.cpu_request) <= 0:
+            yield Cause(where, f"{where} must be greater than 0")
+    except ValueError as error:
+        yield Cause(where, f"{where}: {error}")
+
+
+def _containers(config: KubeVirtConfiguration) -> Iterable[Cause]:
+    known = (*support.KINDS, *support.ABSENT)
+    for index, each in enumerate(config.support_container_resources or ()):
+        where = f"{CONFIG}.supportContainerResources[{index}]"
+        yield from one_of(f"{where}.type", each.type, known)
+        for name in ("limits", "requests"):
+            for resource, amount in (getattr(each.resources, name) or {}).items():
+                here = f"{where}.resources.{name}.{resource}"
+                try:
+                    if quantity.milli(amount) < 0:
+                        yield Cause(here, f"{here} must not be negative")
+                except ValueError as error:
+                    yield Cause(here, f"{here}: {error}")
+
+
+def _hypervisors(config: KubeVirtConfiguration, on: frozenset[str]) -> Iterable[Cause]:
+    where = f"{CONFIG}.hypervisors"
+    given = config.hypervisors or []
+    if given and "ConfigurableHypervisor" not in on:
+        yield Cause(
+            where, f"{where}: ConfigurableHypervisor feature gate is not enabled", UNSUPPORTED
+        )
+    if len(given) > 1:
+        yield Cause(where, f"{where} can name one hypervisor, not {len(given)}")
+    for index, each in enumerate(given):
+        yield from one_of(f"{where}[{index}].name", each.name, ("kvm", "hyperv-direct"))
+
+
 def _ratio(given: str | None) -> Iterable[Cause]:
     if not given:
         return
@@ -326,16 +451,25 @@ def _warnings(asked: Asked[KubeVirt]) -> Iterable[str]:
     for gate in (developer and developer.disabled_feature_gates) or ():
         if gate in gates.GA:
             yield f"feature gate {gate} is always on; it cannot be disabled"
-    if config.live_update_configuration is not None:
+    yield from knobs.idle(asked.new.spec)
+    update = asked.new.spec.workload_update_strategy
+    if "LiveMigrate" in ((update and update.workload_update_methods) or ()):
+        where = "spec.workloadUpdateStrategy.workloadUpdateMethods"
+        yield f"{where}: LiveMigrate has no effect until guests can migrate"
+    tls = config.tls_configuration
+    if tls and tls.min_tls_version in ("VersionTLS10", "VersionTLS11"):
+        yield f"{TLS}.minTLSVersion: versions older than 1.2 are not spoken"
+    if tls and tls.ciphers and not ciphers.fit(tls.ciphers):
         yield (
-            f"{CONFIG}.liveUpdateConfiguration has no effect: CPUs and memory are not added to "
-            "guests that run"
+            f"{TLS}.ciphers names no suite with ECDSA, which Virtpod's certificates are of: who "
+            "speaks TLS 1.2 at most cannot connect"
         )
-    if config.migrations and config.migrations.disable_tls:
-        yield (
-            f"{CONFIG}.migrations.disableTLS has no effect: "
-            "guests' memory is sent over TLS always (CVE-2026-13325)"
-        )
+    for index, each in enumerate(config.support_container_resources or ()):
+        if each.type in support.ABSENT:
+            yield (
+                f"{CONFIG}.supportContainerResources[{index}] has no effect: "
+                f"{each.type} is no container here"
+            )
     yield from _selectors(config)
     yield from _plugins(config)
 
