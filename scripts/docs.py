@@ -116,10 +116,10 @@ BEYOND_FIELDS = (
         "no plugging while the guest runs (the table below); claims of binding plugins' networks "
         "are refused. What was seen: offers, set-up, faults, "
         "allocation by a real kubelet and domains that libvirt takes, over a sysfs made by the "
-        "tests; and on the node that `make test-hostdev` boots, a guest of plain QEMU that drives "
-        "a virtual function of a network card and an NVMe disk. That target's own last steps, "
-        "from the device plugin to the VMI, were not seen to their end yet. A virt-handler that "
-        "starts after a device has failed by AER counts from then on.",
+        "tests; and, emulated ones, a virtual function of a network card and an NVMe disk on the "
+        "node that `make test-hostdev` boots: offered, allotted and given to a VMI that runs, and "
+        "driven by a guest of plain QEMU there. A virt-handler that starts after a device has "
+        "failed by AER counts from then on.",
     ),
     (
         "Memory and CPU of the node's own",
