@@ -169,7 +169,7 @@ BEYOND_FIELDS = (
         "bridge tells the guest its IPv4 address; of IPv6 the network's own router tells it. passt "
         "maps the pod's gateway to the pod itself, as with KubeVirt, and tells the guest no name. "
         "A pod's own address changes with each start, unless it is asked to "
-        "stay (ADR 0012); of the IPAMs that can be asked, host-local was run, in Calico's words "
+        "stay (ADR 0013); of the IPAMs that can be asked, host-local was run, in Calico's words "
         "and by Multus; Calico, Kube-OVN and Antrea were not. A guest of a pod with IPv6 alone was "
         "seen in a launcher of the tests' own; no cluster of IPv6 alone was. What a binding "
         "plugin says of migration is checked, and waits for live migration.",

@@ -1,5 +1,5 @@
 """Addresses of a VM's guest that are asked for at each start: remembered in an annotation of the
-VM, which its user may write as well (docs/adrs/0012).
+VM, which its user may write as well (docs/adrs/0013).
 
 What is remembered is never changed by what a start brings: a guest that got another address is told
 of in the condition AddressesKept, and the next start asks again.

@@ -1,5 +1,5 @@
 """Addresses that are to stay the same over restarts: the annotations that ask for them, and in
-whose words an address is asked of which IPAM (docs/adrs/0012).
+whose words an address is asked of which IPAM (docs/adrs/0013).
 
 Sources: https://docs.tigera.io/calico/latest/networking/ipam/use-specific-ip, .../pod-mac-address,
 https://kubeovn.github.io/docs/stable/en/guide/static-ip-mac/,

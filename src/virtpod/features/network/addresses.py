@@ -2,7 +2,7 @@
 
 A VM remembers what its guest had (`controllers/vm_addresses.py`), each instance is made with that,
 and here its pod asks its own network for it; other networks are asked in `multus.py`. Why so, and
-whom it helps: docs/adrs/0012.
+whom it helps: docs/adrs/0013.
 """
 
 from __future__ import annotations
