@@ -517,7 +517,8 @@ class Client:
                     self.config.server + path,
                     protocols=protocols,
                     params=_filled(query),
-                    headers={**self.config.authorization(), **(headers or {})},
+                    # A kubelet refuses (406) who takes nothing but JSON.
+                    headers={"Accept": "*/*", **self.config.authorization(), **(headers or {})},
                     max_msg_size=0,
                     compress=0,
                     server_hostname=self.config.server_name or None,
