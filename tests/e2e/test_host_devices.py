@@ -257,7 +257,9 @@ def test_a_policy_sets_a_device_up_and_leaves_what_is_held(
         assert len({each[:7] for each in given}) == 1
         held, free = (CRYPTO, SPARE) if given[0][:7] == CRYPTO[:7] else (SPARE, CRYPTO)
         kubectl("delete", "qatnodepolicy", "spare")
-        policy("zip", deviceSelector={"addresses": [CRYPTO, SPARE]}, services=["dc"])
+        # Functions that are made anew have no driver: it is to be named.
+        both = {"addresses": [CRYPTO, SPARE]}
+        policy("zip", deviceSelector=both, services=["dc"], driver="vfio-pci")
         wait_for(cy=2, dc=4)
         eventually(lambda: configured(held)[0] == "InUse", lambda: str(device(held)))
         assert f"(pod {namespace.name}/virt-launcher-holds" in configured(held)[1]
@@ -300,6 +302,8 @@ def test_a_new_agent_and_a_new_kubelet_know_what_is_given_away(
 
 
 def test_a_new_agent_and_a_new_configuration_are_followed(hardware: Hardware) -> None:
+    kubectl("-n", SYSTEM, "rollout", "restart", "daemonset/virt-handler")
+    kubectl("-n", SYSTEM, "rollout", "status", "daemonset/virt-handler", "--timeout=120s")
     wait_for(cy=2, dc=2)
     configure({"developerConfiguration": {"featureGates": ["HostDevices"]}})
     wait_for(cy=0, dc=0)
