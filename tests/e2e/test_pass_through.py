@@ -241,6 +241,7 @@ def _card_works(console: Console) -> None:
     leased = console.run("udhcpc -i eth0 -n -q -t 20 -T 10", ANSWERED)
     say("DHCP over the function:\n" + leased)
     assert ADDRESS in leased, leased
+    console.run(f"ip address add {ADDRESS}/24 dev eth0", ANSWERED)  # no script does it
     answered = console.run(f"ping -c 3 -W 60 {ROUTER}", ANSWERED)
     say(answered)
     assert "3 packets received" in answered, answered
