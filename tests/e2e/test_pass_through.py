@@ -8,6 +8,7 @@ when.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -76,6 +77,21 @@ class Outer:
 
 @pytest.fixture(scope="module")
 def outer(cluster: None) -> Iterator[Outer]:
+    with _alone():
+        yield from _booted()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """No second virt-api and virt-controller: they would be put on the node that is slow, and take
+    virt-handler's time there."""
+    before = kubevirt()["spec"].get("infra")
+    _patch({"infra": {"replicas": 1}})
+    yield
+    _patch({"infra": before})
+
+
+def _booted() -> Iterator[Outer]:
     store = Store()
     built = guest.image(store)
     images = [
@@ -167,7 +183,11 @@ def permitted() -> Iterator[None]:
 
 
 def _configure(changes: Object) -> None:
-    body = json.dumps({"spec": {"configuration": changes}})
+    _patch({"configuration": changes})
+
+
+def _patch(changes: Object) -> None:
+    body = json.dumps({"spec": changes})
     kubectl("-n", SYSTEM, "patch", "kubevirt", "kubevirt", "--type", "merge", "-p", body)
     available()
 
