@@ -638,9 +638,15 @@ def _container(
             "timeoutSeconds": 5,
             "failureThreshold": 5,
         },
+        # On a node that is very slow it begins in minutes; killed for that, it would never be there.
+        "startupProbe": {
+            "httpGet": {"path": "/healthz", "port": HTTPS, "scheme": "HTTPS"},
+            "periodSeconds": 1,
+            "timeoutSeconds": 10,
+            "failureThreshold": 600,
+        },
         "livenessProbe": {
             "httpGet": {"path": "/healthz", "port": HTTPS, "scheme": "HTTPS"},
-            "initialDelaySeconds": 20,
             "periodSeconds": 20,
             "timeoutSeconds": 10,
             "failureThreshold": 3,
