@@ -638,7 +638,7 @@ def _container(
             "timeoutSeconds": 5,
             "failureThreshold": 5,
         },
-        # On a node that is very slow it begins in minutes; killed for that, it would never be there.
+        # On a very slow node it begins in minutes; killed for that, it would never be there.
         "startupProbe": {
             "httpGet": {"path": "/healthz", "port": HTTPS, "scheme": "HTTPS"},
             "periodSeconds": 1,
