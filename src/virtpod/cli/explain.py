@@ -179,8 +179,10 @@ def _node(vmi: VirtualMachineInstance, cluster: Cluster) -> Host:
 
 
 def _guest(vmi: VirtualMachineInstance, cluster: Cluster, node: Host) -> Guest:
-    """A launcher as there may be one: images of 1 GiB, the usual cluster DNS."""
-    from virtpod.domain.facts import DiskImage, Guest, GuestLink
+    """A launcher as there may be one: images of 1 GiB, the usual cluster DNS, and some function for
+    each request of a claim."""
+    from virtpod.api.traits import claimed
+    from virtpod.domain.facts import DiskImage, GivenDevice, Guest, GuestLink
     from virtpod.render.host import links
 
     developer = cluster.config.developer_configuration
@@ -197,6 +199,7 @@ def _guest(vmi: VirtualMachineInstance, cluster: Cluster, node: Host) -> Guest:
         },
         nameservers=("10.96.0.10",),
         searches=("default.svc.cluster.local", "svc.cluster.local", "cluster.local"),
+        claimed={each.key: (GivenDevice("pci", SOME_FUNCTION),) for each in claimed(vmi)},
     )
 
 
