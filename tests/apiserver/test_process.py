@@ -185,6 +185,27 @@ async def test_the_process_serves_and_ends(tmp_path: Path) -> None:
             assert await api.process.wait() == 0
 
 
+async def test_who_keeps_a_connection_is_answered_on_it_before_the_end(tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    connector = aiohttp.TCPConnector(ssl=pki.caller(None))
+    async with virt_api(pki) as api, aiohttp.ClientSession(connector=connector) as session:
+        healthz = f"{api.url}/apis/subresources.kubevirt.io/v1/healthz"
+
+        async def asked() -> str:
+            async with session.get(healthz) as reply:
+                assert reply.status == 200
+                await reply.read()
+                return reply.headers.get("Connection", "")
+
+        assert await asked() == ""
+        api.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(4):
+            while not await asked():  # noqa: ASYNC110 # it tells nobody of the signal
+                await asyncio.sleep(0.01)
+            # No connection is left: it waits for nobody.
+            assert await api.process.wait() == 0
+
+
 async def test_it_profiles_itself_and_its_peers(tmp_path: Path) -> None:
     """As one of the components, asked with the certificate that all of them know virt-api by."""
     pki = Pki(tmp_path)

@@ -32,7 +32,7 @@ from virtpod.kube.config import Config
 from virtpod.kube.events import Recorder
 from virtpod.kube.metrics import observe_request
 from virtpod.kube.resources import CONFIGMAPS, KUBEVIRTS, PODS, PRESETS
-from virtpod.kube.serve import Certificate, Server
+from virtpod.kube.serve import Certificate, Farewell, Server
 from virtpod.kube.store import Informer
 from virtpod.render import admit, preset
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 SYNC = 60.0
 """Seconds to learn the configuration; the kubelet starts us anew after that."""
-FAREWELL = 5.0
+UNDER_WAY = 5.0
 """Seconds that requests under way get when the process is told to stop."""
 
 
@@ -192,12 +192,14 @@ class _FrontProxies:
 @contextlib.asynccontextmanager
 async def _listening(args: argparse.Namespace, app: web.Application, proxies: _FrontProxies) -> Any:
     context = tls.serving(args.certs / "kubevirt-virt-api-certs", lambda: proxies.current().ca)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=FAREWELL)
+    farewell = Farewell(app)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=UNDER_WAY)
     await runner.setup()
     try:
         await web.TCPSite(runner, args.address or None, args.port, ssl_context=context).start()
         log.info("virt-api listens", extra={"port": args.port})
         yield
+        await farewell.said(runner)
     finally:
         await runner.cleanup()
 

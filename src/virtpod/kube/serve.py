@@ -9,6 +9,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/probes/
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import os
@@ -68,6 +69,37 @@ class Certificate:
         return tls.obeys(context)
 
 
+DRAIN = 5.0
+"""Seconds in which a server that is to end still answers those who keep their connection."""
+
+
+class Farewell:
+    """Of a server whose clients keep connections for their next request, as kube-apiserver does.
+
+    One that is closed under them loses the request that they are just writing, and a POST is not
+    sent again. So each is closed with the answer to its next request.
+    """
+
+    def __init__(self, app: web.Application) -> None:
+        """Before the application is run."""
+        self._leaving = False
+        app.on_response_prepare.append(self._closes)
+
+    async def _closes(self, _request: web.Request, response: web.StreamResponse) -> None:
+        if self._leaving:
+            response.force_close()
+            response.headers["Connection"] = "close"
+
+    async def said(self, runner: web.AppRunner) -> None:
+        """Until no connection is left, or `DRAIN`."""
+        self._leaving = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                # aiohttp tells nobody of a connection's end.
+                while runner.server is not None and runner.server.connections:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+
+
 class Server:
     """`async with Server(port=8443, ...)`: /healthz /readyz /leader /metrics /debug/<name>.
 
@@ -87,8 +119,10 @@ class Server:
         registry: CollectorRegistry = REGISTRY,
         refresh: Callable[[], Awaitable[None]] | None = None,
         more: Sequence[web.RouteDef] = (),
+        farewell: bool = False,
     ) -> None:
-        """`refresh` is awaited before the metrics are told; `more`: routes of the process's own."""
+        """`refresh` is awaited before the metrics are told; `more`: routes of the process's own,
+        with `farewell` those of webhooks."""
         self.host = host
         self.port = port
         self.certificate = certificate
@@ -99,7 +133,9 @@ class Server:
         self.registry = registry
         self.refresh = refresh
         self.more = more
+        self.farewell = farewell
         self._runner: web.AppRunner | None = None
+        self._farewell: Farewell | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """For a process that has an application of its own."""
@@ -121,6 +157,7 @@ class Server:
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=review.LIMIT if self.more else 1024**2)
         app.add_routes([*self.routes(), *self.more])
+        self._farewell = Farewell(app) if self.farewell else None
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         tls = self.certificate.context if self.certificate else None
@@ -129,6 +166,8 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         if self._runner is not None:
+            if self._farewell is not None:
+                await self._farewell.said(self._runner)
             await self._runner.cleanup()
             self._runner = None
 

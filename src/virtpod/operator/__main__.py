@@ -114,6 +114,7 @@ async def _serve(
             *Webhooks(operator.kubevirts.values, operator.installer.guests).routes(),
             *profile.routes(profile.Profiler()),
         ],
+        farewell=True,
     )
     async with server, asyncio.TaskGroup() as tasks:
 
