@@ -17,9 +17,10 @@ from virtpod.apiserver.metrics import Metrics
 from virtpod.controller import machines, outfit
 from virtpod.controller.transitions import Transitions
 from virtpod.kube import metrics as shared
-from virtpod.node import device_metrics, measures
+from virtpod.node import measures
 from virtpod.node.counts import Counts
-from virtpod.node.look import Look
+from virtpod.node.devices import metrics as devices
+from virtpod.node.devices.look import Look
 from virtpod.render import dashboard, monitoring
 from virtpod.wire.messages import GuestFileSystem, Measured
 
@@ -77,7 +78,7 @@ def exported() -> dict[str, tuple[Exported, ...]]:
         "virt-handler, of the guests of its node": _of(
             (*measures.families("node", [_guest()]), *counted.collect())
         ),
-        "virt-handler, of the devices of its node": _of(device_metrics.families(Look(), _nobody)),
+        "virt-handler, of the devices of its node": _of(devices.families(Look(), _nobody)),
         "virt-api": _of(Metrics().registry.collect()),
         "virt-controller, virt-handler and virt-operator": _of(everywhere),
         "Each of its own": PROCESSES,

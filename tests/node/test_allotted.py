@@ -20,7 +20,7 @@ from tests.node.hardware import Hardware, link
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers.node_vmi import Pod
 from virtpod.kube.resources import RESOURCE_CLAIMS, RESOURCE_SLICES
-from virtpod.node.allotted import Allotments
+from virtpod.node.devices.allotted import Allotments
 from virtpod.wire import podresources_pb2 as api
 from virtpod.wire.messages import Allotted
 

@@ -22,8 +22,8 @@ from virtpod.kube.config import Config
 from virtpod.kube.events import Recorder
 from virtpod.kube.resources import EVENTS, NODES, QAT_NODE_POLICIES, QAT_NODE_STATES
 from virtpod.kube.store import Informer
-from virtpod.node.device_news import DeviceNews
-from virtpod.node.look import Look
+from virtpod.node.devices.look import Look
+from virtpod.node.devices.news import DeviceNews
 from virtpod.render import rbac
 
 __all__ = ["apiserver"]

@@ -16,7 +16,7 @@ from virtpod.api.kubevirt import KubeVirt, KubeVirtConfiguration, KubeVirtSpec
 from virtpod.api.meta import ObjectMeta
 from virtpod.domain import paths
 from virtpod.features.disks import lun
-from virtpod.node.devices import RESERVATIONS, Device, Shared
+from virtpod.node.devices.shared import RESERVATIONS, Device, Shared
 from virtpod.node.inotify import Inotify
 from virtpod.wire import deviceplugin_pb2 as api
 

@@ -20,9 +20,9 @@ from tests.node.test_devices import WITHIN, Kubelet, lists
 from virtpod.api.kubevirt import KubeVirt, PermittedHostDevices
 from virtpod.api.qat import QATNodePolicy
 from virtpod.domain.qat import MODELS, Model
-from virtpod.node import hostdevices, offers, qat, sysfs
+from virtpod.node.devices import hostdevices, offers, qat, sysfs
+from virtpod.node.devices.look import Look
 from virtpod.node.inotify import Inotify
-from virtpod.node.look import Look
 from virtpod.wire import deviceplugin_pb2 as api
 
 NIC = {"pciVendorSelector": "8086:10CA", "resourceName": "example.com/nic"}

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from tests.node.hardware import Hardware, link, write
 from virtpod.api.kubevirt import KubeVirt, MediatedDevicesConfiguration
 from virtpod.kube import errors
-from virtpod.node import mediated, sysfs
-from virtpod.node.mediated import Make, MediatedDevices, Remove, plan, uuid_of, wanted
+from virtpod.node.devices import mediated, sysfs
+from virtpod.node.devices.mediated import Make, MediatedDevices, Remove, plan, uuid_of, wanted
+from virtpod.node.devices.sysfs import Mediated, MediatedType
 from virtpod.node.steps import mediated as steps
-from virtpod.node.sysfs import Mediated, MediatedType
 from virtpod.wire import podresources_pb2 as api
 
 FIRST, SECOND, THIRD = "0000:05:00.0", "0000:06:00.0", "0000:07:00.0"

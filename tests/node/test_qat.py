@@ -26,12 +26,12 @@ from tests.node.test_host_devices import Told, configured, watching
 from virtpod.api.qat import QATNodePolicy
 from virtpod.controllers.node_devices import Ailing, condition
 from virtpod.domain.qat import MODELS, Model
-from virtpod.node import health, holders, hostdevices, qat_state, setup
-from virtpod.node.device_metrics import Devices
-from virtpod.node.holders import Held
-from virtpod.node.outfit import PATIENCE, Outcome, Outfitter
-from virtpod.node.setup import Round
-from virtpod.node.sysfs import Errors
+from virtpod.node.devices import health, holders, hostdevices, qat_state, setup
+from virtpod.node.devices.holders import Held
+from virtpod.node.devices.metrics import Devices
+from virtpod.node.devices.outfit import PATIENCE, Outcome, Outfitter
+from virtpod.node.devices.setup import Round
+from virtpod.node.devices.sysfs import Errors
 from virtpod.wire import podresources_pb2 as api
 
 PF = "0000:3d:00.0"

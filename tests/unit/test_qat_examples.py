@@ -19,8 +19,8 @@ from virtpod.domain.facts import Cluster, DiskImage, Guest
 from virtpod.domain.qat import MODELS
 from virtpod.features.gates import resolve
 from virtpod.launcher.given import given
-from virtpod.node.offers import Inventory, Wanted, offers
-from virtpod.node.outfit import Outfitter
+from virtpod.node.devices.offers import Inventory, Wanted, offers
+from virtpod.node.devices.outfit import Outfitter
 from virtpod.render import admit, domain, pod
 from virtpod.render.rules import Asked
 from virtpod.render.rules.qat import RULES

@@ -33,17 +33,17 @@ from virtpod.kube.resources import KUBEVIRTS, NODES, QAT_NODE_POLICIES, Key
 from virtpod.kube.serve import Certificate, Server
 from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
-from virtpod.node.allotted import Allotments
 from virtpod.node.attended import Place, Ways
 from virtpod.node.counts import Counts
-from virtpod.node.device_metrics import Devices
-from virtpod.node.device_news import DeviceNews
-from virtpod.node.devices import DEVICES, RESERVATIONS, VSOCK, Shared
+from virtpod.node.devices.allotted import Allotments
+from virtpod.node.devices.hostdevices import Folders, HostDevices
+from virtpod.node.devices.mediated import MediatedDevices
+from virtpod.node.devices.metrics import Devices
+from virtpod.node.devices.news import DeviceNews
+from virtpod.node.devices.shared import DEVICES, RESERVATIONS, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
-from virtpod.node.hostdevices import Folders, HostDevices
 from virtpod.node.inotify import Inotify
 from virtpod.node.measures import Measures
-from virtpod.node.mediated import MediatedDevices
 from virtpod.node.probe import Probe
 from virtpod.node.server import Console
 from virtpod.node.sync import NodeSync

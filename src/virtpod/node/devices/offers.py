@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from virtpod.api.kubevirt import PermittedHostDevices, USBHostDevice
 from virtpod.domain import qat
-from virtpod.node import health
-from virtpod.node.health import Fault
-from virtpod.node.plugin import Grant, Unit
-from virtpod.node.qat import Engine
-from virtpod.node.sysfs import Function, Mediated, Usb
+from virtpod.node.devices import health
+from virtpod.node.devices.health import Fault
+from virtpod.node.devices.plugin import Grant, Unit
+from virtpod.node.devices.qat import Engine
+from virtpod.node.devices.sysfs import Function, Mediated, Usb
 
 VFIO = "/dev/vfio/vfio"
 IOMMU_OFF = (

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from virtpod.node import health
-from virtpod.node.look import Look, PodName
+from virtpod.node.devices import health
+from virtpod.node.devices.look import Look, PodName
 
 Owner = Callable[[str, str], str]
 """The VMI of a pod by namespace and name; empty: the pod is no guest's."""

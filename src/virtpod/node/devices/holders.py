@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from virtpod.node import podresources
-from virtpod.node.sysfs import ADDRESS
+from virtpod.node.devices import podresources
+from virtpod.node.devices.sysfs import ADDRESS
 
 _HYPHENS = re.compile(r"([0-9a-f]{4})-([0-9a-f]{2})-([0-9a-f]{2})-([0-7])(?![0-9a-f])")
 _GROUP = re.compile(r"/dev/vfio/([0-9]+)")

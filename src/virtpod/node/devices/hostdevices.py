@@ -17,14 +17,14 @@ from typing import Protocol
 from virtpod.api.kubevirt import KubeVirt, PermittedHostDevices
 from virtpod.api.qat import QATNodePolicy
 from virtpod.features.gates import resolve
-from virtpod.node import health, holders, qat, sysfs
-from virtpod.node.health import Fault
-from virtpod.node.holders import Held
+from virtpod.node.devices import health, holders, qat, sysfs
+from virtpod.node.devices.health import Fault
+from virtpod.node.devices.holders import Held
+from virtpod.node.devices.look import Look, present
+from virtpod.node.devices.offers import Inventory, Offers, Wanted, offers
+from virtpod.node.devices.outfit import Outcome, Outfitter
+from virtpod.node.devices.plugin import Plugin
 from virtpod.node.inotify import Inotify
-from virtpod.node.look import Look, present
-from virtpod.node.offers import Inventory, Offers, Wanted, offers
-from virtpod.node.outfit import Outcome, Outfitter
-from virtpod.node.plugin import Plugin
 
 log = logging.getLogger(__name__)
 

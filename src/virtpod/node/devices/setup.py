@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from virtpod.api.qat import QATDeviceSelector, QATNodePolicy, QATNodePolicySpec
 from virtpod.domain import qat
 from virtpod.domain.steps import WriteAttribute
-from virtpod.node.qat import Engine
-from virtpod.node.sysfs import DEVICES, DRIVERS, Function
+from virtpod.node.devices.qat import Engine
+from virtpod.node.devices.sysfs import DEVICES, DRIVERS, Function
 
 DONE = "AsConfigured"
 Policy = QATNodePolicySpec

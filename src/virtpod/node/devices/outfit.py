@@ -13,11 +13,11 @@ from pathlib import Path
 
 from virtpod.api.qat import QATNodePolicy
 from virtpod.domain.steps import WriteAttribute
-from virtpod.node import holders, qat, setup, sysfs
-from virtpod.node.qat import Engine
-from virtpod.node.setup import Policy, Round, Surroundings
+from virtpod.node.devices import holders, qat, setup, sysfs
+from virtpod.node.devices.qat import Engine
+from virtpod.node.devices.setup import Policy, Round, Surroundings
+from virtpod.node.devices.sysfs import Function
 from virtpod.node.steps import attributes
-from virtpod.node.sysfs import Function
 
 log = logging.getLogger(__name__)
 

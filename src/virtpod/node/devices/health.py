@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from virtpod.node.qat import Engine
-from virtpod.node.sysfs import DEVICES, Errors, Function
+from virtpod.node.devices.qat import Engine
+from virtpod.node.devices.sysfs import DEVICES, Errors, Function
 
 QUIET = 300.0
 """Seconds without another fatal error until a device is trusted again."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from virtpod.domain.qat import GENERIC, PHYSICAL, PREFIX, Model, service
-from virtpod.node.sysfs import DEVICES, Errors, Function, errors, number, text
+from virtpod.node.devices.sysfs import DEVICES, Errors, Function, errors, number, text
 
 _COUNTER = re.compile(r"([a-z][a-z0-9_]{0,31})\s+([0-9]{1,20})(\s.*)?")
 MOST_COUNTERS = 128

@@ -7,11 +7,11 @@ from typing import Any
 
 from virtpod.controllers import conditions
 from virtpod.controllers.conditions import Condition
-from virtpod.node import health
-from virtpod.node.health import Fault
-from virtpod.node.look import Look
-from virtpod.node.offers import Piece
-from virtpod.node.qat import Engine
+from virtpod.node.devices import health
+from virtpod.node.devices.health import Fault
+from virtpod.node.devices.look import Look
+from virtpod.node.devices.offers import Piece
+from virtpod.node.devices.qat import Engine
 
 Json = dict[str, Any]
 

@@ -22,9 +22,9 @@ from uuid import UUID, uuid5
 from virtpod.api.kubevirt import KubeVirt, MediatedDevicesConfiguration
 from virtpod.features.gates import resolve
 from virtpod.kube import errors
-from virtpod.node.holders import of_pods
+from virtpod.node.devices.holders import of_pods
+from virtpod.node.devices.sysfs import Mediated, MediatedType, mediated, mediated_types
 from virtpod.node.steps import mediated as steps
-from virtpod.node.sysfs import Mediated, MediatedType, mediated, mediated_types
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from virtpod.controllers.node_devices import Ailing
-from virtpod.node import health
-from virtpod.node.health import Fault
-from virtpod.node.holders import Held
-from virtpod.node.offers import Inventory, Offers, Piece
-from virtpod.node.setup import Round
+from virtpod.node.devices import health
+from virtpod.node.devices.health import Fault
+from virtpod.node.devices.holders import Held
+from virtpod.node.devices.offers import Inventory, Offers, Piece
+from virtpod.node.devices.setup import Round
 
 PodName = tuple[str, str]
 """Namespace and name."""

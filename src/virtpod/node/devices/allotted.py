@@ -27,7 +27,7 @@ from virtpod.domain.attributes import SHAPES, device
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.resources import RESOURCE_CLAIMS, RESOURCE_SLICES, Key, Obj
-from virtpod.node import podresources
+from virtpod.node.devices import podresources
 from virtpod.wire.messages import Allotted
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.domain import paths
+from virtpod.node.devices.plugin import PREFIX, Grant, Plugin, Unit
 from virtpod.node.inotify import Inotify
-from virtpod.node.plugin import PREFIX, Grant, Plugin, Unit
 
 log = logging.getLogger(__name__)
 

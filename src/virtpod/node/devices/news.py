@@ -16,9 +16,9 @@ from virtpod.kube.events import Recorder
 from virtpod.kube.plan import Reference
 from virtpod.kube.resources import NODES, QAT_NODE_STATES, Key
 from virtpod.kube.store import Informer
-from virtpod.node import qat_state
-from virtpod.node.health import Fault
-from virtpod.node.look import Look, PodName
+from virtpod.node.devices import qat_state
+from virtpod.node.devices.health import Fault
+from virtpod.node.devices.look import Look, PodName
 
 log = logging.getLogger(__name__)
 
