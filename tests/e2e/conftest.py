@@ -17,7 +17,7 @@ from tests.e2e.support import ENVIRONMENT, ROOT, SYSTEM, Namespace, Refused, ava
 
 COMPONENTS = ("virt-api", "virt-controller", "virt-handler", "virt-operator")
 ORDER = (
-    *("test_nodes_life", "test_side_car", "test_operator", "test_install"),
+    *("test_nodes_life", "test_side_car", "test_operator", "test_upgrade", "test_install"),
     *("test_registry", "test_rights"),
 )
 """What kills a node or changes the whole installation comes last; then what takes its images from

@@ -40,18 +40,9 @@ RARE = {
         "update",
         "kubevirt.io/virtualmachineinstancereplicasets/finalizers",
     ): OWNERS,
-    ("kubevirt-controller", "get", "/namespaces"): "no namespace limits the CPUs of its guests",
-    ("kubevirt-controller", "create", "/pods/eviction"): "no guest is of an older version",
-    ("kubevirt-controller", "patch", "kubevirt.io/kubevirts/status"): "no guest is of an older "
-    "version",
     ("kubevirt-controller", "get", "kubevirt.io/virtualmachines"): "its VM is not in the cache",
     ("kubevirt-controller", "get", "/nodes"): "its node is not in the cache",
     ("kubevirt-controller", "get", "/pods"): "its pod is not in the cache",
-    (
-        "kubevirt-controller",
-        "patch",
-        "/pods",
-    ): "networks come to a running machine; no controller here makes them",
     ("kubevirt-handler", "patch", "/events"): "an event comes again",
 }
 """What a run need not use, and when it is used: by account, verb, group and resource."""
