@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     async def act(session: Session) -> int:
         task = asyncio.current_task()
         assert task is not None
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
             await _serve(session, args)
