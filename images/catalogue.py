@@ -39,7 +39,10 @@ CODE = {
             layout.ROOT / "requirements-launcher.lock",
             scripts=("virt-launcher", "virt-probe", "sidecar-shim"),
             without=frozenset(
-                {"apiserver", "cli", "controller", "controllers", "kube", "node", "operator"}
+                {
+                    *("apiserver", "cli", "controller", "controllers", "kube", "node", "operator"),
+                    "installation.py",
+                }
             ),
             patient=frozenset({"virt-launcher"}),
         ),
