@@ -44,14 +44,14 @@ from virtpod.operator.__main__ import Operator
 from virtpod.operator.decide import FINALIZER
 from virtpod.render.install import Options, kubevirt_cr, operator_manifests
 
-pytestmark = pytest.mark.apiserver
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(900)]
 
 NAMESPACE = "kubevirt"
 OPTIONS = Options(
     image="registry.example/virtpod:1", launcher_image="registry.example/virt-launcher:1"
 )
 CR = Key(NAMESPACE, "kubevirt")
-WITHIN = 60.0
+WITHIN = 150.0
 
 
 class Counting(Client):

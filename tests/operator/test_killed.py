@@ -39,7 +39,7 @@ from virtpod.render.install import Site, components, kubevirt_cr
 
 __all__ = ["client"]
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(900)]
 
 MOST_LIVES = 400
 ROOT = Path(__file__).resolve().parents[2]
