@@ -143,9 +143,9 @@ BEYOND_FIELDS = (
         "Secondary networks",
         "Multus is the administrator's to install. Networks that a running machine gets or loses "
         "are asked for in its pod's annotation; a controller of dynamic networks is to make the "
-        "links, and the tests' cluster has none. SR-IOV functions are drawn from what Multus "
-        "notes of the pod; none was passed through in earnest, and networks of resource claims "
-        "(DRA) are not there. No VLAN was seen: it is the definition's matter, and the tests' "
+        "links: the local cluster has one of its own. SR-IOV functions are drawn from what Multus "
+        "notes of the pod, or a resource claim's driver; none was passed through in earnest but in "
+        "`make test-hostdev`. No VLAN was seen: it is the definition's matter, and the tests' "
         "kernel has neither 802.1Q links nor bridges that filter VLANs.",
     ),
     (

@@ -134,6 +134,7 @@ async def looks(cards: Cards, made: MediatedDevices, times: int = 6) -> None:
         cards.play()
 
 
+@pytest.mark.configures("configuration.mediatedDevicesConfiguration.*")
 async def test_types_go_round_the_cards_and_fill_them(tmp_path: Path) -> None:
     cards = Cards(tmp_path, FIRST, SECOND, THIRD)
     makes = handler(cards, tmp_path)
