@@ -83,15 +83,21 @@ class Pod:
     def state(self) -> tuple[Any, ...]:
         """All that steps can change."""
         links = self.json("ip", "-d", "-j", "link")
+        addresses = self.json("ip", "-j", "addr")
         for link in links:
-            del link["operstate"]  # it settles by itself
             for part in ("info_data", "info_slave_data"):
                 data = link.get("linkinfo", {}).get(part, {})
-                for name in [name for name in data if "timer" in name]:
-                    del data[name]  # they run
+                for name in [name for name in data if "timer" in name or name == "state"]:
+                    del data[name]  # they run, or settle by themselves
+        for link in (*links, *addresses):
+            del link["operstate"]
+            link["flags"] = sorted({*link["flags"]} - {"LOWER_UP", "NO-CARRIER"})
+        for link in addresses:
+            # The kernel gives a link its own once it is up.
+            link["addr_info"] = [at for at in link["addr_info"] if at["scope"] != "link"]
         return (
             links,
-            self.json("ip", "-j", "addr"),
+            addresses,
             self.run("nft", "-s", "list", "ruleset"),
             self.run("cat", "/proc/sys/net/ipv4/ip_forward"),
         )
