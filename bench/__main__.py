@@ -87,39 +87,22 @@ class Run:
         self.lives: dict[str, dict[str, audit.Life]] = {}
         self.resting: Resting | None = None
 
-    def scenarios(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        count = self.options.count
-        return {
-            "guestless": lambda: self._one("guestless", guestless()),
-            "guest": lambda: self._one("guest", self.guest),
-            "life": self._life,
-            "plain": self._plain,
-            "ten-guestless": lambda: self._many("guestless", guestless(), count),
-            "ten-guests": lambda: self._many("guest", self.guest, count),
-            "disks": self._disks,
-            "network": self._network,
-            "api": self._api,
-            "rest": self._rest,
-            "virtctl": self._virtctl,
-            "install": self._install,
-        }
-
     async def all(self) -> None:
-        asked = self.options.only or list(self.scenarios())
+        asked = self.options.only or list(SCENARIOS)
         if self.options.quick and not self.options.only:
             asked.remove("ten-guests")
-        for name, scenario in self.scenarios().items():
+        for name, scenario in SCENARIOS.items():
             if name not in asked:
                 continue
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             self.report.load[name] = os.getloadavg()[0]
             try:
-                await scenario()
+                await scenario(self)
             except* (Failed, ApiError, TimeoutError) as errors:
                 found = "; ".join(str(error) for error in errors.exceptions)
                 self.report.failures.append(f"{name}: {found}")
 
-    async def _api(self) -> None:
+    async def api(self) -> None:
         measured = self.report.measured
         measured["admission.p99"] = await asyncio.to_thread(api.review, self.guest)
         for at_once in api.AT_ONCE:
@@ -128,22 +111,22 @@ class Run:
         measured |= await api.streams(self.bench, self.kubeconfig)
         self.report.crds = api.crd_sizes()
 
-    async def _virtctl(self) -> None:
+    async def virtctl(self) -> None:
         self.report.measured |= await asyncio.to_thread(cli.starts)
 
-    async def _disks(self) -> None:
+    async def disks(self) -> None:
         image = await self._launcher_image()
         guest, plain = await disks.measured(self.bench, self.guest, image)
         self.report.disks = {"guest": guest, "plain": plain}
 
-    async def _network(self) -> None:
+    async def network(self) -> None:
         how = "import" if self.bench.local else "push"
         images = await asyncio.to_thread(references, how, network.IMAGE)
         image = images[network.IMAGE]
         async for name, rates in network.measured(self.bench, self.guest, image):
             self.report.network[name] = rates
 
-    async def _rest(self) -> None:
+    async def rest(self) -> None:
         resting = self.resting = await self.bench.rest()
         if not self.bench.local:
             return
@@ -157,13 +140,13 @@ class Run:
             total = sum(each[size] for each in self.report.resting.values())
             self.report.measured[f"rest.{size}"] = total
 
-    async def _install(self) -> None:
+    async def install(self) -> None:
         """On a cluster of the benchmark's own alone: virtual machines would go with it."""
         if self.bench.local:
             removal, install = await self.bench.install()
             self.report.measured |= {"removal": removal, "install": install}
 
-    async def _one(self, kind: str, spec: Obj) -> None:
+    async def one(self, kind: str, spec: Obj) -> None:
         timings = [await self.bench.vmi(f"{kind}-one-{index}", spec) for index in range(RUNS)]
         self.lives[f"one {kind}"] = {
             f"{kind}-one-{index}": timing.life for index, timing in enumerate(timings)
@@ -176,7 +159,7 @@ class Run:
             f"{kind}.gone": found["gone"],
         }
 
-    async def _life(self) -> None:
+    async def life(self) -> None:
         """Ends and restarts of a guest with a disk."""
         bench, guest = self.bench, self.guest
         found: dict[str, list[float]] = defaultdict(list)
@@ -188,7 +171,7 @@ class Run:
             found["life.restart_login"].append(login)
         self.report.measured |= {name: median(times) for name, times in found.items()}
 
-    async def _plain(self) -> None:
+    async def plain(self) -> None:
         image = await self._launcher_image()
         timings = [await self.bench.plain(f"plain-{index}", image) for index in range(RUNS)]
         found = medians(timings)
@@ -203,7 +186,7 @@ class Run:
         image: str = pod["spec"]["containers"][0]["image"]
         return image
 
-    async def _many(self, kind: str, spec: Obj, count: int) -> None:
+    async def many(self, kind: str, spec: Obj, count: int) -> None:
         batch = await self.bench.batch(f"{kind}-many", spec, count)
         self.lives[f"{count} {kind}"] = batch.lives
         self.report.timelines[f"{count} {kind}"] = medians(batch.timings)
@@ -355,6 +338,23 @@ def text(report: Report) -> str:
     return "\n\n".join(parts)
 
 
+SCENARIOS: dict[str, Callable[[Run], Awaitable[None]]] = {
+    "guestless": lambda run: run.one("guestless", guestless()),
+    "guest": lambda run: run.one("guest", run.guest),
+    "life": Run.life,
+    "plain": Run.plain,
+    "ten-guestless": lambda run: run.many("guestless", guestless(), run.options.count),
+    "ten-guests": lambda run: run.many("guest", run.guest, run.options.count),
+    "disks": Run.disks,
+    "network": Run.network,
+    "api": Run.api,
+    "rest": Run.rest,
+    "virtctl": Run.virtctl,
+    "install": Run.install,
+}
+"""What `--only` names, in the order in which it is measured."""
+
+
 async def run(options: argparse.Namespace) -> Report:
     chosen = target()
     log = layout.AUDIT_LOG if chosen.local else None
@@ -396,11 +396,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=REPORT, help="where to write all figures")
     parser.add_argument("--quick", action="store_true", help="without the batch of guests")
     parser.add_argument("--count", type=int, default=10, help="VMIs in a batch")
-    names = (
-        *("guestless", "guest", "plain", "ten-guestless", "ten-guests", "disks", "network"),
-        *("api", "rest", "virtctl"),
+    parser.add_argument(
+        "--only", nargs="+", choices=SCENARIOS, metavar="NAME", help=", ".join(SCENARIOS)
     )
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
     try:
         report = asyncio.run(run(options))
