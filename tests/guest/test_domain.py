@@ -202,7 +202,10 @@ async def the_devices(serial: Serial) -> None:
     assert "1013:00b8" in ids, "a Cirrus card"
     assert "8086:2415" in ids, "AC'97"
     assert functions["0000:08:00.0"] == "1af4:1042", "a disk of virtio"
-    assert "virtio_rng" in await serial.answer("cat /sys/class/misc/hw_random/rng_available")
+    # On a busy machine it is there after the prompt only.
+    wait = "for i in $(seq 30); do grep -q virtio $rngs && break; sleep 1; done; cat $rngs"
+    rngs = "rngs=/sys/class/misc/hw_random/rng_available"
+    assert "virtio_rng" in await serial.answer(f"{rngs}; {wait}")
     assert "QEMU Virtio Tablet" in await serial.answer("cat /proc/bus/input/devices")
 
 
