@@ -1,4 +1,4 @@
-"""What the kubelet says that containers were given: asked over its own socket.
+"""What the kubelet says that containers were given and can be given: asked over its own socket.
 
 https://kubernetes.io/docs/concepts/extend-kubernetes/compute-storage-net/device-plugins/#monitoring-device-plugin-resources
 """
@@ -20,14 +20,25 @@ ANSWER_WITHIN = 5.0
 
 async def pods(folder: Path) -> Any:
     """A ListPodResourcesResponse; None where no kubelet answers. `folder` has its socket."""
+    return await _told(folder, "List", api.ListPodResourcesRequest(), api.ListPodResourcesResponse)
+
+
+async def allocatable(folder: Path) -> Any:
+    """An AllocatableResourcesResponse, or None, as `pods`."""
+    request = api.AllocatableResourcesRequest()
+    return await _told(folder, "GetAllocatableResources", request, api.AllocatableResourcesResponse)
+
+
+async def _told(folder: Path, method: str, request: Any, response: Any) -> Any:
     async with grpc.aio.insecure_channel(f"unix://{folder}/kubelet.sock") as channel:
         call = channel.unary_unary(
-            "/v1.PodResourcesLister/List",
-            request_serializer=api.ListPodResourcesRequest.SerializeToString,
-            response_deserializer=api.ListPodResourcesResponse.FromString,
+            f"/v1.PodResourcesLister/{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response.FromString,
         )
         try:
-            return await call(api.ListPodResourcesRequest(), timeout=ANSWER_WITHIN)
+            return await call(request, timeout=ANSWER_WITHIN)
         except grpc.aio.AioRpcError as error:
-            log.info("kubelet does not tell its pods' devices", extra={"error": error.details()})
+            asked = {"asked": method, "error": error.details()}
+            log.info("the kubelet does not tell its resources", extra=asked)
             return None
