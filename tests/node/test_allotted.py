@@ -4,19 +4,17 @@ nothing: an API server and a kubelet of the tests' own, a sysfs and CDI folders 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import msgspec
 import pytest
 import yaml
 
 from tests.kube.fake import FakeCluster
 from tests.node.hardware import Hardware, link
+from tests.node.pod_resources import claimed, kubelet, pod
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers.node_vmi import Pod
 from virtpod.kube.resources import RESOURCE_CLAIMS, RESOURCE_SLICES
@@ -68,12 +66,11 @@ def devices(
     }
 
 
-@asynccontextmanager
-async def kubelet(folder: Path, cdi: Mapping[str, list[str]]) -> AsyncIterator[None]:
-    """Names what containers were given, by device."""
-
-    async def pods(_request: Any, _context: Any) -> api.ListPodResourcesResponse:
-        given = [
+def given(cdi: Mapping[str, list[str]]) -> list[Any]:
+    """Pods that the kubelet tells of: what the claim's devices are named in CDI."""
+    claims = claimed(
+        POD.claims["crypto"],
+        *(
             api.ClaimResource(
                 cdi_devices=[api.CDIDevice(name=name) for name in names],
                 driver_name=DRIVER,
@@ -81,30 +78,9 @@ async def kubelet(folder: Path, cdi: Mapping[str, list[str]]) -> AsyncIterator[N
                 device_name=device,
             )
             for device, names in cdi.items()
-        ]
-        dynamic = api.DynamicResource(
-            claim_name=POD.claims["crypto"], claim_namespace="default", claim_resources=given
-        )
-        compute = api.ContainerResources(name="compute", dynamic_resources=[dynamic])
-        other = api.PodResources(name="other", namespace="default", containers=[compute])
-        own = api.PodResources(name=POD.name, namespace="default", containers=[compute])
-        return api.ListPodResourcesResponse(pod_resources=[other, own])
-
-    handler = grpc.unary_unary_rpc_method_handler(
-        pods,
-        api.ListPodResourcesRequest.FromString,
-        api.ListPodResourcesResponse.SerializeToString,
+        ),
     )
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("v1.PodResourcesLister", {"List": handler}),)
-    )
-    server.add_insecure_port(f"unix://{folder}/kubelet.sock")
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(None)
+    return [pod("other", **claims), pod(POD.name, **claims)]
 
 
 class Site:
@@ -160,8 +136,8 @@ async def test_intel_s_driver_for_qat_gives_groups_and_publishes_services(site: 
     (site.cdi / "intel.com-qat.yaml").write_text(yaml.safe_dump(spec))
     (site.cdi / "broken.json").write_text("{")
     (site.cdi / "readme.txt").write_text("{")
-    given = {name: [f"intel.com/qat={name}", "intel.com/qat=qatvf-vfio"] for name in names}
-    async with kubelet(site.kubelet, given):
+    told = {name: [f"intel.com/qat={name}", "intel.com/qat=qatvf-vfio"] for name in names}
+    async with kubelet(site.kubelet, given(told)):
         assert await site.found("cy", "zip") == [("cy", "pci", first), ("zip", "pci", second)]
 
 
@@ -183,8 +159,8 @@ async def test_other_words_of_containers_for_their_devices(site: Site) -> None:
     }
     (site.cdi / "x.json").write_text(json.dumps(spec))
     site.fake.put(RESOURCE_CLAIMS, claim(**{name: name for name in edits}))
-    given = {name: [f"example.com/x={name}"] for name in edits}
-    async with kubelet(site.kubelet, given):
+    told = {name: [f"example.com/x={name}"] for name in edits}
+    async with kubelet(site.kubelet, given(told)):
         assert await site.found(*edits) == [
             ("group", "pci", "0000:01:00.0"),
             ("cdev", "pci", "0000:02:00.0"),

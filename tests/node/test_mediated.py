@@ -3,26 +3,23 @@ is written into `create` and `remove` becomes devices, or takes them away."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import msgspec
 import pytest
 from hypothesis import given as any_of
 from hypothesis import strategies as st
 
 from tests.node.hardware import Hardware, link, write
+from tests.node.pod_resources import kubelet, plugged, pod
 from virtpod.api.kubevirt import KubeVirt, MediatedDevicesConfiguration
 from virtpod.kube import errors
 from virtpod.node.devices import mediated, sysfs
 from virtpod.node.devices.mediated import Make, MediatedDevices, Remove, plan, uuid_of, wanted
 from virtpod.node.devices.sysfs import Mediated, MediatedType
 from virtpod.node.steps import mediated as steps
-from virtpod.wire import podresources_pb2 as api
 
 FIRST, SECOND, THIRD = "0000:05:00.0", "0000:06:00.0", "0000:07:00.0"
 SMALL, LARGE = "nvidia-222", "nvidia-230"
@@ -90,29 +87,6 @@ class Cards:
         }
 
 
-@asynccontextmanager
-async def kubelet(folder: Path, ids: Sequence[str]) -> AsyncIterator[None]:
-    async def pods(_request: Any, _context: Any) -> api.ListPodResourcesResponse:
-        devices = [api.ContainerDevices(resource_name="nvidia.com/T4", device_ids=ids)]
-        container = api.ContainerResources(name="compute", devices=devices)
-        pod = api.PodResources(name="p", namespace="default", containers=[container])
-        return api.ListPodResourcesResponse(pod_resources=[pod])
-
-    handler = grpc.unary_unary_rpc_method_handler(
-        pods, api.ListPodResourcesRequest.FromString, api.ListPodResourcesResponse.SerializeToString
-    )
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("v1.PodResourcesLister", {"List": handler}),)
-    )
-    server.add_insecure_port(f"unix://{folder}/kubelet.sock")
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(None)
-
-
 def kubevirt(**config: Any) -> KubeVirt:
     raw = {"spec": {"configuration": {"mediatedDevicesConfiguration": config}}}
     return msgspec.convert(raw, KubeVirt)
@@ -161,11 +135,11 @@ async def test_other_types_take_the_place_of_what_nobody_uses(tmp_path: Path) ->
     assert cards.counted()[FIRST] == {SMALL: 4, LARGE: 0}, "no kubelet told what is in use"
 
     given = uuid_of(FIRST, SMALL, 2)
-    async with kubelet(tmp_path, [given]):
+    async with kubelet(tmp_path, [pod("p", **plugged("nvidia.com/T4", given))]):
         await looks(cards, makes)
         assert cards.made(FIRST) == {given: SMALL}, "what a container has stays"
         assert cards.made(SECOND) == {STRANGE: SMALL}, "and what is not ours"
-    async with kubelet(tmp_path, []):
+    async with kubelet(tmp_path):
         await looks(cards, makes)
         assert cards.counted()[FIRST] == {SMALL: 0, LARGE: 2}
 
@@ -182,7 +156,7 @@ async def test_a_device_that_is_open_is_not_removed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         steps.remove(cards.root, cards.hardware.dev, held, device.group)
     makes.configured(kubevirt(mediatedDeviceTypes=[]))
-    async with kubelet(tmp_path, []):
+    async with kubelet(tmp_path):
         await looks(cards, makes)
     assert cards.made(FIRST) == {held: SMALL}
 

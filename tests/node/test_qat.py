@@ -6,13 +6,10 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
 import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +18,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.node.hardware import Hardware, Kernel, Player, write
+from tests.node.pod_resources import claimed, kubelet, plugged, pod
 from tests.node.test_devices import WITHIN, Kubelet, lists
 from tests.node.test_host_devices import Told, configured, watching
 from virtpod.api.qat import QATNodePolicy
@@ -317,77 +315,15 @@ def test_errors_count_from_now_on_and_are_forgotten() -> None:
 # Who has what.
 
 
-@asynccontextmanager
-async def kubelet(folder: Path, answer: list[Any]) -> AsyncIterator[None]:
-    """Tells the last of `answer`."""
-
-    async def listed(_request: Any, _context: Any) -> Any:
-        return answer[-1]
-
-    handler = grpc.unary_unary_rpc_method_handler(
-        listed,
-        api.ListPodResourcesRequest.FromString,
-        api.ListPodResourcesResponse.SerializeToString,
-    )
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("v1.PodResourcesLister", {"List": handler}),)
-    )
-    folder.mkdir(exist_ok=True)
-    server.add_insecure_port(f"unix://{folder}/kubelet.sock")
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(None)
-
-
-def pods(**given: list[str]) -> Any:
-    """Each with devices of qat.intel.com/cy."""
-    return api.ListPodResourcesResponse(
-        pod_resources=[
-            api.PodResources(
-                name=name,
-                namespace="shop",
-                containers=[
-                    api.ContainerResources(
-                        devices=[
-                            api.ContainerDevices(resource_name="qat.intel.com/cy", device_ids=ids)
-                        ]
-                    )
-                ],
-            )
-            for name, ids in given.items()
-        ]
-    )
-
-
 async def test_the_kubelet_tells_of_plugins_and_claims(tmp_path: Path) -> None:
-    answer = pods(a=[VFS[0]])
-    answer.pod_resources.append(
-        api.PodResources(
-            name="b",
-            namespace="shop",
-            containers=[
-                api.ContainerResources(
-                    dynamic_resources=[
-                        api.DynamicResource(
-                            claim_name="c",
-                            claim_namespace="shop",
-                            claim_resources=[
-                                api.ClaimResource(
-                                    driver_name="qat.intel.com",
-                                    pool_name="node1",
-                                    device_name="qatvf-0000-3d-01-1",
-                                )
-                            ],
-                        )
-                    ]
-                )
-            ],
-        )
+    claim = api.ClaimResource(
+        driver_name="qat.intel.com", pool_name="node1", device_name="qatvf-0000-3d-01-1"
     )
-    async with kubelet(tmp_path, [answer]):
+    given = [
+        pod("a", "shop", **plugged("qat.intel.com/cy", VFS[0])),
+        pod("b", "shop", **claimed("c", claim, namespace="shop")),
+    ]
+    async with kubelet(tmp_path, given):
         told = await holders.of_pods(tmp_path)
     assert told == (
         Held("shop", "a", "qat.intel.com/cy", VFS[0]),
@@ -413,10 +349,10 @@ async def test_a_device_that_fails_is_told_everywhere(
     monkeypatch.setattr(hostdevices, "EVERY", 0.05)
     hardware.qat(PF, "8086:4940")
     told, plugins = Told(), Kubelet(folder)
-    answer = [pods(gateway=[VFS[0]])]
+    held = [pod("gateway", "shop", **plugged("qat.intel.com/cy", VFS[0]))]
     async with (
         plugins.running(),
-        kubelet(folder / "pod-resources", answer),
+        kubelet(folder / "pod-resources", held),
         watching(hardware, folder, told) as given,
     ):
         given.configured(configured(**GATES))
@@ -475,10 +411,10 @@ async def test_an_agent_sets_up_what_is_free_and_offers_it(
     hardware.qat(PF, "8086:4940", "dc")
     kernel = Kernel(hardware)
     told, plugins = Told(policy(services=["sym", "asym"], driver="vfio-pci")), Kubelet(folder)
-    answer = [pods(gateway=[VFS[0]])]
+    held = [pod("gateway", "shop", **plugged("qat.intel.com/cy", VFS[0]))]
     async with (
         plugins.running(),
-        kubelet(folder / "pod-resources", answer),
+        kubelet(folder / "pod-resources", held),
         watching(hardware, folder, told) as given,
     ):
         monkeypatch.setattr(given._outfitter, "_write", kernel.write)
@@ -491,7 +427,7 @@ async def test_an_agent_sets_up_what_is_free_and_offers_it(
         [complaint] = [each for each in given.look.complaints if "once these are free" in each]
         assert f"{VFS[0]} (pod shop/gateway)" in complaint
         assert kernel.written == []
-        answer.append(pods())
+        held.clear()
         await at(setup.DONE)
         [offer] = given.look.offers.by_resource.values()
         assert (offer.resource, len(offer.units())) == ("qat.intel.com/cy", 2)
