@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import Golden
+from tests.kube.fake import json_patch
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.api.traits import claimed
 from virtpod.api.vmi import VirtualMachineInstance
@@ -30,7 +31,6 @@ from virtpod.domain.facts import (
     Host,
     PodLink,
 )
-from virtpod.domain.jsonpatch import Operation
 from virtpod.domain.steps import MakeIso, Nft
 from virtpod.features import ALL
 from virtpod.features.disks import claim_info
@@ -124,28 +124,6 @@ def guest_of(case: Path, vmi: VirtualMachineInstance) -> Guest:
     return dataclasses.replace(usual, **given)
 
 
-def patched(raw: dict[str, Any], operations: list[Operation]) -> dict[str, Any]:
-    """The object with the JSON Patch applied (only what admission emits: add, replace, remove)."""
-    whole = msgspec.json.decode(msgspec.json.encode(raw))
-    for operation in operations:
-        *parents, last = operation["path"].split("/")[1:]
-        at: Any = whole
-        for part in parents:
-            key = part.replace("~1", "/").replace("~0", "~")
-            at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
-        last = last.replace("~1", "/").replace("~0", "~")
-        if isinstance(at, list):
-            if last == "-":
-                at.append(operation["value"])
-            else:
-                at[int(last)] = operation["value"]
-        elif operation["op"] == "remove":
-            del at[last]
-        else:
-            at[last] = operation["value"]
-    return whole
-
-
 def as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, width=100, allow_unicode=True) if value else ""
 
@@ -185,7 +163,7 @@ def test_a_vmi_and_what_becomes_of_it(case: Path, golden: Golden) -> None:
     if answer.causes:
         return
 
-    admitted = patched(raw, answer.patch)
+    admitted = json_patch(raw, answer.patch)
     golden.check(case / "admitted.yaml", as_yaml(admitted))
     vmi = msgspec.convert(admitted, VirtualMachineInstance)
     guest = guest_of(case, vmi)

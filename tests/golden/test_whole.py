@@ -24,9 +24,9 @@ from tests.golden.test_golden import (
     host_of,
     load,
     name,
-    patched,
     shown,
 )
+from tests.kube.fake import json_patch
 from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain.facts import Cluster, Guest, Host
@@ -53,7 +53,7 @@ def test_what_nobody_asked_for_can_be_taken_away(
 ) -> None:
     raw, cluster, links = load(case / "vmi.yaml"), cluster_of(case), host_of(case)
     before = admit.vmi(raw, cluster, now=NOW, uuid=UUID)
-    vmi = msgspec.convert(patched(raw, before.patch), VirtualMachineInstance)
+    vmi = msgspec.convert(json_patch(raw, before.patch), VirtualMachineInstance)
     facts = guest_of(case, vmi)
     whole = drawn(vmi, cluster, facts, links)
     # Some are asked for until admission has filled in what they want to be there.
@@ -95,7 +95,7 @@ def test_a_mixture_that_is_admitted_is_drawn(names: list[str], emulation: bool) 
     answer = admit.vmi(raw, cluster, now=NOW, uuid=UUID)
     if answer.causes:
         return
-    admitted = patched(raw, answer.patch)
+    admitted = json_patch(raw, answer.patch)
     assert admit.vmi(admitted, cluster, now=NOW, uuid=UUID).patch == []
     vmi = msgspec.convert(admitted, VirtualMachineInstance)
     facts = guest_of(Path("/nowhere"), vmi)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.golden.test_golden import patched
 from tests.guest.pod import NAME, NAMESPACE, UID, Container, container, demo_guest, image
+from tests.kube.fake import json_patch
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.domain.facts import Cluster
 from virtpod.features.gates import resolve
@@ -129,4 +129,4 @@ def admitted(raw: dict[str, Any], *gates: str) -> dict[str, Any]:
     cluster = Cluster(config=config, gates=resolve(config), image_volumes=True)
     answer = admit.vmi(raw, cluster, now="2026-01-01T00:00:00Z", uuid=MACHINE)
     assert not answer.causes, answer.causes
-    return patched(raw, answer.patch)
+    return json_patch(raw, answer.patch)

@@ -14,9 +14,9 @@ import msgspec
 import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.golden.test_golden import patched
 from tests.guest.pod import container
 from tests.guest.test_domains import DEFINE
+from tests.kube.fake import json_patch
 from tests.specs import machines, mended
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.api.vmi import VirtualMachineInstance
@@ -56,7 +56,7 @@ def drawn() -> list[tuple[dict[str, Any], str]]:
         answer = mended(machine, CLUSTER)
         if answer is None:
             return
-        vmi = msgspec.convert(patched(machine, answer.patch), VirtualMachineInstance)
+        vmi = msgspec.convert(json_patch(machine, answer.patch), VirtualMachineInstance)
         pod.pod(vmi, CLUSTER)
         boot.boot(vmi, FACTS)
         found.append((machine, domain.domain(vmi, FACTS)))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.golden.test_golden import USUAL, UUID, patched
+from tests.golden.test_golden import USUAL, UUID
+from tests.kube.fake import json_patch
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain import paths
 from virtpod.domain.facts import Cluster, Guest
@@ -42,7 +43,7 @@ def test_as_many_volumes_as_there_may_be(kind: str) -> None:
     raw = machine(*({"name": f"v{number}", kind: source} for number in range(MOST)))
     admitted = answer(raw)
     assert admitted.causes == []
-    vmi = msgspec.convert(patched(raw, admitted.patch), VirtualMachineInstance)
+    vmi = msgspec.convert(json_patch(raw, admitted.patch), VirtualMachineInstance)
     facts = Guest(emulation=True)
     drawn = domain.draw(vmi, facts)
     targets = [each.get("dev") for each in drawn.iterfind("devices/disk/target")]
@@ -60,7 +61,7 @@ def test_no_name_of_a_volume_leads_out_of_its_folder(name: str) -> None:
     admitted = answer(raw)
     if admitted.causes:
         return
-    vmi = msgspec.convert(patched(raw, admitted.patch), VirtualMachineInstance)
+    vmi = msgspec.convert(json_patch(raw, admitted.patch), VirtualMachineInstance)
     steps = boot.boot(vmi, Guest(emulation=True))
     [made] = [step for step in steps if isinstance(step, MakeQcow2)]
     folder, _, file = made.path.rpartition("/")

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 import yaml
 
-from tests.golden.test_golden import NOW, UUID, patched
+from tests.golden.test_golden import NOW, UUID
+from tests.kube.fake import json_patch
 from tests.node.hardware import Hardware, Kernel, write
 from virtpod.api.kubevirt import DeveloperConfiguration, KubeVirtConfiguration
 from virtpod.api.qat import QATNodePolicy
@@ -77,7 +78,7 @@ def test_a_manifest_ends_in_a_guest_that_has_the_functions(path: Path, tmp_path:
     assert admit.vm(machine, CLUSTER, uuid=UUID).causes == []
     answer = admit.vmi(raw, CLUSTER, now=NOW, uuid=UUID)
     assert (answer.causes, answer.warnings) == ([], [])
-    vmi = msgspec.convert(patched(raw, answer.patch), VirtualMachineInstance)
+    vmi = msgspec.convert(json_patch(raw, answer.patch), VirtualMachineInstance)
     asked = [each.device_name or "" for each in vmi.spec.domain.devices.host_devices or ()]
     [resource] = set(asked)
     limits = pod.pod(vmi, CLUSTER)["spec"]["containers"][0]["resources"]["limits"]

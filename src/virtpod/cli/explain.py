@@ -87,7 +87,7 @@ def _explain(document: Json, cluster: Cluster, args: argparse.Namespace) -> bool
     import msgspec
 
     from virtpod.api.vmi import VirtualMachineInstance
-    from virtpod.render import admit
+    from virtpod.render import admit, patches
 
     metadata = document.get("metadata") or {}
     title = f"{document['kind']} {metadata.get('name', '')}".strip()
@@ -109,7 +109,7 @@ def _explain(document: Json, cluster: Cluster, args: argparse.Namespace) -> bool
         print(f"# refused: {cause.field}: {cause.message}", file=sys.stderr)
     if causes:
         return False
-    admitted = _patched(raw, verdict.patch)
+    admitted = patches.json(raw, verdict.patch)
     vmi = msgspec.convert(admitted, VirtualMachineInstance)
     _print(vmi, raw, admitted, cluster, args)
     return True
@@ -201,27 +201,3 @@ def _guest(vmi: VirtualMachineInstance, cluster: Cluster, node: Host) -> Guest:
         searches=("default.svc.cluster.local", "svc.cluster.local", "cluster.local"),
         claimed={each.key: (GivenDevice("pci", SOME_FUNCTION),) for each in claimed(vmi)},
     )
-
-
-def _patched(raw: Json, operations: list[Json]) -> Json:
-    """Admission's JSON Patch (add, replace, remove) applied to a copy."""
-    import copy
-
-    whole = copy.deepcopy(raw)
-    for operation in operations:
-        *above, last = (
-            part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]
-        )
-        at: Any = whole
-        for part in above:
-            at = at[int(part)] if isinstance(at, list) else at[part]
-        if isinstance(at, list):
-            if last == "-":
-                at.append(operation["value"])
-            else:
-                at[int(last)] = operation["value"]
-        elif operation["op"] == "remove":
-            del at[last]
-        else:
-            at[last] = operation["value"]
-    return whole

@@ -47,9 +47,20 @@ def _rate(metric: str, by: str, labels: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{{{labels}}}[$__rate_interval]))"
 
 
+def _slowest(histogram: str, by: str) -> tuple[Query]:
+    """The time that 99 in 100 stay below."""
+    rate = _rate(f"{histogram}_bucket", f"le, {by}")
+    return (Query(f"histogram_quantile(0.99, {rate})", f"{{{{{by}}}}}"),)
+
+
 def _of_guest(metric: str, more: str = "") -> str:
     by = ", ".join(("namespace", "name", *([more] if more else ())))
     return _rate(f"kubevirt_vmi_{metric}", by, CHOSEN)
+
+
+def _by_guest(**metrics: str) -> tuple[Query, ...]:
+    """By the word that is before the guest's name in the legend."""
+    return tuple(Query(_of_guest(metric), f"{word} {GUEST}") for word, metric in metrics.items())
 
 
 GUEST = "{{namespace}}/{{name}}"
@@ -132,18 +143,18 @@ ROWS = (
             ),
             Panel(
                 "Disks: read and written",
-                (
-                    Query(_of_guest("storage_read_traffic_bytes_total"), f"read {GUEST}"),
-                    Query(_of_guest("storage_write_traffic_bytes_total"), f"written {GUEST}"),
+                _by_guest(
+                    read="storage_read_traffic_bytes_total",
+                    written="storage_write_traffic_bytes_total",
                 ),
                 "Bps",
             ),
             Panel(
                 "Disks: operations",
-                (
-                    Query(_of_guest("storage_iops_read_total"), f"read {GUEST}"),
-                    Query(_of_guest("storage_iops_write_total"), f"write {GUEST}"),
-                    Query(_of_guest("storage_flush_requests_total"), f"flush {GUEST}"),
+                _by_guest(
+                    read="storage_iops_read_total",
+                    write="storage_iops_write_total",
+                    flush="storage_flush_requests_total",
                 ),
                 "iops",
             ),
@@ -205,13 +216,7 @@ ROWS = (
             ),
             Panel(
                 "Time of 99 in 100",
-                (
-                    Query(
-                        "histogram_quantile(0.99, "
-                        f"{_rate('virtpod_api_request_seconds_bucket', 'le, route')})",
-                        "{{route}}",
-                    ),
-                ),
+                _slowest("virtpod_api_request_seconds", "route"),
                 "s",
             ),
         ),
@@ -246,14 +251,7 @@ ROWS = (
             ),
             Panel(
                 "Answers of the API server: time of 99 in 100",
-                (
-                    Query(
-                        "histogram_quantile(0.99, "
-                        + _rate("kubevirt_rest_client_request_latency_seconds_bucket", "le, pod")
-                        + ")",
-                        "{{pod}}",
-                    ),
-                ),
+                _slowest("kubevirt_rest_client_request_latency_seconds", "pod"),
                 "s",
             ),
             Panel(
@@ -267,26 +265,12 @@ ROWS = (
             ),
             Panel(
                 "In line: time of 99 in 100",
-                (
-                    Query(
-                        "histogram_quantile(0.99, "
-                        + _rate("kubevirt_workqueue_queue_duration_seconds_bucket", "le, name")
-                        + ")",
-                        "{{name}}",
-                    ),
-                ),
+                _slowest("kubevirt_workqueue_queue_duration_seconds", "name"),
                 "s",
             ),
             Panel(
                 "Worked on: time of 99 in 100",
-                (
-                    Query(
-                        "histogram_quantile(0.99, "
-                        + _rate("kubevirt_workqueue_work_duration_seconds_bucket", "le, name")
-                        + ")",
-                        "{{name}}",
-                    ),
-                ),
+                _slowest("kubevirt_workqueue_work_duration_seconds", "name"),
                 "s",
             ),
             Panel(
