@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,6 +18,7 @@ from virtpod.controllers import obstruction, updating
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube.events import Recorder
+from virtpod.kube.loop import Loop
 from virtpod.kube.resources import (
     EVENTS,
     KUBEVIRTS,
@@ -169,6 +171,32 @@ async def test_a_pod_that_is_refused_is_told_and_tried_again(fake: FakeCluster) 
 
         await until(tried)
         assert "FailedCreate" not in str(vmi(fake)["status"]["conditions"])
+
+
+async def test_in_a_namespace_that_is_being_deleted_nobody_is_told_of_a_pod_that_cannot_be(
+    fake: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaves = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    fake.put(NAMESPACES, {"metadata": {"name": "default", **leaves}})
+    guest = {"name": "guest", "namespace": "default"}
+    async with controller(fake) as loops:
+        fake.put(VMS, machine())
+        fake.put(VMIS, {**machine()["spec"]["template"], "metadata": guest})
+
+        def refused(loop: Loop[Key, Any], key: Key) -> bool:
+            return any(
+                each["key"] == str(key) and "because it is being terminated" in each["outcome"]
+                for each in loop.decisions()
+            )
+
+        await until(lambda: refused(loops.vms, KEY))
+        await until(lambda: refused(loops.vmis, Key("default", "guest")))
+        # What is deleted goes, as ever.
+        going = fake.objects(VMIS)[Key("default", "guest")]
+        fake.put(VMIS, {**going, "metadata": {**going["metadata"], **leaves}})
+        await until(lambda: Key("default", "guest") not in fake.objects(VMIS))
+    assert "FailedCreate" not in str((going, fake.objects(VMS)))
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 async def test_a_claim_that_is_refused_has_a_reason_of_its_own(fake: FakeCluster) -> None:

@@ -26,7 +26,7 @@ from aiohttp import web
 
 from virtpod.kube.client import Client
 from virtpod.kube.config import Config
-from virtpod.kube.resources import KNOWN, Key, Obj, Resource
+from virtpod.kube.resources import KNOWN, NAMESPACES, Key, Obj, Resource
 
 # Resources whose `status` only the subresource writes.
 WITH_STATUS = frozenset(
@@ -426,6 +426,7 @@ class FakeCluster:
             metadata["name"] = metadata["generateName"] + uuid.uuid4().hex[:5]
         if resource.namespaced:
             metadata["namespace"] = request.key.namespace
+        self._open(request)
         key = Key(request.key.namespace, metadata["name"])
         if key in self._objects.get(resource, {}):
             message = f'{resource.plural} "{key.name}" already exists'
@@ -437,6 +438,16 @@ class FakeCluster:
         if request.query.get("dryRun"):
             return _born(resource, body)
         return self._store(resource, key, _born(resource, body))
+
+    def _open(self, request: Request) -> None:
+        """Nothing new comes into a namespace that is being deleted."""
+        name = request.key.namespace
+        found = self._objects.get(NAMESPACES, {}).get(Key("", name)) if name else None
+        if found is None or not found["metadata"].get("deletionTimestamp"):
+            return
+        message = f"unable to create new content in namespace {name} because it is being terminated"
+        cause = {"reason": "NamespaceTerminating", "field": "metadata.namespace"}
+        raise Answer(403, "Forbidden", message, {"causes": [cause]})
 
     def _update(self, request: Request) -> Obj:
         return self._changed_to(request, self._found(request), copy.deepcopy(request.body))
@@ -523,7 +534,8 @@ class FakeCluster:
             spec = found.get("spec") or {}
             default = spec.get("terminationGracePeriodSeconds", 30) if spec.get("nodeName") else 0
             grace = default if grace is None else grace
-        if metadata.get("finalizers") or (request.resource.plural == "pods" and grace):
+        kept = metadata.get("finalizers") or (found.get("spec") or {}).get("finalizers")
+        if kept or (request.resource.plural == "pods" and grace):
             leaving = copy.deepcopy(found)
             leaving["metadata"].setdefault("deletionTimestamp", now())
             leaving["metadata"]["deletionGracePeriodSeconds"] = grace or 0
@@ -565,7 +577,9 @@ def _born(resource: Resource, obj: Obj) -> Obj:
     metadata = obj["metadata"]
     metadata.setdefault("uid", str(uuid.uuid4()))
     metadata.setdefault("creationTimestamp", now())
-    if "spec" in obj:
+    if resource == NAMESPACES:
+        obj.setdefault("spec", {"finalizers": ["kubernetes"]})
+    elif "spec" in obj:
         metadata.setdefault("generation", 1)
     return {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
 
@@ -582,6 +596,7 @@ def _leaving(obj: Obj) -> bool:
     return bool(
         metadata.get("deletionTimestamp")
         and not metadata.get("finalizers")
+        and not (obj.get("spec") or {}).get("finalizers")  # of a namespace, which nobody empties
         and not metadata.get("deletionGracePeriodSeconds")
     )
 

@@ -11,7 +11,7 @@ from tests.kube.conftest import Api
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.plan import tests as read
-from virtpod.kube.resources import CONFIGMAPS, PODS, Key, Obj, Resource
+from virtpod.kube.resources import CONFIGMAPS, NAMESPACES, PODS, Key, Obj, Resource
 
 
 def configmap(api: Api, name: str, labels: dict[str, str] | None = None, **data: str) -> Obj:
@@ -307,6 +307,22 @@ async def test_a_collection_is_deleted_by_label(api: Api) -> None:
         await client.delete_collection(CONFIGMAPS, api.namespace, labels="l=1")
         left = await client.list(CONFIGMAPS, namespace=api.namespace, labels="l")
         assert [item["metadata"]["name"] for item in left.items] == ["b"]
+
+
+async def test_nothing_is_made_in_a_namespace_that_is_being_deleted(api: Api) -> None:
+    key = Key(api.namespace, "a")
+    async with api.client() as client:
+        if api.fake:
+            await client.create(NAMESPACES, {"metadata": {"name": api.namespace}})
+        await client.create(CONFIGMAPS, configmap(api, "a"))
+        await client.delete(NAMESPACES, Key("", api.namespace))
+        with pytest.raises(errors.Terminating, match="because it is being terminated"):
+            await client.create(CONFIGMAPS, configmap(api, "b"))
+        with pytest.raises(errors.Terminating):
+            await client.create(CONFIGMAPS, configmap(api, "a"))
+        # What is there can still be told of, and go.
+        await client.patch(CONFIGMAPS, key, {"data": {"x": "1"}})
+        await client.delete(CONFIGMAPS, key)
 
 
 async def test_a_watch_shows_what_comes_after_its_version(api: Api) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from tests.kube.conftest import Api
 from tests.kube.fake import FakeCluster
@@ -17,7 +20,7 @@ from virtpod.kube.client import Client
 from virtpod.kube.loop import Acts, Loop
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference
 from virtpod.kube.queue import Queue
-from virtpod.kube.resources import CONFIGMAPS, PODS, Key, Obj, key_of
+from virtpod.kube.resources import CONFIGMAPS, NAMESPACES, PODS, Key, Obj, key_of
 from virtpod.kube.store import Informer
 
 
@@ -222,6 +225,30 @@ def test_not_yet_comes_back_when_it_said() -> None:
         assert loop.decisions()[0]["outcome"] == "not yet: no node"
 
     virtually(main())
+
+
+async def test_in_a_namespace_that_is_being_deleted_it_waits_and_says_nothing(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with api.client() as client, controller(client, api.namespace) as (loop, maps):
+        if api.fake:
+            await client.create(NAMESPACES, {"metadata": {"name": api.namespace}})
+        await client.create(CONFIGMAPS, parent(api.namespace, 0))
+        await until(maps, lambda: told(maps, api.namespace) == "0")
+        await client.delete(NAMESPACES, Key("", api.namespace))
+        key = Key(api.namespace, "a")
+        await client.patch(CONFIGMAPS, key, {"data": {"count": "2"}})
+        async with asyncio.timeout(10):
+            while "is being terminated" not in loop.decisions()[0]["outcome"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        tried = len(loop.decisions())
+        await asyncio.sleep(1)
+        assert len(loop.decisions()) == tried
+        assert loop.queue.failures(key) == 0
+        # What is decided of it may still be written.
+        await client.patch(CONFIGMAPS, key, {"data": {"count": "0", "have": ""}})
+        await until(maps, lambda: told(maps, api.namespace) == "0")
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 def test_refused_is_told_and_not_tried_again() -> None:

@@ -36,6 +36,8 @@ class Creates(Acts):
             return None
         try:
             return await super().__call__(action)
+        except errors.Terminating:
+            raise
         except (errors.Forbidden, errors.Invalid, errors.BadRequest) as error:
             if not isinstance(action, Create):
                 raise

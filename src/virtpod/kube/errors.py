@@ -14,6 +14,7 @@
         ├── BadRequest          400: the request is wrong
         ├── Unauthorized        401
         ├── Forbidden           403
+        │   └── Terminating     403: nothing can be made in a namespace that is being deleted
         ├── TooMany             429: come back after `retry_after` seconds
         └── Unavailable         5xx, no connection, no answer in time: nothing is known
 
@@ -119,6 +120,10 @@ class Forbidden(ApiError):
     pass
 
 
+class Terminating(Forbidden):
+    pass
+
+
 class TooMany(ApiError):
     pass
 
@@ -138,6 +143,10 @@ BY_STATUS: dict[int, type[ApiError]] = {
     429: TooMany,
 }
 
+ENDS = "NamespaceTerminating"
+"""The cause, with which a right that is lacking is told from a namespace that goes away:
+https://pkg.go.dev/k8s.io/api/core/v1#NamespaceTerminatingCause"""
+
 
 def from_status(code: int, status: Mapping[str, Any], retry_after: float | None = None) -> ApiError:
     """The error for a Kubernetes `Status` object, or for `{}` where the body was none."""
@@ -148,6 +157,8 @@ def from_status(code: int, status: Mapping[str, Any], retry_after: float | None 
     elif code == 422 and unpatchable(status):
         kind = Conflict
     details = status.get("details") or {}
+    if code == 403 and any(each.get("reason") == ENDS for each in details.get("causes") or ()):
+        kind = Terminating
     if retry_after is None and details.get("retryAfterSeconds"):
         retry_after = float(details["retryAfterSeconds"])
     return kind(code, reason, status.get("message") or "", details, retry_after)

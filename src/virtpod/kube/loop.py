@@ -41,6 +41,9 @@ STUBBORN = 5  # tries after which a conflict is no longer ordinary
 SOONEST = 0.02
 """Seconds before a plan's next turn: one that always wants it at once must leave others theirs."""
 ACT_WITHIN = 120.0  # seconds for one plan
+ENDS_WITHIN = 30.0
+"""Seconds before the next look at what is in a namespace that is being deleted: what the plan is
+for will be gone by then, or the namespace be another one."""
 
 
 class Tells(Protocol):
@@ -250,6 +253,10 @@ class Loop(Generic[K, S]):
                 )
         except errors.NotLeading:
             raise
+        except errors.Terminating as error:
+            outcome = f"not yet: {error.message}"
+            self.queue.forget(key)
+            self.queue.add_after(key, ENDS_WITHIN)
         except errors.ApiError as error:
             outcome = f"failed: {error}"
             after = max(self.queue.retry(key), error.retry_after or 0)
