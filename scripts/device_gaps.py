@@ -200,9 +200,16 @@ GAPS = (
     Gap(
         "G15",
         "No accounting",
-        "metrics of owner, driver, NUMA node, services, heartbeat, AER and telemetry",
-        (f"{QAT}test_devices_and_their_owners_are_measured",),
-        "ring pairs and rate limits (SLA) of a function are neither counted nor set",
+        "metrics of owner, driver, NUMA node, services, heartbeat, AER, telemetry, ring pairs; "
+        "rate limits (SLA) of each function set by `QATNodePolicy`, read back and measured",
+        (
+            f"{QAT}test_devices_and_their_owners_are_measured",
+            f"{QAT}test_limits_are_set_when_all_else_is",
+            f"{QAT}test_limits_change_under_whoever_has_the_function",
+            f"{QAT}test_from_any_limits_to_any_the_kernel_never_refuses",
+        ),
+        "the kernel's side is played by the tests, after Linux' adf_rl.c; functions of a device "
+        "have equal limits",
     ),
 )
 

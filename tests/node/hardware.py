@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from virtpod.domain.steps import WriteAttribute
 
 TOTAL = 16
 """Virtual functions that a QAT device can have here."""
+RING_PAIRS = 64
 
 
 @dataclass
@@ -95,14 +97,20 @@ class Hardware:
         group: int = 100,
         numa: int = 0,
         state: str = "up",
+        limits: bool = False,
     ) -> list[str]:
-        """A QAT device, `physical` its id; the addresses of its virtual functions."""
+        """A QAT device, `physical` its id; the addresses of its virtual functions. `limits`: its
+        driver and firmware know of rate limits."""
         model = PHYSICAL[physical]
         host = "6xxx" if model.generation == 6 else "4xxx" if model.by_service else "c6xx"
         folder = self.function(address, physical, host, str(group), numa)
         write(folder / "qat/state", state)
         if model.by_service:
             write(folder / "qat/cfg_services", services)
+            write(folder / "qat/num_rps", str(RING_PAIRS))
+            write(folder / "qat/rp2srv", "")
+            if limits and state == "up":
+                self.limits(address)
         write(folder / "qat/auto_reset", "off")
         write(folder / "sriov_totalvfs", str(TOTAL))
         write(folder / "sriov_numvfs", str(functions))
@@ -110,6 +118,12 @@ class Hardware:
         self.debug(address, "heartbeat/status", "0")
         self.debug(address, "heartbeat/queries_failed", "0")
         return [self.virtual(address, number, driver, group, numa) for number in range(functions)]
+
+    def limits(self, address: str) -> None:
+        """The attributes of rate limits, which a device has while it is up."""
+        operands = {"rp": "0", "id": "0", "cir": "0", "pir": "0", "srv": "", "cap_rem": ""}
+        for name, text in {**operands, "sla_op": ""}.items():
+            write(self.functions / address / "qat_rl" / name, text)
 
     def virtual(
         self, parent: str, number: int, driver: str = "", group: int = 100, numa: int = 0
@@ -140,9 +154,19 @@ class Hardware:
 
 
 @dataclass
+class Sla:
+    service: str
+    rings: int
+    committed: int
+    peak: int
+
+
+@dataclass
 class Kernel:
     """Does what is written to `hardware`, with the kernel's own objections; `written` is all that
-    was. Its `write` stands where `node.steps.attributes.write` is."""
+    was, questions apart. Its `write` stands where `node.steps.attributes.write` is.
+
+    Rate limits are those of Linux: drivers/crypto/intel/qat/qat_common/adf_rl.c, adf_sysfs_rl.c."""
 
     hardware: Hardware
     group: int = 9000
@@ -150,11 +174,19 @@ class Kernel:
     written: list[str] = field(default_factory=list)
     refuse: set[str] = field(default_factory=set)
     """Names of attributes that it refuses, as hardware may."""
+    slas: dict[str, dict[int, Sla]] = field(default_factory=dict)
+    """Rate limits of each device, by their ids."""
+    notices: Counter[str] = field(default_factory=Counter)
+    """What it says in its log of ids that are nobody's, of each device."""
+    limited: set[str] = field(default_factory=set)
+    """Devices that are down and have rate limits when they are up."""
 
     def write(self, sysfs: Path, steps: Iterable[WriteAttribute]) -> None:
         assert sysfs == self.hardware.root
+        steps = list(steps)
         for step in steps:
-            self.written.append(f"{step.path.removeprefix('bus/pci/')}={step.value}")
+            if not _asks(steps):
+                self.written.append(f"{step.path.removeprefix('bus/pci/')}={step.value}")
             if code := self._take(Path(step.path), step.value):
                 raise OSError(code, os.strerror(code), step.path)
 
@@ -165,7 +197,11 @@ class Kernel:
         if path.name in self.refuse:
             return errno.EIO
         folder = file.parent
+        if folder.name == "qat_rl":
+            return self._limit(folder, path.name, value)
         match path.name:
+            case "rp2srv":
+                return self._ring(folder, value)
             case "sriov_numvfs":
                 return self._number(folder, int(value))
             case "cfg_services" if (folder / "state").read_text().strip() == "up":
@@ -181,7 +217,84 @@ class Kernel:
                     return errno.ENODEV
                 self.hardware.bind(value, folder.name)
                 return 0
+            case "state":
+                self._turn(folder.parent, value)
         write(file, value)
+        return 0
+
+    def _turn(self, folder: Path, state: str) -> None:
+        """Limits go with the device's state."""
+        if state == "down" and (folder / "qat_rl").exists():
+            shutil.rmtree(folder / "qat_rl")
+            self.limited.add(folder.name)
+        elif state == "up" and folder.name in self.limited:
+            self.limited.remove(folder.name)
+            self.hardware.limits(folder.name)
+        else:
+            return
+        self.slas.pop(folder.name, None)
+
+    def _ring(self, folder: Path, value: str) -> int:
+        if not value.isdecimal() or int(value) >= RING_PAIRS:
+            return errno.EINVAL
+        write(folder / "rp2srv", _does(folder.parent)[int(value) % 4])
+        return 0
+
+    def _limit(self, folder: Path, name: str, value: str) -> int:
+        """An attribute of rate limits."""
+        enabled = set(_does(folder.parent))
+        slas = self.slas.setdefault(folder.parent.name, {})
+        match name:
+            case "rp":
+                value = f"{int(value, 16):#x}"
+            case "srv" if value not in enabled:
+                return errno.EINVAL
+            case "cap_rem":
+                if value not in ("asym", "sym", "dc", "decomp"):
+                    return errno.EINVAL
+                value = str(_left(slas, value)) if value in enabled else ""
+            case "sla_op":
+                return self._operate(folder, value, slas)
+        write(folder / name, value)
+        return 0
+
+    def _operate(self, folder: Path, name: str, slas: dict[int, Sla]) -> int:
+        def operand(which: str) -> str:
+            return (folder / which).read_text().strip()
+
+        id, committed, peak = (int(operand(each)) for each in ("id", "cir", "pir"))
+        own = 2 * len(set(_does(folder.parent)))  # a root and a cluster of each service
+        if name in ("get", "update", "rm") and id not in slas:
+            self.notices[folder.parent.name] += 1
+            return errno.EINVAL
+        if name in ("add", "update"):
+            write(folder / "pir", str(peak := max(committed, peak)))
+        match name:
+            case "add":
+                sla = Sla(operand("srv"), int(operand("rp"), 16), committed, peak)
+                write(folder / "id", "-1")
+                if code := _refused(folder.parent, sla, slas):
+                    return code
+                id = next(each for each in range(own, own + len(slas) + 1) if each not in slas)
+                slas[id] = sla
+                write(folder / "id", str(id))
+            case "update":
+                sla = slas[id]
+                if committed > _left(slas, sla.service) + sla.committed or peak > 1000:
+                    return errno.EINVAL
+                sla.committed, sla.peak = committed, peak
+            case "rm":
+                del slas[id]
+            case "rm_all":
+                slas.clear()
+            case "get":
+                sla = slas[id]
+                write(folder / "cir", str(sla.committed))
+                write(folder / "pir", str(sla.peak))
+                write(folder / "srv", sla.service)
+                write(folder / "rp", f"{sla.rings:#x}")
+            case _:
+                return errno.EINVAL
         return 0
 
     def _number(self, folder: Path, wanted: int) -> int:
@@ -198,6 +311,39 @@ class Kernel:
             self.hardware.virtual(folder.name, number, "", first, numa)
         write(folder / "sriov_numvfs", str(wanted))
         return 0
+
+
+def _asks(steps: Iterable[WriteAttribute]) -> bool:
+    """Whether it writes only in order to read."""
+    last = list(steps)[-1]
+    return last.path.endswith(("/rp2srv", "/cap_rem")) or last.value == "get"
+
+
+def _does(folder: Path) -> list[str]:
+    """What each ring pair of a virtual function does."""
+    said = (folder / "qat/cfg_services").read_text().strip().replace("dcc", "dc")
+    services = sorted(said.split(";"))
+    return [services[ring % len(services)] for ring in range(4)]
+
+
+def _left(slas: dict[int, Sla], service: str) -> int:
+    return 1000 - sum(each.committed for each in slas.values() if each.service == service)
+
+
+def _refused(folder: Path, sla: Sla, slas: dict[int, Sla]) -> int:
+    does = _does(folder)
+    rings = [ring for ring in range(RING_PAIRS) if sla.rings >> ring & 1]
+    if sum(each.service == sla.service for each in slas.values()) >= TOTAL:
+        return errno.ENOSPC
+    unfit = (
+        not 0 < len(rings) <= 4
+        or sla.service not in does
+        or any(each.rings & sla.rings for each in slas.values())
+        or any(does[ring % 4] != sla.service for ring in rings)
+        or sla.committed > _left(slas, sla.service)
+        or sla.peak > 1000
+    )
+    return errno.EINVAL if unfit else 0
 
 
 class Player(threading.Thread):

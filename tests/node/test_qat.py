@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import tempfile
 import time
@@ -24,6 +25,7 @@ from tests.node.test_host_devices import Told, configured, watching
 from virtpod.api.qat import QATNodePolicy
 from virtpod.controllers.node_devices import Ailing, condition
 from virtpod.domain.qat import MODELS, Model
+from virtpod.domain.steps import WriteAttribute
 from virtpod.node.devices import health, holders, hostdevices, qat_state, setup
 from virtpod.node.devices.holders import Held
 from virtpod.node.devices.metrics import Devices
@@ -34,6 +36,7 @@ from virtpod.wire import podresources_pb2 as api
 
 PF = "0000:3d:00.0"
 VFS = ("0000:3d:01.0", "0000:3d:01.1")
+SYM: dict[str, Any] = {"service": "sym", "committedPermille": 100, "peakPermille": 300}
 GATES = {"developerConfiguration": {"featureGates": ["HostDevices", "QAT"]}}
 
 
@@ -235,6 +238,8 @@ def test_a_device_that_was_put_down_comes_up_under_its_holders(
         ("8086:4940", {"numVFs": 17}, "Unfit", "it can have 16, not 17"),
         ("8086:4946", {"driver": "qat_vfio_pci"}, "Unfit", "does not know 420xx; use vfio-pci"),
         ("8086:37c8", {"driver": "vfio-pci"}, "Denied", "disable_denylist=1"),
+        ("8086:37c8", {"rateLimits": [SYM]}, "Unfit", "spec.rateLimits: C62x has none"),
+        ("8086:4940", {"rateLimits": [SYM]}, "Unfit", "driver 4xxx has none (qat_rl"),
         ("8086:4940", {"driver": "vfio-pci"}, "DriverNotLoaded", "modprobe vfio_pci"),
     ],
 )
@@ -281,6 +286,209 @@ def test_what_the_kernel_refuses_is_said_and_tried_again_later(
     outcome = site.advance(asked)
     assert outcome.rounds[PF].done, "it had been left down"
     assert outcome.engines[PF].state == "up"
+
+
+# Rate limits.
+
+
+def limits(kernel: Kernel, address: str = PF) -> set[tuple[str, int, int, int]]:
+    return {
+        (sla.service, sla.rings, sla.committed, sla.peak)
+        for sla in kernel.slas.get(address, {}).values()
+    }
+
+
+def test_limits_are_set_when_all_else_is(hardware: Hardware, site: Site) -> None:
+    hardware.qat(PF, "8086:4940", "dc", functions=0, limits=True)
+    asked = policy(
+        services=["sym", "asym"],
+        numVFs=2,
+        driver="vfio-pci",
+        autoReset=True,
+        rateLimits=[SYM, {"service": "asym", "committedPermille": 50}],
+    )
+    outcome = site.advance(asked)
+    assert outcome.rounds[PF].done, outcome.rounds
+    assert limits(site.kernel) == {
+        ("sym", 0b1010, 100, 300),
+        ("sym", 0b1010_0000, 100, 300),
+        ("asym", 0b0101, 50, 50),
+        ("asym", 0b0101_0000, 50, 50),
+    }
+    engine = outcome.engines[PF]
+    assert (engine.ring_pairs, engine.rings) == (64, ("asym", "sym") * 2)
+    assert engine.spare == {"sym": 800, "asym": 900}
+    assert [(each.service, each.peak) for each in engine.limits_of(1)] == [
+        ("sym", 300),
+        ("asym", 50),
+    ]
+    written, said = len(site.kernel.written), site.kernel.notices[PF]
+    assert site.advance(asked).rounds[PF].done
+    assert len(site.kernel.written) == written, "what is so is not written"
+    assert site.kernel.notices[PF] == said, "nor is the kernel's log filled"
+
+
+def test_limits_change_under_whoever_has_the_function(hardware: Hardware, site: Site) -> None:
+    hardware.qat(PF, "8086:4940", limits=True)
+    site.advance(policy(rateLimits=[SYM]))
+    del site.kernel.written[:]
+    held = {VFS[0]: "pod shop/virt-launcher-a"}
+    more = policy(rateLimits=[SYM | {"committedPermille": 500, "peakPermille": 1000}])
+    outcome = site.advance(more, held=held, offered=VFS)
+    assert outcome.rounds[PF].done
+    assert outcome.touched == frozenset()
+    assert {each[2:] for each in limits(site.kernel)} == {(500, 1000)}
+    assert {each.split("/")[2] for each in site.kernel.written} == {"qat_rl"}
+    assert not any("=rm" in each for each in site.kernel.written), "not for a moment without"
+    assert site.advance(policy(rateLimits=[]), held=held).rounds[PF].done
+    assert limits(site.kernel) == set()
+
+
+def test_limits_of_others_stay_only_where_no_policy_speaks_of_limits(
+    hardware: Hardware, site: Site
+) -> None:
+    hardware.qat(PF, "8086:4940", limits=True)
+    folder = hardware.functions / PF / "qat_rl"
+
+    def by_hand(**operands: str) -> None:
+        site.kernel.write(
+            hardware.root,
+            [
+                WriteAttribute(f"bus/pci/devices/{PF}/qat_rl/{name}", value)
+                for name, value in operands.items()
+            ],
+        )
+
+    by_hand(cir="0", pir="700", srv="sym", rp="0x2", sla_op="add")
+    outcome = site.advance(policy(autoReset=False))
+    assert outcome.rounds[PF].done
+    assert outcome.engines[PF].limits is None
+    assert (folder / "pir").read_text() == "700\n", "operands that somebody may be using"
+    assert site.advance(policy(rateLimits=[SYM])).rounds[PF].done
+    assert {each[1] for each in limits(site.kernel)} == {0b1010, 0b1010_0000}
+    # Whoever takes from what there is, is seen; what was set by hand is set anew.
+    by_hand(id="4", cir="10", pir="10", sla_op="update")
+    assert site.advance(policy(rateLimits=[SYM])).rounds[PF].done
+    by_hand(cir="1", pir="1", srv="asym", rp="0x1", sla_op="add")
+    assert site.advance(policy(rateLimits=[SYM])).rounds[PF].done
+    assert {each[2:] for each in limits(site.kernel)} == {(100, 300)}
+
+
+def test_limits_go_with_the_state_and_come_again(hardware: Hardware, site: Site) -> None:
+    hardware.qat(PF, "8086:4940", limits=True)
+    asked = policy(rateLimits=[SYM])
+    site.advance(asked)
+    before = limits(site.kernel)
+    site.kernel._turn(hardware.functions / PF, "down")
+    write(hardware.functions / PF / "qat/state", "down")
+    assert limits(site.kernel) == set()
+    outcome = site.advance(asked, held={VFS[0]: "pod a/b"})
+    assert outcome.rounds[PF].done
+    assert limits(site.kernel) == before
+
+
+def test_what_is_left_is_reckoned_before_the_kernel_is_asked(
+    hardware: Hardware, site: Site
+) -> None:
+    hardware.qat(PF, "8086:4940", functions=11, limits=True)
+    found = site.advance(policy(rateLimits=[SYM])).rounds[PF]
+    assert found.reason == "Unfit"
+    assert "spec.rateLimits[0].committedPermille: 11 functions cannot be assured" in found.message
+    assert "at most 90" in found.message
+    found = site.advance(policy(rateLimits=[SYM | {"service": "dc"}])).rounds[PF]
+    assert "spec.rateLimits[0].service: the device does sym;asym, not dc" in found.message
+    assert site.kernel.written == []
+
+
+def test_a_limit_that_the_kernel_refuses_is_told(hardware: Hardware, site: Site) -> None:
+    hardware.qat(PF, "8086:4940", limits=True)
+    site.kernel.refuse = {"sla_op"}
+    assert site.advance(policy(rateLimits=[SYM])).rounds[PF].reason == "Unfit"
+    site.kernel.refuse = {"srv"}
+    found = site.advance(policy(rateLimits=[SYM])).rounds[PF]
+    assert found.reason == "Failed"
+    assert "qat_rl/srv: Input/output error" in found.message
+    site.kernel.refuse = set()
+    site.now += PATIENCE
+    assert site.advance(policy(rateLimits=[SYM])).rounds[PF].done
+
+
+@pytest.mark.parametrize(
+    ("operands", "code"),
+    [
+        ({"cir": "1001", "srv": "sym", "rp": "0x2"}, errno.EINVAL),
+        ({"cir": "10", "pir": "1001", "srv": "sym", "rp": "0x2"}, errno.EINVAL),
+        ({"cir": "10", "srv": "sym", "rp": "0x1"}, errno.EINVAL),
+        ({"cir": "10", "srv": "sym", "rp": "0x0"}, errno.EINVAL),
+        ({"cir": "10", "srv": "sym", "rp": "0x2aa"}, errno.EINVAL),
+        ({"cir": "10", "srv": "dc", "rp": "0x1"}, errno.EINVAL),
+        ({"cir": "10", "srv": "sym", "rp": "0x2aa", "pir": "5"}, errno.EINVAL),
+        ({"cir": "10", "srv": "sym", "rp": "0x2", "pir": "5"}, 0),
+    ],
+)
+def test_the_kernel_that_plays_refuses_as_linux_does(
+    hardware: Hardware, kernel: Kernel, operands: dict[str, str], code: int
+) -> None:
+    hardware.qat(PF, "8086:4940", limits=True)
+    folder = f"bus/pci/devices/{PF}/qat_rl"
+    steps = [WriteAttribute(f"{folder}/{name}", value) for name, value in operands.items()]
+    try:
+        kernel.write(hardware.root, [*steps, WriteAttribute(f"{folder}/sla_op", "add")])
+        got = 0
+    except OSError as error:
+        got = error.errno or 0
+    assert got == code
+    assert len(limits(kernel)) == (not code)
+
+
+RATES = st.tuples(st.integers(0, 250), st.integers(1, 1000)).map(
+    lambda pair: {"committedPermille": pair[0], "peakPermille": max(pair)}
+)
+WANTED = st.dictionaries(st.sampled_from(["sym", "asym"]), RATES).map(
+    lambda chosen: [{"service": name} | rates for name, rates in chosen.items()]
+)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@any_of(st.lists(WANTED, min_size=1, max_size=4), st.integers(0, 4))
+def test_from_any_limits_to_any_the_kernel_never_refuses(
+    tmp_path_factory: pytest.TempPathFactory, plans: list[list[dict[str, Any]]], functions: int
+) -> None:
+    folder = tmp_path_factory.mktemp("rates")
+    hardware = Hardware(folder / "sys", folder / "dev")
+    hardware.qat(PF, "8086:4940", functions=functions, limits=True)
+    site = Site(Kernel(hardware))
+    for plan in plans:
+        outcome = site.advance(policy(rateLimits=plan))
+        assert outcome.rounds[PF].done, outcome.rounds
+        assert sorted(each[0] for each in limits(site.kernel)) == sorted(
+            limit["service"] for limit in plan for _ in range(functions)
+        )
+        wanted = {(x["service"], x["committedPermille"], x["peakPermille"]) for x in plan}
+        assert {(a, c, d) for a, _, c, d in limits(site.kernel)} == (wanted if functions else set())
+        assert len(outcome.engines[PF].limits or ()) == len(plan) * functions
+    shutil.rmtree(folder)
+
+
+def test_limits_are_told_and_measured(hardware: Hardware, site: Site) -> None:
+    hardware.qat(PF, "8086:4940", limits=True)
+    found = look(hardware, site, policy(rateLimits=[SYM]))
+    [device] = qat_state.status(found, {}, 1e9)["devices"]
+    assert [each["rateLimits"] for each in device["functions"]] == [[SYM], [SYM]]
+    assert device["spareRates"] == [
+        {"service": "asym", "permille": 1000},
+        {"service": "sym", "permille": 800},
+    ]
+    registry = CollectorRegistry()
+    registry.register(Devices(lambda: found, lambda _namespace, _pod: ""))
+    said = generate_latest(registry).decode()
+    of = f'device="{VFS[1]}",parent="{PF}"'
+    for line in (
+        f'virtpod_qat_rate_limit{{{of},rate="committed",service="sym"}} 100.0',
+        f'virtpod_qat_rate_limit{{{of},rate="peak",service="sym"}} 300.0',
+        f'virtpod_qat_rate_spare{{device="{PF}",service="sym"}} 800.0',
+    ):
+        assert line in said, said
 
 
 def test_policies_choose_nodes_and_devices(hardware: Hardware, site: Site) -> None:
@@ -503,6 +711,8 @@ def test_the_state_says_what_was_found(hardware: Hardware, site: Site) -> None:
                 "state": "up",
                 "services": ["sym", "asym"],
                 "totalVFs": 16,
+                "ringPairs": 64,
+                "ringPairServices": ["asym", "sym", "asym", "sym"],
                 "resource": "qat.intel.com/cy",
                 "policy": "crypto",
                 "functions": [
@@ -564,6 +774,8 @@ def test_devices_and_their_owners_are_measured(hardware: Hardware, site: Site) -
         f'virtpod_qat_aer_errors_total{{device="{PF}",severity="correctable"}} 3.0',
         f'virtpod_qat_telemetry{{counter="bw_in",device="{PF}"}} 17.0',
         f'virtpod_qat_telemetry{{counter="util_cpr0",device="{PF}"}} 3.0',
+        f'virtpod_qat_ring_pairs{{device="{PF}"}} 64.0',
+        f'virtpod_qat_function_ring_pairs{{device="{VFS[1]}",parent="{PF}",service="sym"}} 2.0',
     ):
         assert line in said, said
 
@@ -605,6 +817,13 @@ ATTRIBUTES = (
     "qat/state",
     "qat/cfg_services",
     "qat/auto_reset",
+    "qat/num_rps",
+    "qat/rp2srv",
+    "qat_rl/rp",
+    "qat_rl/id",
+    "qat_rl/cir",
+    "qat_rl/srv",
+    "qat_rl/cap_rem",
     "sriov_totalvfs",
     "aer_dev_fatal",
 )
@@ -642,7 +861,7 @@ def test_no_content_of_sysfs_stops_the_agent(
     folder = tmp_path_factory.mktemp("odd")
     hardware = Hardware(folder / "sys", folder / "dev")
     hardware.driver("vfio-pci")
-    hardware.qat(PF, "8086:4940")
+    hardware.qat(PF, "8086:4940", limits=True)
     hardware.debug(PF, "telemetry/control", "1")
     for name, content in contents.items():
         base = hardware.functions / PF
@@ -659,7 +878,15 @@ def test_no_content_of_sysfs_stops_the_agent(
             hardware.root, hardware.dev, folder, folder, folder, hardware.root / "no"
         ),
         None,  # type: ignore[arg-type]
-        Told(policy(services=["dc"], numVFs=2, driver="vfio-pci", autoReset=True)),
+        Told(
+            policy(
+                services=["dc"],
+                numVFs=2,
+                driver="vfio-pci",
+                autoReset=True,
+                rateLimits=[SYM | {"service": "dc"}],
+            )
+        ),
     )
     (hardware.root / "no").mkdir()
     agent._wanted = hostdevices.Wanted(qat=True)

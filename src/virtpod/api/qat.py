@@ -23,6 +23,24 @@ class QATDeviceSelector(Wire):
     """NUMA nodes that the devices are at."""
 
 
+class QATRateLimit(Wire):
+    """A service level agreement (SLA) of a virtual function."""
+
+    committed_permille: Int32
+    """What a function is assured of, of what its device can do for the service; 0: nothing."""
+    service: Annotated[str, one_of("sym", "asym", "dc", "decomp")]
+    """Service of the ring pairs that it is for; those of dcc are dc's."""
+    peak_permille: Int32 | None = None
+    """What a function gets at most, while others leave it. Else: what it is assured of."""
+
+
+class QATSpareRate(Wire):
+    permille: Int32
+    """What limits may yet assure functions of."""
+    service: str
+    """Service that it is left of."""
+
+
 class QATNodePolicySpec(Wire):
     allocation_policy: Annotated[str, one_of("balanced", "packed")] | None = None
     """balanced: devices give in turn; packed: one until it is used up. Else: siblings together."""
@@ -36,6 +54,8 @@ class QATNodePolicySpec(Wire):
     """Labels that nodes must have. Without it, all nodes."""
     num_vfs: Int32 | None = field(default=None, name="numVFs")
     """Virtual functions that each device is to have. Else: as it is."""
+    rate_limits: AtomicList[QATRateLimit] | None = None
+    """Limits of each virtual function, one for each service. Empty: none. Else: as they are."""
     services: AtomicList[str] | None = None
     """What each device does: sym, asym, dc, dcc, decomp; two or three of them. Else: as it is."""
 
@@ -75,6 +95,8 @@ class QATFunction(Wire):
     """Who has it: a pod as `namespace/name`, or a process of the node."""
     iommu_group: str | None = None
     """Its IOMMU group."""
+    rate_limits: AtomicList[QATRateLimit] | None = None
+    """The limits that it has, where its device's policy says something of them."""
 
 
 class QATDevice(Wire):
@@ -96,8 +118,14 @@ class QATDevice(Wire):
     """QATNodePolicy that it is set up by."""
     resource: str | None = None
     """Resource that its functions are offered as."""
+    ring_pairs: Int32 | None = None
+    """Ring pairs that it has."""
+    ring_pair_services: AtomicList[str] | None = None
+    """What each ring pair of a virtual function does, in their order."""
     services: AtomicList[str] | None = None
     """What it is set up for."""
+    spare_rates: Annotated[list[QATSpareRate], list_map("service")] | None = None
+    """What is left for limits, where its policy says something of them."""
     state: str | None = None
     """up or down."""
     total_vfs: Int32 | None = field(default=None, name="totalVFs")

@@ -19,6 +19,11 @@ SERVICES = ("sym", "asym", "dc", "dcc", "decomp")
 MOST_VFS = 64
 """Virtual functions that a physical one can have; the kernel knows how many one really has."""
 
+RING_PAIRS = 4
+"""Of a virtual function, from generation 4 on: function n has those from 4n on."""
+LIMITED = ("sym", "asym", "dc", "decomp")
+"""Services that ring pairs have, and with them rate limits."""
+
 
 @dataclass(frozen=True)
 class Model:

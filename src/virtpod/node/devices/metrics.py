@@ -31,7 +31,12 @@ class Devices(Collector):
 
 
 def families(look: Look, owner: Owner) -> list[Metric]:
-    return [*_of_resources(look), *_of_devices(look, owner), *_of_engines(look)]
+    return [
+        *_of_resources(look),
+        *_of_devices(look, owner),
+        *_of_engines(look),
+        *_of_ring_pairs(look),
+    ]
 
 
 def _of_resources(look: Look) -> Iterator[Metric]:
@@ -142,3 +147,38 @@ def _of_engines(look: Look) -> Iterator[Metric]:
         for name, value in engine.telemetry.items():
             telemetry.add_metric((address, name), value)
     yield from (info, healthy, configured, functions, failed, errors, telemetry)
+
+
+def _of_ring_pairs(look: Look) -> Iterator[Metric]:
+    pairs = GaugeMetricFamily(
+        "virtpod_qat_ring_pairs", "Ring pairs of a QAT device.", labels=("device",)
+    )
+    own = GaugeMetricFamily(
+        "virtpod_qat_function_ring_pairs",
+        "Ring pairs of a virtual function of a QAT device, by what they do.",
+        labels=("device", "parent", "service"),
+    )
+    limits = GaugeMetricFamily(
+        "virtpod_qat_rate_limit",
+        "Rate limit of a virtual function, in permille of what its QAT device can do for the "
+        "service; rate: committed, which it is assured of, or peak.",
+        labels=("device", "parent", "service", "rate"),
+    )
+    spare = GaugeMetricFamily(
+        "virtpod_qat_rate_spare",
+        "What limits of a QAT device's virtual functions may yet assure them of, in permille.",
+        labels=("device", "service"),
+    )
+    for address, engine in sorted(look.inventory.engines.items()):
+        if engine.ring_pairs is not None:
+            pairs.add_metric((address,), engine.ring_pairs)
+        for service, left in sorted(engine.spare.items()):
+            spare.add_metric((address, service), left)
+        for number, child in enumerate(engine.function.children):
+            for service, count in sorted(Counter(filter(None, engine.rings)).items()):
+                own.add_metric((child, address, service), count)
+            for each in engine.limits_of(number):
+                labels = (child, address, each.service)
+                limits.add_metric((*labels, "committed"), each.committed)
+                limits.add_metric((*labels, "peak"), each.peak)
+    yield from (pairs, own, limits, spare)

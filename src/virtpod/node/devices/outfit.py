@@ -7,14 +7,14 @@ the kubelet has given away meanwhile is seen by then, and it gives away no more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from virtpod.api.qat import QATNodePolicy
-from virtpod.domain.steps import WriteAttribute
 from virtpod.node.devices import holders, qat, setup, sysfs
 from virtpod.node.devices.qat import Engine
+from virtpod.node.devices.rates import Asker, Write
 from virtpod.node.devices.setup import Policy, Round, Surroundings
 from virtpod.node.devices.sysfs import Function
 from virtpod.node.steps import attributes
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
 """Seconds before what the kernel has refused is tried again."""
-ROUNDS = 4
-"""Of one look: services, functions, their drivers, and the look that finds all well."""
+ROUNDS = 5
+"""Of one look: services and functions, their drivers, resets, rate limits, and that all is well."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,6 @@ class Outcome:
     """What is touched at the next look."""
 
 
-Write = Callable[[Path, Iterable[WriteAttribute]], None]
-
-
 class Outfitter:
     """`proc`: the node's processes; `write` writes attributes."""
 
@@ -49,6 +46,7 @@ class Outfitter:
         self._sysfs = root
         self._proc = proc
         self._write = write
+        self._asker = Asker(root, lambda sysfs, steps: self._write(sysfs, steps))
         self._refused: dict[str, tuple[float, Round]] = {}
 
     def advance(
@@ -93,12 +91,22 @@ class Outfitter:
     def _seen(self, given: Mapping[str, Policy]) -> Outcome:
         functions = sysfs.functions(self._sysfs)
         engines = qat.engines(self._sysfs, functions)
+        engines = {address: self._asked(engine, given) for address, engine in engines.items()}
         chosen = {address: setup.chosen(engine, given) for address, engine in engines.items()}
         policies = {address: names[0] for address, names in chosen.items() if len(names) == 1}
         allocation = {
             address: given[name].allocation_policy or "" for address, name in policies.items()
         }
         return Outcome(functions, engines, policies, allocation)
+
+    def _asked(self, engine: Engine, given: Mapping[str, Policy]) -> Engine:
+        """With its ring pairs, and its rate limits where its policy says something of them."""
+        engine = replace(engine, rings=self._asker.rings(engine))
+        names = setup.chosen(engine, given)
+        if len(names) != 1 or given[names[0]].rate_limits is None or not engine.limitable:
+            return engine
+        engine = replace(engine, spare=self._asker.spare(engine))
+        return replace(engine, limits=self._asker.limits(engine))
 
     def _conflicts(
         self, engines: Mapping[str, Engine], given: Mapping[str, Policy]
@@ -137,6 +145,7 @@ class Outfitter:
         if busy := sorted(f"{groups[one]} ({using[one]})" for one in groups.keys() & using.keys()):
             message = f"It is set up otherwise once these are free: {', '.join(busy)}"
             return self._refuse(address, Round("InUse", message), now)
+        self._asker.forget(address)
         try:
             self._write(self._sysfs, round.steps)
         except OSError as error:

@@ -14,8 +14,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from virtpod.domain.qat import GENERIC, PHYSICAL, PREFIX, Model, service
+from virtpod.domain.qat import GENERIC, PHYSICAL, PREFIX, RING_PAIRS, Model, service
 from virtpod.node.devices.sysfs import DEVICES, Errors, Function, errors, number, text
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A rate limit (SLA) as the kernel has it; rates in permille of the device's."""
+
+    id: int
+    service: str
+    rings: int
+    """The device's ring pairs that it is for, as bits."""
+    committed: int
+    peak: int
+
 
 _COUNTER = re.compile(r"([a-z][a-z0-9_]{0,31})\s+([0-9]{1,20})(\s.*)?")
 MOST_COUNTERS = 128
@@ -40,6 +53,16 @@ class Engine:
     """Whether its driver resets it when its heart stops; None: the driver cannot."""
     total: int | None = None
     """Virtual functions that it can have; None: the kernel does not say."""
+    ring_pairs: int | None = None
+    """How many it has; None: its driver does not say."""
+    limitable: bool = False
+    """Its driver and firmware have rate limits; while it is down none has."""
+    rings: tuple[str, ...] = ()
+    """What each ring pair of a virtual function does; empty: not asked, or not told."""
+    limits: tuple[Limit, ...] | None = None
+    """Its rate limits; None: not asked, or not told."""
+    spare: Mapping[str, int] = field(default_factory=dict)
+    """Permille that limits may yet assure functions of, by service, where that was asked."""
     errors: Errors = field(default_factory=Errors)
     failed: int | None = None
     """How often its firmware did not answer a heartbeat query; None: debugfs does not say."""
@@ -53,6 +76,11 @@ class Engine:
     @property
     def up(self) -> bool:
         return self.state in ("", "up")
+
+    def limits_of(self, function: int) -> list[Limit]:
+        """Those of its n-th virtual function."""
+        rings = (1 << RING_PAIRS) - 1 << RING_PAIRS * function
+        return [each for each in self.limits or () if each.rings & rings]
 
     @property
     def resource(self) -> str:
@@ -80,6 +108,8 @@ def engines(sysfs: Path, functions: Mapping[str, Function]) -> dict[str, Engine]
             choosable=(folder / "qat/cfg_services").exists(),
             auto_reset={"on": True, "off": False}.get(reset),
             total=number(text(folder / "sriov_totalvfs")),
+            ring_pairs=number(text(folder / "qat/num_rps")),
+            limitable=(folder / "qat_rl/sla_op").exists(),
             errors=errors(sysfs, address),
             failed=number(text(debug / "heartbeat/queries_failed")) if debug else None,
             telemetry=_telemetry(debug / "telemetry") if debug else {},

@@ -47,6 +47,12 @@ def _device(look: Look, engine: Engine, before: list[Condition], now: float) -> 
         "state": engine.state,
         "services": list(engine.services),
         "totalVFs": engine.total,
+        "ringPairs": engine.ring_pairs,
+        "ringPairServices": list(engine.rings) or None,
+        "spareRates": [
+            {"service": name, "permille": left} for name, left in sorted(engine.spare.items())
+        ]
+        or None,
         "resource": engine.resource,
         "policy": look.policies.get(address),
         "functions": list(_functions(look, engine)),
@@ -70,7 +76,7 @@ def _conditions(look: Look, engine: Engine) -> Iterator[Condition]:
 def _functions(look: Look, engine: Engine) -> Iterator[Json]:
     pieces = {address: piece for _, piece in look.pieces for address in piece.addresses}
     holders = look.holders
-    for address in engine.function.children:
+    for number, address in enumerate(engine.function.children):
         function = look.inventory.functions.get(address)
         if function is None:
             continue
@@ -80,6 +86,14 @@ def _functions(look: Look, engine: Engine) -> Iterator[Json]:
             "address": address,
             "driver": function.driver,
             "iommuGroup": function.group,
+            "rateLimits": [
+                {
+                    "service": each.service,
+                    "committedPermille": each.committed,
+                    "peakPermille": each.peak,
+                }
+                for each in engine.limits_of(number)
+            ],
             "holder": "/".join(holder) if holder else "",
             "fault": fault.message[:SHOWN] if fault else "",
         }

@@ -5,6 +5,8 @@ device's services are chosen while it is down and has no virtual functions; the 
 from one to another by nought, and each is bound to its driver by `driver_override`. What a pod, a
 guest or a process of the node holds is never touched, nor anything while that is not known.
 
+Rate limits come last; they may change under whoever has a function.
+
 https://docs.kernel.org/admin-guide/abi-testing.html (sysfs-driver-qat, sysfs-bus-pci)
 """
 
@@ -14,8 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from virtpod.api.qat import QATDeviceSelector, QATNodePolicy, QATNodePolicySpec
-from virtpod.domain import qat
+from virtpod.domain import qat, qat_rates
 from virtpod.domain.steps import WriteAttribute
+from virtpod.node.devices import rates
 from virtpod.node.devices.qat import Engine
 from virtpod.node.devices.sysfs import DEVICES, DRIVERS, Function
 
@@ -96,6 +99,8 @@ def decide(engine: Engine, wanted: Policy, around: Surroundings) -> Round:
     if not steps and resets is not None and engine.auto_reset is (not resets):
         value = "on" if resets else "off"
         steps = [WriteAttribute(f"{_folder(engine)}/qat/auto_reset", value)]
+    if not steps and wanted.rate_limits is not None:
+        steps = rates.steps(engine, wanted.rate_limits)
     if not steps:
         return Round(DONE)
     if around.held is None:
@@ -134,6 +139,8 @@ def _impossible(engine: Engine, wanted: Policy, around: Surroundings) -> Round |
         return Round("Unfit", "It cannot have virtual functions: enable SR-IOV in the firmware")
     if wanted.auto_reset and engine.auto_reset is None:
         return Round("Unfit", "spec.autoReset: its driver has no qat/auto_reset; leave it out")
+    if wanted.rate_limits and (reason := _unlimited(engine, wanted)):
+        return Round("Unfit", f"spec.rateLimits{reason}")
     driver = wanted.driver
     if driver == qat.VARIANT and not model.migratable:
         return Round("Unfit", f"spec.driver: {driver} does not know {model.name}; use {qat.VFIO}")
@@ -151,6 +158,22 @@ def _impossible(engine: Engine, wanted: Policy, around: Surroundings) -> Round |
             "(/etc/modprobe.d: options vfio-pci disable_denylist=1)",
         )
     return None
+
+
+def _unlimited(engine: Engine, wanted: Policy) -> str:
+    """Why it cannot have these rate limits, beginning with the field; empty: it can."""
+    if not engine.model.by_service:
+        return f": {engine.model.name} has none; leave them out"
+    if engine.state == "up" and (engine.limits is None or not engine.rings):
+        return (
+            f": driver {engine.function.driver} has none (qat_rl, qat/rp2srv): it takes Linux 6.7 "
+            "or newer and firmware that knows of them; update both, or leave them out"
+        )
+    services = wanted.services if wanted.services is not None else engine.services
+    have = len(engine.function.children)
+    functions = have if wanted.num_vfs is None else wanted.num_vfs
+    unfit = qat_rates.unfit(wanted.rate_limits or (), services, functions)
+    return f"{unfit[0]}: {unfit[1]}" if unfit else ""
 
 
 def _folder(engine: Engine) -> str:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from virtpod.api.qat import QATDeviceSelector, QATNodePolicy
-from virtpod.domain import qat
+from virtpod.api.qat import QATDeviceSelector, QATNodePolicy, QATNodePolicySpec
+from virtpod.domain import qat, qat_rates
 from virtpod.features.contract import UNSUPPORTED, Cause
 from virtpod.render.rules import Asked, Rules
 from virtpod.render.rules._common import one_of
@@ -36,6 +36,8 @@ def _causes(asked: Asked[QATNodePolicy]) -> Iterable[Cause]:
                 break
     if spec.num_vfs is not None and not 0 <= spec.num_vfs <= qat.MOST_VFS:
         yield Cause("spec.numVFs", f"spec.numVFs must be from 0 to {qat.MOST_VFS}")
+    if spec.rate_limits:
+        yield from _limits(spec, models)
     yield from one_of("spec.driver", spec.driver, (qat.VFIO, qat.VARIANT))
     if spec.driver == qat.VARIANT:
         for model in models:
@@ -46,6 +48,17 @@ def _causes(asked: Asked[QATNodePolicy]) -> Iterable[Cause]:
                     UNSUPPORTED,
                 )
     yield from one_of("spec.allocationPolicy", spec.allocation_policy, ("balanced", "packed"))
+
+
+def _limits(spec: QATNodePolicySpec, models: Iterable[qat.Model]) -> Iterable[Cause]:
+    for model in models:
+        if not model.by_service:
+            message = f"spec.rateLimits: {model.name} has none; leave them out"
+            yield Cause("spec.rateLimits", message, UNSUPPORTED)
+            return
+    if unfit := qat_rates.unfit(spec.rate_limits or (), spec.services, spec.num_vfs):
+        where = f"spec.rateLimits{unfit[0]}"
+        yield Cause(where, f"{where}: {unfit[1]}")
 
 
 def _warnings(asked: Asked[QATNodePolicy]) -> Iterable[str]:
