@@ -106,11 +106,34 @@ async def test_deleting_all_waits_until_they_are_gone(api: Api) -> None:
     async with api.client() as client:
         wanted = manifests(api.namespace, x="1")
         await apply.all(client, wanted, "virt-operator")
+        asked: list[str] = []
+        client.observe = lambda each: asked.append(each.method)
         await apply.delete_all(client, wanted, 60)
+        assert asked == ["DELETE"] * len(wanted)
         for obj in wanted:
             with pytest.raises(errors.NotFound):
                 await client.get(of(obj), (api.namespace, "a"))
         await apply.delete_all(client, wanted, 60)
+
+
+async def test_what_somebody_keeps_is_awaited_and_its_namesake_spared(api: Api) -> None:
+    async with api.client() as client:
+        key = Key(api.namespace, "a")
+        kept = {"namespace": key[0], "name": key[1], "finalizers": ["example.org/keep"]}
+        live = await client.create(CONFIGMAPS, {"metadata": kept})
+        found = {"apiVersion": "v1", "kind": "ConfigMap", **live}
+        deleting = asyncio.ensure_future(apply.delete_all(client, [found], 60))
+        await apply.wait_for(
+            client, CONFIGMAPS, key, lambda obj: "deletionTimestamp" in obj["metadata"], 20
+        )
+        await asyncio.sleep(0.2)
+        assert not deleting.done()
+        await client.patch(CONFIGMAPS, key, {"metadata": {"finalizers": None}})
+        await deleting
+        await client.create(CONFIGMAPS, {"metadata": {"namespace": key[0], "name": key[1]}})
+        with pytest.raises(errors.Conflict):
+            await apply.delete_all(client, [found], 60)
+        assert await client.get(CONFIGMAPS, key)
 
 
 async def test_crds_are_served_when_apply_returns(api: Api) -> None:

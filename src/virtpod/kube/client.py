@@ -123,6 +123,12 @@ _ESCAPES = {
 }
 
 
+def lingers(left: Mapping[str, Any]) -> bool:
+    """Whether what `Client.delete` answered with is still there: finalizers or a grace period."""
+    metadata = left["metadata"] if left.get("kind") != "Status" else {}
+    return bool(metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"))
+
+
 def encoded(body: Any) -> bytes:
     """JSON with those characters escaped that Go escapes.
 
@@ -407,7 +413,8 @@ class Client:
         propagation: str = "",
         dry_run: bool = False,
     ) -> Obj:
-        """The object on its way out, or a Status where it is gone at once."""
+        """The object on its way out, or a Status where it is gone at once (of some kinds the object
+        even then: `lingers` tells)."""
         body = _delete_options(uid, resource_version, grace, propagation)
         if dry_run:  # beside a body the query is not looked at
             body["dryRun"] = ["All"]

@@ -24,7 +24,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from virtpod.kube import errors
-from virtpod.kube.client import Client
+from virtpod.kube.client import Client, lingers
 from virtpod.kube.metrics import metered
 from virtpod.kube.plan import Create, Delete, Event, Evict, Patch, Plan, Written
 from virtpod.kube.queue import Queue
@@ -104,13 +104,10 @@ class Acts:
             )
         except errors.NotFound:
             return None
-        if left.get("kind") == "Status":
-            uid = (left.get("details") or {}).get("uid") or action.uid
-            return Written(action.resource, Key(*action.key), "", uid)
-        metadata = left["metadata"]
-        if metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"):
+        if lingers(left):
             return _written(action.resource, left)
-        return Written(action.resource, Key(*action.key), "", metadata["uid"])
+        told = left.get("details") if left.get("kind") == "Status" else left["metadata"]
+        return Written(action.resource, Key(*action.key), "", (told or {}).get("uid") or action.uid)
 
     async def _evict(self, action: Evict) -> None:
         options: Obj = {}
