@@ -152,6 +152,29 @@ async def test_crds_are_served_when_apply_returns(api: Api) -> None:
             serving.cancel()
 
 
+async def test_a_kind_that_does_not_go_is_looked_at_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the API server has to where it forgot that one is to go."""
+    monkeypatch.setattr(apply, "TOUCHED_AFTER", 0.3)
+    async with api.client() as client:
+        wanted = crd("relics")
+        wanted["metadata"]["finalizers"] = ["example.org/keep"]
+        key = Key("", wanted["metadata"]["name"])
+        live = await client.create(CRDS, wanted)
+        deleting = asyncio.ensure_future(apply.delete_all(client, [wanted], 60))
+
+        def touched(obj: Obj | None) -> bool:
+            annotations = (obj or {})["metadata"].get("annotations") or {}
+            return int(annotations.get(apply.TOUCHED, "0")) > 1
+
+        held = await apply.wait_for(client, CRDS, key, touched, 20)
+        assert held
+        assert held["metadata"]["uid"] == live["metadata"]["uid"]
+        await client.patch(CRDS, key, {"metadata": {"finalizers": None}})
+        await deleting
+
+
 async def serve_crds(client: Client) -> None:
     """What a real server does by itself."""
     async for event in client.watch(CRDS, resource_version="1"):

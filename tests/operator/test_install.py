@@ -385,8 +385,7 @@ async def test_an_installation_from_the_first_manifest_to_the_last_deletion(
             await client.create(NAMESPACES, {"metadata": {"name": "default"}})
         await client.create(VMS, vm)
         await client.delete(KUBEVIRTS, CR)
-        # Kubernetes itself takes its time to take away a kind whose storage it has just changed.
-        gone = await apply.wait_for(client, KUBEVIRTS, CR, lambda cr: cr is None, 3 * WITHIN)
+        gone = await apply.wait_for(client, KUBEVIRTS, CR, lambda cr: cr is None, WITHIN)
         assert gone is None
     left = [
         obj["metadata"]["name"]

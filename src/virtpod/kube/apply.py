@@ -30,6 +30,16 @@ T = TypeVar("T")
 HASH = "virtpod.io/manifest-hash"
 AT_ONCE = 8
 ESTABLISHED_WITHIN = 60.0  # seconds for a CRD to be served
+TOUCHED = "virtpod.io/deletion-awaited"
+TOUCHED_AFTER = 5.0
+"""Seconds after which a CRD that is being deleted is touched, so that the API server looks at it.
+
+It empties a kind before it lets go of the CRD. What nobody has asked for yet it cannot list at
+once ("storage is (re)initializing"); where it tries again before its cache shows its own word of
+that, the conflict makes it forget the CRD until it looks at all of them, every five minutes. Any
+change but that of its own condition makes it look, see updateCustomResourceDefinition in
+https://github.com/kubernetes/apiextensions-apiserver/blob/master/pkg/controller/finalizer/crd_finalizer.go
+"""
 
 # What others need comes first; what sends requests elsewhere comes last, when that is up.
 ORDER = (
@@ -93,9 +103,10 @@ async def wait_for(
     resource: Resource,
     key: AnyKey,
     so: Callable[[Obj | None], object],
-    timeout: float = 60.0,
+    timeout: float | None = 60.0,
 ) -> Obj | None:
-    """The object once `so(object)` is true; `so(None)` is asked where there is none."""
+    """The object once `so(object)` is true; `so(None)` is asked where there is none. TimeoutError
+    after so many seconds."""
     only = f"metadata.name={key[1]}"
     async with asyncio.timeout(timeout):
         while True:
@@ -175,12 +186,28 @@ async def _delete(client: Client, obj: Obj) -> None:
         left = await client.delete(resource, key, uid=known, propagation="Background")
         if not lingers(left):
             return
-        uid = left["metadata"]["uid"]
-        await wait_for(
-            client, resource, key, lambda obj: obj is None or obj["metadata"]["uid"] != uid, 3600
-        )
+        uid, touches = left["metadata"]["uid"], 0
+        while not await _gone(client, resource, key, uid):
+            touches += 1
+            body = {"metadata": {"annotations": {TOUCHED: str(touches)}}}
+            await client.patch(resource, key, body)
     except errors.NotFound:  # gone, or its kind is
         return
+
+
+async def _gone(client: Client, resource: Resource, key: Key, uid: str) -> bool:
+    """Once it is; False where it is to be touched first."""
+    try:
+        await wait_for(
+            client,
+            resource,
+            key,
+            lambda obj: obj is None or obj["metadata"]["uid"] != uid,
+            TOUCHED_AFTER if resource == CRDS else None,
+        )
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _side_by_side(works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
