@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from virtpod.launcher.agent import (
     ADDRESSES,
@@ -25,7 +26,7 @@ from virtpod.launcher.agent import (
     understood,
 )
 from virtpod.launcher.hypervisor import Refused
-from virtpod.wire.messages import AgentTold, AskAgent, InterfaceSeen
+from virtpod.wire.messages import AgentTold, AskAgent, DomainChanged, InterfaceSeen
 
 KINDS = [list[Interface], list[User], list[FileSystem], System, Load, int, str]
 NIC = InterfaceSeen(name="default", mac="02:00:00:00:00:0A")
@@ -99,6 +100,46 @@ def test_a_text_is_short_and_moves_no_cursor(said: str) -> None:
     shown = text(said)
     assert len(shown) <= 255
     assert shown.isprintable()
+
+
+async def test_a_card_that_has_gone_is_not_shown_as_the_guest_s_own() -> None:
+    told = {
+        "guest-get-osinfo": {"id": "debian"},
+        "guest-network-get-interfaces": [
+            {"name": "eth0", "hardware-address": NIC.mac.lower()},
+            {"name": "eth1", "hardware-address": "02:00:00:00:00:0b"},
+            {"name": "docker0", "hardware-address": "02:42:00:00:00:01"},
+        ],
+    }
+
+    async def ask(command: str, _within: int) -> str:
+        name = msgspec.json.decode(command)["execute"]
+        if name not in told:
+            raise Refused(name)
+        return msgspec.json.encode({"return": told[name]}).decode()
+
+    looked = asyncio.Event()
+    agent = Agent(ask, looked.set, lambda: True)
+    more = InterfaceSeen(name="more", mac="02:00:00:00:00:0B")
+    domain = DomainChanged(seq=1, state="Running", interfaces=[NIC, more])
+
+    def seen(domain: DomainChanged) -> list[tuple[str, str]]:
+        return [(each.name, each.interface_name) for each in agent.onto(domain).interfaces]
+
+    assert seen(domain) == [("default", ""), ("more", "")]
+    agent.connected(True)
+    await asyncio.wait_for(looked.wait(), 5)
+    assert seen(domain) == [("default", "eth0"), ("more", "eth1"), ("", "docker0")]
+    left = structs.replace(domain, interfaces=[NIC])
+    assert seen(left) == [("default", "eth0"), ("", "docker0")]
+    assert seen(left) == [("default", "eth0"), ("", "docker0")]
+    # What the guest itself says then is believed again, a card of that address included.
+    looked.clear()
+    agent.connected(False)
+    agent.connected(True)
+    await asyncio.wait_for(looked.wait(), 10)
+    assert seen(left) == [("default", "eth0"), ("", "eth1"), ("", "docker0")]
+    agent.end()
 
 
 @pytest.mark.parametrize("knows", [False, True])

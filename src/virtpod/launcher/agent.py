@@ -108,11 +108,20 @@ class Agent:
         self._lacks: tuple[str, ...] = ()
         self._tells_load = False
         self._interfaces: list[Interface] = []
+        self._cards: frozenset[str] = frozenset()
+        """Hardware addresses of the domain's interfaces."""
         self._frozen = False
         self._loop = asyncio.get_running_loop()
 
     def onto(self, domain: DomainChanged) -> DomainChanged:
-        """The domain, and what the agent knows beside."""
+        """The domain, and what the agent knows beside; of a card that has just gone it knows
+        nothing until it says so anew."""
+        cards = frozenset(nic.mac.lower() for nic in domain.interfaces)
+        if gone := self._cards - cards:
+            self._interfaces = [
+                each for each in self._interfaces if each.hardware_address not in gone
+            ]
+        self._cards = cards
         known = self._interfaces if self._shown else []
         return structs.replace(
             domain,
