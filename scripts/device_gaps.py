@@ -110,12 +110,20 @@ GAPS = (
         "G5",
         "A guest with a device never migrates",
         "LiveMigratable names each device that cannot save its state, asked of the kernel or known "
-        "by its driver; policies bind qat_vfio_pci",
+        "by its driver; policies bind qat_vfio_pci; nodes tell by labels which kinds they have, "
+        "and condition HostDeviceTargets names the device for which no other node has the same id "
+        "and services",
         (
             "launcher/test_movable.py::test_the_kernel_says_which_devices_move",
             "unit/test_movable.py::test_the_one_that_blocks_is_named_with_what_to_do",
+            "controllers/test_targets.py::"
+            "test_the_device_that_has_no_place_is_named_with_what_to_do",
+            "controller/test_loops.py::"
+            "test_a_device_without_another_node_is_told_as_nodes_and_guests_change",
+            f"{E2E}test_a_pod_is_scheduled_to_a_node_that_has_what_a_guest_would_bring",
         ),
-        lacks="there is no live migration yet; a target is not asked for the same id and services",
+        lacks="there is no live migration yet, whose receiving pod would have these terms; the "
+        "types of mediated devices are not compared",
     ),
     Gap(
         "G6",

@@ -271,6 +271,11 @@ EXTENSIONS = (
         "on VMIs that have devices of their node: whether these work, and which does not.",
     ),
     (
+        "Condition HostDeviceTargets",
+        "on VMIs whose devices of the node can save their state: which other nodes have the same, or "
+        "which device has no other node ([qat.md](qat.md#moving-to-another-node)).",
+    ),
+    (
         "Condition Ready of kinds without a controller",
         "False, with reason NotImplemented.",
     ),

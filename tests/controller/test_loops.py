@@ -14,7 +14,8 @@ import pytest
 from tests.kube.fake import FakeCluster
 from virtpod.controller.caches import Caches
 from virtpod.controller.loops import Loops
-from virtpod.controllers import obstruction, updating
+from virtpod.controllers import conditions, obstruction, targets, updating
+from virtpod.domain import moving
 from virtpod.installation import Container, Installation
 from virtpod.kube import errors
 from virtpod.kube.events import Recorder
@@ -23,6 +24,7 @@ from virtpod.kube.resources import (
     EVENTS,
     KUBEVIRTS,
     NAMESPACES,
+    NODES,
     PODS,
     PVCS,
     SNAPSHOTS,
@@ -314,6 +316,40 @@ async def test_guests_in_old_launchers_are_told_of_and_evicted_where_that_is_wan
         await until(lambda: pod(fake)["metadata"].get("deletionTimestamp"))
         await until(lambda: "SuccessfulEvict" in reasons(fake))
         assert "FailedEvict" not in reasons(fake)
+
+
+async def test_a_device_without_another_node_is_told_as_nodes_and_guests_change(
+    fake: FakeCluster,
+) -> None:
+    def said() -> tuple[str, str]:
+        found = conditions.find(conditions.of(vmi(fake)), targets.TARGETS) or {}
+        return found.get("status", ""), found.get("message", "")
+
+    def node(name: str, **labels: str) -> None:
+        labels = {f"{moving.LABEL}8086-4941.{kind}": how for kind, how in labels.items()}
+        ready = {"type": "Ready", "status": "True"}
+        body = {"name": name, "labels": {"kubevirt.io/schedulable": "true", **labels}}
+        fake.put(NODES, {"metadata": body, "status": {"conditions": [ready]}})
+
+    async with controller(fake):
+        fake.put(VMS, machine())
+        await until(lambda: pod(fake)["status"]["conditions"])
+        runs(fake)
+        await until(lambda: phase(fake) == "Scheduled")
+        node("node1", cy="moves")
+        node("node2", dc="moves")
+        guest = vmi(fake)
+        guest["metadata"]["annotations"] = {targets.NEEDS: '{"crypto":"8086-4941.cy"}'}
+        guest["status"] |= {"phase": "Running", "nodeName": "node1"}
+        fake.put(VMIS, guest)
+        await until(lambda: said()[0] == "False")
+        assert "crypto: no other node offers 8086:4941 for cy: node2 has it for dc" in said()[1]
+        node("node2", cy="moves")
+        await until(lambda: said() == ("True", "Nodes with devices as it has: node2"))
+        guest = vmi(fake)
+        guest["metadata"]["annotations"] = {}
+        fake.put(VMIS, guest)
+        await until(lambda: said() == ("", ""))
 
 
 @pytest.mark.configures("configuration.autoCPULimitNamespaceLabelSelector")

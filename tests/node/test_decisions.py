@@ -24,7 +24,7 @@ from virtpod.controllers.node_vmi import (
     merged,
 )
 from virtpod.kube.plan import Event, Patch, Plan
-from virtpod.wire.messages import DomainChanged, GuestOS, InterfaceSeen
+from virtpod.wire.messages import DomainChanged, GuestOS, InterfaceSeen, OwnDevice
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 POD = Pod(
@@ -609,6 +609,28 @@ def test_a_device_of_the_node_that_ails_is_told_once_and_so_is_its_recovery() ->
     assert told(again) == ["HostDeviceHealthy"]
     none = decide(seen("Running", RUNS, ailing=(ails,)))
     assert "HostDevicesHealthy" not in conditions(none), "a guest without devices"
+
+
+def test_the_kinds_of_devices_that_could_move_are_noted_beside_what_others_noted() -> None:
+    own = OwnDevice(name="crypto", kind="pci", id="8086:4941", services="sym;asym", moves=True)
+    guest = replace(RUNS, domain=structs.replace(RUNNING, devices=(own,)))
+    obj = with_devices("Running")
+    obj["metadata"]["annotations"] = {"a": "b"}
+
+    def noted(plan: Plan) -> Any:
+        """The plan rests on the annotations that were read."""
+        [patch] = [each for each in plan.actions if isinstance(each, Patch)]
+        test, new = (each for each in patch.body if each["path"] == "/metadata/annotations")
+        assert (test["op"], test["value"]) == ("test", obj["metadata"]["annotations"])
+        return new["value"]
+
+    plan = decide(seen("Running", guest, vmi=obj))
+    told = {"a": "b", "virtpod.io/host-devices": '{"crypto":"8086-4941.cy"}'}
+    assert noted(plan) == told
+    obj = after(plan, obj)
+    obj["metadata"]["annotations"] = told
+    assert decide(seen("Running", guest, vmi=obj)).actions == ()
+    assert noted(decide(seen("Running", RUNS, vmi=obj))) == {"a": "b"}
 
 
 def test_a_guest_that_cannot_start_says_which_device_ails() -> None:

@@ -133,10 +133,14 @@ async def shared() -> bool:
     return False
 
 
+async def able() -> dict[str, str]:
+    return ALL
+
+
 async def test_the_first_heartbeat_says_all_in_one_patch() -> None:
     async with FakeCluster() as cluster, cluster.client("virt-handler") as client:
         cluster.put(NODES, node(labels={"cpu-model.node.kubevirt.io/Old": "true"}))
-        beat = heartbeat.Heartbeat(client, "node1", lambda: ALL, lambda: True, shared)
+        beat = heartbeat.Heartbeat(client, "node1", able, lambda: True, shared)
         await beat.beat()
         found = cluster.get(NODES, "", "node1")["metadata"]["labels"]
         assert found == {
@@ -155,7 +159,7 @@ async def test_the_first_heartbeat_says_all_in_one_patch() -> None:
 async def test_what_somebody_took_away_comes_back() -> None:
     async with FakeCluster() as cluster, cluster.client("virt-handler") as client:
         cluster.put(NODES, node())
-        beat = heartbeat.Heartbeat(client, "node1", lambda: ALL, lambda: True, shared)
+        beat = heartbeat.Heartbeat(client, "node1", able, lambda: True, shared)
         await beat.beat()
         cluster.put(NODES, node(labels={}))
         await beat.beat()

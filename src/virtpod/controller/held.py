@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
-from virtpod.controllers import updating, why
+from virtpod.controllers import targets, updating, why
+from virtpod.controllers.node import SCHEDULABLE
+from virtpod.domain.moving import LABEL
 from virtpod.kube.resources import Obj
 
 
@@ -81,8 +83,13 @@ class _VMISpec(msgspec.Struct, rename="camel"):
     utility_volumes: list[_Claim] | None = None
 
 
+class _Noted(msgspec.Struct):
+    annotations: dict[str, str] | None = None
+
+
 class _VMI(msgspec.Struct):
     spec: _VMISpec
+    metadata: _Noted
 
 
 _head = msgspec.json.Decoder(_Head)
@@ -103,6 +110,8 @@ class Held:
     """Of a launcher's pod: its launcher's."""
     outdated: bool = False
     """Of a VMI: it is labelled so."""
+    moves: bool = False
+    """Of a VMI: devices that could move with its guest are noted."""
 
     @staticmethod
     def project(raw: bytes) -> Held:
@@ -125,7 +134,8 @@ class Held:
     @staticmethod
     def project_vmi(raw: bytes) -> Held:
         names = []
-        spec = _vmi.decode(raw).spec
+        vmi = _vmi.decode(raw)
+        spec = vmi.spec
         for volume in spec.volumes or ():
             given = volume.ephemeral or volume
             if given.persistent_volume_claim:
@@ -135,7 +145,8 @@ class Held:
             elif volume.memory_dump:
                 names.append(volume.memory_dump.claim_name)
         names += [each.claim_name for each in spec.utility_volumes or ()]
-        return replace(Held.project(raw), claims=tuple(names))
+        moves = targets.NEEDS in (vmi.metadata.annotations or {})
+        return replace(Held.project(raw), claims=tuple(names), moves=moves)
 
     @property
     def object(self) -> Obj:
@@ -196,6 +207,16 @@ class HeldNode(msgspec.Struct):
         return any(
             each.type == "Ready" and each.status == "True" for each in self.status.conditions
         )
+
+    @property
+    def target(self) -> tuple[bool, bool, dict[str, str]]:
+        """What there is to know of it for who would move there."""
+        labels = {
+            name: value
+            for name, value in self.metadata.labels.items()
+            if name == SCHEDULABLE or name.startswith(LABEL)
+        }
+        return self.ready, self.spec.unschedulable, labels
 
     def tainted(self, key: str, effect: str = "") -> bool:
         return any(

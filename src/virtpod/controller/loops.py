@@ -24,6 +24,7 @@ from virtpod.controllers import (
     node,
     replicaset,
     revision,
+    targets,
     unattended,
     updating,
     vm,
@@ -102,6 +103,14 @@ class Loops:
             stores=[caches.vmis],
             workers=1,
         )
+        self.targets: Loop[Key, targets.Seen] = Loop(
+            "virt-controller-targets",
+            self._target,
+            targets.decide,
+            act,
+            stores=[caches.vmis],
+            workers=1,
+        )
         self.unattended: Loop[tuple[Resource, Key], unattended.Seen] = Loop(
             "virt-controller-unattended",
             self._unattended,
@@ -113,7 +122,15 @@ class Loops:
 
     @property
     def all(self) -> tuple[Loop[Any, Any], ...]:
-        return (self.vmis, self.vms, self.sets, self.nodes, self.unattended, self.updates)
+        return (
+            self.vmis,
+            self.vms,
+            self.sets,
+            self.nodes,
+            self.unattended,
+            self.updates,
+            self.targets,
+        )
 
     def decisions(self) -> dict[str, Any]:
         """For /debug/decisions."""
@@ -150,9 +167,15 @@ class Loops:
         if old is None or new is None or (old.ready, old.spec) != (new.ready, new.spec):
             for instance in self.caches.vmis.keys_by("node", key.name):
                 self.vmis.add(instance)
+        if old is None or new is None or old.target != new.target:
+            for instance, held in self.caches.vmis.items():
+                if held.moves:
+                    self.targets.add(instance)
 
     def _vmi_changed(self, key: Key, old: Held | None, new: Held | None) -> None:
         self.vmis.add(key)
+        if new is not None and (new.moves or (old is not None and old.moves)):
+            self.targets.add(key)
         # A launcher's image stays what it is: guests are out of date when we are new, and go.
         if old is not None and old.outdated and new is None:
             self._look_for_outdated()
@@ -274,6 +297,13 @@ class Loops:
                     leaving=bool(metadata.get("deletionTimestamp")),
                     runs=phase == "Running",
                 )
+
+    def _target(self, key: Key) -> targets.Seen | None:
+        held = self.caches.vmis.get(key)
+        if held is None:
+            return None
+        nodes = [node.fact(key.name) for key, node in self.caches.nodes.items()]
+        return targets.Seen(held.object, nodes, self.clock())
 
     async def _evicted(self, batch: updating.Batch) -> None:
         self._last_batch = batch.at

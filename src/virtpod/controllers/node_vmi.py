@@ -25,6 +25,7 @@ from virtpod.controllers import (
     node_devices,
     node_hotplug,
     node_nics,
+    targets,
 )
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL, HANDLER, ON_NODE
@@ -49,6 +50,8 @@ LOOK_AGAIN = 2.0
 SYNCHRONIZED = "AccessCredentialsSynchronized"
 WHOLE = ("interfaces",)
 """Lists of the status that are ours alone: what the domain shows no more is taken out."""
+ANNOTATIONS = "/metadata/annotations"
+"""The one change that is none of the status."""
 IMMOBILE = "Live migration is not supported by this version."
 
 
@@ -478,6 +481,7 @@ def changed(seen: Known) -> Plan | None:
     if seen.phase != "Running" or domain is None:
         return None
     changes = _observed(seen, domain) | _conditions(seen, _own_conditions(seen, domain))
+    changes |= _moving(seen, domain)
     again_in: float | None = None
     for failure, busy in (
         (seen.guest.unplugged, seen.guest.replugging),
@@ -646,6 +650,16 @@ def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition |
     }
 
 
+def _moving(seen: Known, domain: DomainChanged) -> Json:
+    """Of what kinds the devices are that could move with the guest."""
+    before = seen.vmi["metadata"].get("annotations") or {}
+    said = targets.noted(domain.devices)
+    if said == before.get(targets.NEEDS, ""):
+        return {}
+    others = {name: value for name, value in before.items() if name != targets.NEEDS}
+    return {ANNOTATIONS: others | ({targets.NEEDS: said} if said else {})}
+
+
 def _devices(seen: Known) -> dict[str, Condition | None]:
     """Whether the node's devices that the guest has are well, where that is known."""
     if seen.ailing is None:
@@ -778,15 +792,20 @@ def _written(
 
 
 def _patch(seen: Known, changes: Json) -> Patch:
-    """One JSON patch of `status`, which fails where what it rests on has changed."""
+    """One JSON patch, of the status and annotations, which fails where what it rests on has
+    changed."""
     metadata = seen.vmi["metadata"]
     rests_on = ["/metadata/uid", "/status/phase"]
-    rests_on += [f"/status/{name}" for name in changes if name != "phase"]
+    rests_on += [_path(name) for name in changes if name != "phase"]
     operations = tests(seen.vmi, *rests_on)
     for name, value in changes.items():
-        path = f"/status/{name}"
+        path = _path(name)
         if value is None:
             operations.append({"op": "remove", "path": path})
         else:
             operations.append({"op": "add", "path": path, "value": value})
     return Patch(VMIS, Key(metadata["namespace"], metadata["name"]), operations, "json")
+
+
+def _path(name: str) -> str:
+    return name if name == ANNOTATIONS else f"/status/{name}"

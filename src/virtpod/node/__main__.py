@@ -35,6 +35,7 @@ from virtpod.kube.store import Informer
 from virtpod.node import cpus, labels, seccomp
 from virtpod.node.attended import Place, Ways
 from virtpod.node.counts import Counts
+from virtpod.node.devices import kinds
 from virtpod.node.devices.allotted import Allotments
 from virtpod.node.devices.hostdevices import Folders, HostDevices
 from virtpod.node.devices.mediated import MediatedDevices
@@ -142,7 +143,9 @@ async def serve(args: argparse.Namespace) -> None:
 
             abilities = _Abilities(probe, partial(counts.deprecated, node))
             own_cpus = partial(cpus.exclusive, args.pod_resources_dir)
-            heartbeat = Heartbeat(client, node, abilities.labels, ready, own_cpus)
+            heartbeat = Heartbeat(
+                client, node, partial(_labels, abilities, args.sysfs), ready, own_cpus
+            )
             kubevirts: Informer[KubeVirt] = Informer(
                 client,
                 KUBEVIRTS,
@@ -277,6 +280,13 @@ async def _farewell(heartbeat: Heartbeat, recorder: Recorder) -> None:
         async with asyncio.timeout(FAREWELL):
             await heartbeat.stop()
             await recorder.flush(FAREWELL)
+
+
+async def _labels(abilities: _Abilities, sysfs: Path) -> dict[str, str]:
+    """The labels of what the node can do and of the devices that it has; none until the first are
+    known."""
+    found = abilities.labels()
+    return {**found, **await asyncio.to_thread(kinds.seen, sysfs)} if found else {}
 
 
 class _Abilities:

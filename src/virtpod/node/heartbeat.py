@@ -40,7 +40,7 @@ class Heartbeat:
         self,
         client: Client,
         node: str,
-        abilities: Callable[[], Mapping[str, str]],
+        abilities: Callable[[], Awaitable[Mapping[str, str]]],
         ready: Callable[[], bool],
         own_cpus: Callable[[], Awaitable[bool]],
     ) -> None:
@@ -96,13 +96,13 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """One heartbeat: one patch, or two where somebody has meddled with the labels."""
-        ready, cpus = self.ready(), await self.own_cpus()
+        ready, cpus, abilities = self.ready(), await self.own_cpus(), await self.abilities()
         if self._known is None:
             self._known = await self.client.get(NODES, Key("", self.node))
-        body = patch(self._known, self.abilities(), ready, cpus, datetime.now(UTC))
+        body = patch(self._known, abilities, ready, cpus, datetime.now(UTC))
         after = await self.client.patch(NODES, Key("", self.node), body)
         # What somebody else took away or added is seen in the answer, without watching the node.
-        wanted = patch(after, self.abilities(), ready, cpus, datetime.now(UTC))
+        wanted = patch(after, abilities, ready, cpus, datetime.now(UTC))
         if wanted["metadata"]["labels"]:
             after = await self.client.patch(NODES, Key("", self.node), wanted)
         self._known = after

@@ -12,6 +12,8 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from xml.etree import ElementTree
 
+from virtpod.domain.moving import LABEL
+
 Labels = dict[str, str]
 
 PREFIXES = (
@@ -25,6 +27,7 @@ PREFIXES = (
     "scheduling.node.kubevirt.io/",
     "hyperv.node.kubevirt.io/",
     "machine-type.node.kubevirt.io/",
+    LABEL,
 )
 """What begins so is ours: it goes where the node no longer has it."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "s390x": "s390x"}
