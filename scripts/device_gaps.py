@@ -120,7 +120,6 @@ GAPS = (
             "test_the_device_that_has_no_place_is_named_with_what_to_do",
             "controller/test_loops.py::"
             "test_a_device_without_another_node_is_told_as_nodes_and_guests_change",
-            f"{E2E}test_a_pod_is_scheduled_to_a_node_that_has_what_a_guest_would_bring",
         ),
         lacks="there is no live migration yet, whose receiving pod would have these terms; the "
         "types of mediated devices are not compared",

@@ -272,8 +272,8 @@ EXTENSIONS = (
     ),
     (
         "Condition HostDeviceTargets",
-        "on VMIs whose devices of the node can save their state: which other nodes have the same, or "
-        "which device has no other node ([qat.md](qat.md#moving-to-another-node)).",
+        "on VMIs whose devices of the node can save their state: which other nodes have the same, "
+        "or which device has no other node ([qat.md](qat.md#moving-to-another-node)).",
     ),
     (
         "Condition Ready of kinds without a controller",

@@ -138,7 +138,7 @@ def test_the_vmi_says_so_as_long_as_it_runs_and_has_them() -> None:
                 "/status/phase",
             }
             obj["status"]["conditions"] = action.body[-1]["value"]
-        return conditions.find(conditions.of(obj), targets.TARGETS) or {}
+        return conditions.find(conditions.of(obj), moving.TARGETS) or {}
 
     obj = vmi(targets.noted((QAT,)))
     obj["status"]["conditions"] = [{"type": "Ready", "status": "True"}]

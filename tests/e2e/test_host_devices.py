@@ -27,8 +27,6 @@ from tests.e2e.support import (
     vmi,
 )
 from tests.node.hardware import Hardware, Player, write
-from virtpod.controllers import targets
-from virtpod.domain import moving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -276,49 +274,6 @@ def test_a_policy_sets_a_device_up_and_leaves_what_is_held(
     write(hardware.functions / CRYPTO / "qat/cfg_services", "sym;asym")
     for function in device(SPARE)["functions"]:
         hardware.remove(function["address"])
-    wait_for(cy=2, dc=2)
-
-
-def test_a_pod_is_scheduled_to_a_node_that_has_what_a_guest_would_bring(
-    namespace: Namespace, hardware: Hardware
-) -> None:
-    """By the terms that condition HostDeviceTargets compares nodes by."""
-    functions = [each["address"] for each in device(ZIP)["functions"]]
-
-    def bound(driver: str) -> None:
-        for address in functions:
-            hardware.unbind(address)
-            hardware.bind(address, driver)
-
-    def told() -> dict[str, str]:
-        labels = the_node()["metadata"]["labels"]
-        return {name: value for name, value in labels.items() if name.startswith(moving.LABEL)}
-
-    def receives(name: str, kind: str) -> None:
-        terms = [{"matchExpressions": targets.terms({name: kind})}]
-        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-        container = {"name": "a", "image": "none", "imagePullPolicy": "Never"}
-        spec = {"containers": [container], "affinity": {"nodeAffinity": required}}
-        namespace.apply(
-            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-        )
-
-    kinds = ("8086-4941.cy", "8086-4941.dc")
-    bound("qat_vfio_pci")
-    try:
-        wanted = dict(zip([moving.LABEL + each for each in kinds], ("stays", "moves"), strict=True))
-        eventually(lambda: told() == wanted, lambda: f"{wanted}, but {told()}", 120)
-        receives("crypto", kinds[0])
-        receives("zip", kinds[1])
-        placed = namespace.wait("pod", "zip", lambda pod: "nodeName" in pod["spec"], "has a node")
-        assert placed["spec"]["nodeName"] == NODE.name
-        waits = namespace.wait(
-            "pod", "crypto", lambda pod: "PodScheduled" in conditions(pod), "finds no node"
-        )
-        assert "affinity" in conditions(waits)["PodScheduled"]["message"]
-        assert "nodeName" not in waits["spec"]
-    finally:
-        bound("vfio-pci")
     wait_for(cy=2, dc=2)
 
 

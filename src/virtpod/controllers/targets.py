@@ -20,6 +20,7 @@ from virtpod.controllers.conditions import Condition
 from virtpod.controllers.node import SCHEDULABLE
 from virtpod.controllers.why import Node
 from virtpod.domain import moving
+from virtpod.domain.moving import TARGETS
 from virtpod.domain.qat import VARIANT
 from virtpod.kube.plan import Patch, Plan
 from virtpod.kube.plan import tests as tested
@@ -30,7 +31,6 @@ Json = dict[str, Any]
 
 NEEDS = "virtpod.io/host-devices"
 """Annotation of a VMI: the kinds of its movable devices by their names, as JSON."""
-TARGETS = "HostDeviceTargets"
 NOWHERE = "NoNodeForHostDevices"
 SHOWN = 5
 """Nodes that a sentence names."""

@@ -20,6 +20,8 @@ DRIVERS = frozenset(
     ("qat_vfio_pci", "mlx5_vfio_pci", "hisi_acc_vfio_pci", "pds_vfio_pci", "virtio_vfio_pci")
 )
 """Of Linux: those that do. Some have hyphens in sysfs."""
+TARGETS = "HostDeviceTargets"
+"""Condition of a VMI: whether another node has the devices that its guest would bring."""
 _KIND = re.compile(r"([0-9a-f]{4})-([0-9a-f]{4})(?:\.([a-z][a-z-]{0,40}[a-z]))?")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from virtpod.api.migration import VirtualMachineInstanceMigration
+from virtpod.domain.moving import TARGETS
 from virtpod.features.contract import NOT_FOUND, REQUIRED, UNSUPPORTED, Cause, Json
 from virtpod.render.rules import Asked, Look, Rules
 from virtpod.render.rules._common import gated, one_of, only_one
@@ -52,14 +53,13 @@ def _movable(asked: Asked[VirtualMachineInstanceMigration], name: str) -> Iterab
     status = vmi.get("status") or {}
     if status.get("phase") in FINAL:
         yield Cause(WHERE, "Cannot migrate VMI in finalized state.")
-    said: Mapping[str, str] = next(
-        (each for each in status.get("conditions") or () if each["type"] == "LiveMigratable"), {}
-    )
-    if said.get("status") == "False" and not asked.new.spec.receive:
-        yield Cause(
-            WHERE,
-            f"Cannot migrate VMI, Reason: {said.get('reason')}, Message: {said.get('message')}",
-        )
+    for said in status.get("conditions") or ():
+        blocks = said["type"] in ("LiveMigratable", TARGETS) and said["status"] == "False"
+        if blocks and not asked.new.spec.receive:
+            yield Cause(
+                WHERE,
+                f"Cannot migrate VMI, Reason: {said.get('reason')}, Message: {said.get('message')}",
+            )
 
 
 def _in_flight(asked: Asked[VirtualMachineInstanceMigration], name: str) -> Iterable[Cause]:
