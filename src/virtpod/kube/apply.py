@@ -65,7 +65,8 @@ class Applied:
     resource: Resource
     key: Key
     changed: bool
-    live: Obj
+    generation: int
+    """Of the object as it is now; 0 where its kind has none."""
 
 
 def rank(obj: Mapping[str, Any]) -> int:
@@ -169,9 +170,9 @@ async def _one(client: Client, manifest: Obj, manager: str) -> Applied:
     changed = not holds(live, visible)
     if changed:
         live = await client.apply(resource, wanted, manager=manager, force=True)
-    if resource == CRDS:
+    if resource == CRDS and not _established(live):
         await wait_for(client, CRDS, key, _established, ESTABLISHED_WITHIN)
-    return Applied(resource, key, changed, live)
+    return Applied(resource, key, changed, live["metadata"].get("generation") or 0)
 
 
 def _established(crd: Obj | None) -> bool:

@@ -65,7 +65,15 @@ def main() -> None:
     """Runs until SIGTERM, or until another leads."""
     args = arguments()
     logs.setup("virt-operator")
-    sys.exit(asyncio.run(remove(args) if args.remove else serve(args)))
+    work = remove(args) if args.remove else serve(args)
+    try:
+        import uvloop
+    except ImportError:
+        code = asyncio.run(work)
+    else:
+        # asyncio's own loop keeps 256 KiB for each connection, and each watched kind has one.
+        code = uvloop.run(work)
+    sys.exit(code)
 
 
 async def remove(args: argparse.Namespace) -> int:

@@ -232,7 +232,7 @@ class Installer:
             rest = [each for each in manifests if each not in first]
             applied += await apply.all(self.writer, rest, MANAGER)
             kept_back = await self._prune(record.stale(cr, wanted))
-            made = [((each.resource, each.key), _generation(each.live)) for each in applied]
+            made = [((each.resource, each.key), each.generation) for each in applied]
             await self._recorded(cr, record.entries([*made, *((each, 0) for each in kept_back)]))
         except (errors.ApiError, TimeoutError, Unfit) as error:
             self.problem = str(error) or type(error).__name__
@@ -464,10 +464,6 @@ class Installer:
         except errors.ApiError:
             return False
         return any(volume.get("image") for volume in answer["spec"].get("volumes") or ())
-
-
-def _generation(live: Obj) -> int:
-    return int(live["metadata"].get("generation") or 0)
 
 
 def _said(cr: Obj) -> list[record.Entry]:
