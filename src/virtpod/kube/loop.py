@@ -16,6 +16,7 @@ import contextlib
 import inspect
 import logging
 import time
+import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,8 +140,8 @@ def _written(resource: Resource, obj: Obj) -> Written | None:
 
 @dataclass(frozen=True)
 class Decision:
-    """One turn, kept for /debug/decisions. `seen` and `plan` are made plain when asked for; what
-    is told is complete: `virtctl replay` decides on it again."""
+    """One turn, for /debug/decisions. What is told is complete: `virtctl replay` decides on it
+    again."""
 
     at: float
     key: str
@@ -149,16 +150,26 @@ class Decision:
     outcome: str
     seconds: float
 
-    def plain(self) -> dict[str, Any]:
-        return {
+    def packed(self) -> bytes:
+        """As it is kept: a VMI and its pod are 100 KiB as trees, and 2 KiB so."""
+        told = {
             "at": self.at,
             "key": self.key,
             "type": _type(self.seen),
-            "seen": plain(self.seen),
+            "seen": _json(self.seen),
             "plan": plain_plan(self.plan) if self.plan else None,
             "outcome": self.outcome,
             "seconds": round(self.seconds, 6),
         }
+        return zlib.compress(msgspec.json.encode(told), level=1)
+
+    def plain(self) -> dict[str, Any]:
+        return unpacked(self.packed())
+
+
+def unpacked(told: bytes) -> dict[str, Any]:
+    """A decision that was packed, as plain JSON values."""
+    return msgspec.json.decode(zlib.decompress(told), type=dict[str, Any])
 
 
 class Loop(Generic[K, S]):
@@ -188,7 +199,7 @@ class Loop(Generic[K, S]):
         self.queue: Queue[K] = queue if queue is not None else metered(name)
         self.workers = workers
         self.on_refused = on_refused
-        self._decisions: deque[Decision] = deque(maxlen=keep)
+        self._decisions: deque[bytes] = deque(maxlen=keep)
         self._unseen: dict[K, tuple[float, list[Written]]] = {}
         self._awaited: set[K] = set()
         self._tasks: asyncio.TaskGroup | None = None
@@ -201,7 +212,7 @@ class Loop(Generic[K, S]):
 
     def decisions(self) -> list[dict[str, Any]]:
         """The last turns, newest first, as plain JSON values."""
-        return [decision.plain() for decision in reversed(self._decisions)]
+        return [unpacked(told) for told in reversed(self._decisions)]
 
     async def run(self) -> None:
         """Work until cancelled; a key in work is not torn: cancelling takes effect at an await."""
@@ -356,7 +367,7 @@ class Loop(Generic[K, S]):
             await asyncio.sleep(0)
 
     def _note(self, decision: Decision) -> None:
-        self._decisions.append(decision)
+        self._decisions.append(decision.packed())
         plan = decision.plan
         if plan is None and decision.outcome == "done":
             return
@@ -397,7 +408,11 @@ def _type(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Plain JSON values out of Structs, dataclasses and what they hold; words where it has none."""
+    return msgspec.json.decode(_json(value))
+
+
+def _json(value: Any) -> msgspec.Raw:
     try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=repr)
-    except TypeError:
-        return repr(value)
+        return msgspec.Raw(msgspec.json.encode(value, enc_hook=repr))
+    except (TypeError, ValueError, OverflowError):
+        return msgspec.Raw(msgspec.json.encode(repr(value)))
