@@ -3,7 +3,7 @@
 It is kept as a folder too: Python's modules of the layers above are compiled in it, and tests run
 its programs.
 
-Source: mmdebstrap(1). Containerfiles use the same list of packages and the same two scripts.
+Source: mmdebstrap(1). Containerfiles use the same list of packages and the same scripts.
 """
 
 import shutil
@@ -18,6 +18,8 @@ from .tools import need, need_root, run
 
 SCRIPTS = layout.HERE / "rootfs"
 USERS, FINISH = SCRIPTS / "users.sh", SCRIPTS / "finish.sh"
+COMPILE = SCRIPTS / "compile.py"
+"""Compiles Python's modules; `FINISH` runs it too."""
 
 
 def layer(name: str, store: Store, finish: Path = FINISH) -> Layer:
@@ -82,5 +84,5 @@ def _installed(tree: Path) -> list[str]:
 
 
 def _key(name: str, users: Path | None = USERS, finish: Path = FINISH) -> str:
-    scripts = (users, finish) if users else (finish,)
+    scripts = [*([users] if users else []), finish, *([COMPILE] if finish == FINISH else [])]
     return layers.hash_of(layout.SUITE, *packages(name), *scripts)

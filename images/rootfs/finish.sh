@@ -43,5 +43,5 @@ fi
 rm -rf "$root"/usr/lib/python3.13/test "$root"/usr/lib/python3.13/idlelib \
     "$root"/usr/lib/python3.13/ensurepip "$root"/usr/lib/python3.13/lib2to3 \
     "$root"/usr/lib/python3.13/pydoc_data "$root"/usr/lib/python3.13/turtledemo
-chroot "$root"/ python3 -I -m compileall -qf --invalidation-mode unchecked-hash /usr/lib/python3 /usr/lib/python3.13
+chroot "$root"/ python3 -I - "" /usr/lib/python3 /usr/lib/python3.13 <"${0%/*}/compile.py"
 mkdir -p "$root"/usr/local/lib/python3.13/dist-packages
