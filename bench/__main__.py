@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -220,8 +220,8 @@ class Run:
             many = not what.startswith("one ")
             if one or many:
                 suffix = ".many" if many else ""
-                self.report.measured[f"writes.create{suffix}"] = count.writes(deleting=False)
-                self.report.measured[f"writes.delete{suffix}"] = count.writes(deleting=True)
+                for part in audit.PARTS:
+                    self.report.measured[f"writes.{part}{suffix}"] = count.writes(part)
         if self.resting is not None:
             begin, end = self.resting.begin, self.resting.end
             a_minute = 60 / (end - begin)
@@ -265,13 +265,13 @@ def _launcher(pods: list[list[Process]]) -> list[dict[str, Any]]:
 
 
 def _requests(count: audit.Count) -> list[dict[str, Any]]:
-    merged: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for place, counted in enumerate((count.create, count.delete)):
-        for key, number in Counter(counted).items():
-            merged[key][place] += number / count.vmis
+    parts = {part: count.of(part) for part in audit.PARTS}
     return [
-        {"who": key[0], "verb": key[1], "resource": key[2], "create": both[0], "delete": both[1]}
-        for key, both in sorted(merged.items())
+        {
+            **dict(zip(("who", "verb", "resource"), key, strict=True)),
+            **{part: counted[key] / count.vmis for part, counted in parts.items()},
+        }
+        for key in sorted(set().union(*parts.values()))
     ]
 
 
@@ -285,9 +285,9 @@ def text(report: Report) -> str:
         lines += [(TOLD[s], table.number(theirs.get(s)), f"{at:.2f}") for s, at in steps.items()]
         parts.append(table.columns(lines))
     for what, requests in report.requests.items():
-        lines4 = [(f"API requests per VMI, {what}", "", "", "to Running", "to gone")]
+        lines4 = [(f"API requests per VMI, {what}", "", "", "to Running", "running", "to gone")]
         lines4 += [
-            (r["who"], r["verb"], r["resource"], f"{r['create']:.1f}", f"{r['delete']:.1f}")
+            (r["who"], r["verb"], r["resource"], *(f"{r[part]:.1f}" for part in audit.PARTS))
             for r in requests
         ]
         parts.append(table.columns(lines4))

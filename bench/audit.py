@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
@@ -71,9 +72,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Life:
-    """When a VMI's parts of life began; `deleted` is when its deletion was asked for."""
+    """When a VMI's parts of life began: `started`, once it was Running and that had been told;
+    `deleted`, when its deletion was asked for."""
 
     created: float
+    started: float
     deleted: float
 
 
@@ -124,21 +127,30 @@ def vmi_of(request: Request) -> str:
     return found["vmi"] if found else name
 
 
+Part = Literal["create", "run", "delete"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
 @dataclass(frozen=True)
 class Count:
-    """Requests about some VMIs, by (who, verb, resource), before their deletion and from it on."""
+    """Requests about some VMIs, by (who, verb, resource): until they were Running, while they ran,
+    when its agent tells of the guest for one, and from their deletion on."""
 
     vmis: int
     create: Counter[tuple[str, str, str]]
+    run: Counter[tuple[str, str, str]]
     delete: Counter[tuple[str, str, str]]
 
-    def writes(self, deleting: bool) -> float:
+    def of(self, part: Part) -> Counter[tuple[str, str, str]]:
+        counted: Counter[tuple[str, str, str]] = getattr(self, part)
+        return counted
+
+    def writes(self, part: Part) -> float:
         """Writes of Virtpod's components per VMI."""
-        counted = self.delete if deleting else self.create
         ours = COMPONENTS.values()
         found = [
             number
-            for (name, verb, resource), number in counted.items()
+            for (name, verb, resource), number in self.of(part).items()
             if name in ours and verb in WRITES and resource not in QUESTIONS
         ]
         return sum(found) / self.vmis if self.vmis else 0.0
@@ -146,15 +158,16 @@ class Count:
 
 def count(requests: Iterable[Request], namespace: str, lives: dict[str, Life]) -> Count:
     """What was asked about these VMIs of one namespace. Watches and lists have no name."""
-    create: Counter[tuple[str, str, str]] = Counter()
-    delete: Counter[tuple[str, str, str]] = Counter()
+    found = Count(len(lives), Counter(), Counter(), Counter())
     for request in requests:
         life = lives.get(vmi_of(request)) if request.namespace == namespace else None
         if life is None or request.at < life.created:
             continue
-        counted = delete if request.at >= life.deleted else create
+        counted = found.create if request.at < life.started else found.run
+        if request.at >= life.deleted:
+            counted = found.delete
         counted[request.who, request.verb, request.resource] += 1
-    return Count(len(lives), create, delete)
+    return found
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,10 @@ class Bench:
         marks = self.seen.marks[name]
         after_delete = ("pod gone", "gone")
         steps = {step: at - (end if step in after_delete else begin) for step, at in marks.items()}
-        return Timing(steps, audit.Life(begin, end))
+        return Timing(steps, self._life(name, begin, end))
+
+    def _life(self, name: str, begin: float, end: float) -> audit.Life:
+        return audit.Life(begin, self.seen.marks[name]["Running"] + SETTLE, end)
 
     async def _look_inside(self, name: str) -> None:
         """What the launcher tells by its log and by /proc; nothing of it is needed."""
@@ -306,7 +309,7 @@ class Bench:
         return Batch(
             running=[self.seen.marks[name]["Running"] - begins[name] for name in names],
             gone=max(gone) - end,
-            lives={name: audit.Life(begins[name], end) for name in names},
+            lives={name: self._life(name, begins[name], end) for name in names},
             timings=[self._timing(name, begins[name], end) for name in names],
             launchers=list(inside.values()),
             components=after,

@@ -1,4 +1,4 @@
-"""Counting requests: by whom, about which VMI, before or after its deletion."""
+"""Counting requests: by whom, about which VMI, in which part of its life."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def counted(lines: list[bytes], **lives: Life) -> audit.Count:
     return audit.count(audit.parsed(lines), "here", lives)
 
 
-def test_requests_before_and_after_the_deletion() -> None:
+def test_requests_until_it_runs_while_it_does_and_from_its_deletion_on() -> None:
     count = counted(
         [
             line(1, CONTROLLER, "create", "pods", "virt-launcher-vm-0abcd"),
@@ -41,12 +41,14 @@ def test_requests_before_and_after_the_deletion() -> None:
             line(3, HANDLER, "patch", "virtualmachineinstances", "vm"),
             line(3, HANDLER, "create", "events", "vm.18ea"),
             line(3, HANDLER, "get", "virtualmachineinstances", "vm"),
+            line(5, HANDLER, "patch", "virtualmachineinstances", "vm"),
             line(8, CONTROLLER, "delete", "pods", "virt-launcher-vm-0abcd"),
         ],
-        vm=Life(BEGIN, BEGIN + 7),
+        vm=Life(BEGIN, BEGIN + 4, BEGIN + 7),
     )
-    assert count.writes(deleting=False) == 4  # reads and the scheduler's are not ours to save
-    assert count.writes(deleting=True) == 1
+    assert count.writes("create") == 4  # reads and the scheduler's are not ours to save
+    assert count.writes("run") == 1
+    assert count.writes("delete") == 1
     assert count.create["virt-controller", "patch", "pods/status"] == 1
     assert count.create["virt-handler", "get", "virtualmachineinstances"] == 1
     assert count.create["kube-scheduler", "create", "events"] == 1
@@ -60,7 +62,7 @@ def test_others_are_not_counted() -> None:
             line(1, CONTROLLER, "list", "pods"),
             line(0, CONTROLLER, "patch", "virtualmachineinstances", "vm"),  # an earlier vm
         ],
-        vm=Life(BEGIN + 1, BEGIN + 7),
+        vm=Life(BEGIN + 1, BEGIN + 4, BEGIN + 7),
     )
     assert not count.create
     assert not count.delete
@@ -69,8 +71,8 @@ def test_others_are_not_counted() -> None:
 def test_a_share_per_vmi() -> None:
     lines = [line(1, CONTROLLER, "create", "pods", f"virt-launcher-vm-{n}-0abcd") for n in (1, 2)]
     lines.append(line(2, HANDLER, "patch", "virtualmachineinstances", "vm-1"))
-    lives = {"vm-1": Life(BEGIN, BEGIN + 9), "vm-2": Life(BEGIN, BEGIN + 9)}
-    assert counted(lines, **lives).writes(deleting=False) == 1.5
+    lives = {"vm-1": Life(BEGIN, BEGIN + 9, BEGIN + 9), "vm-2": Life(BEGIN, BEGIN + 9, BEGIN + 9)}
+    assert counted(lines, **lives).writes("create") == 1.5
 
 
 def test_half_a_line_and_other_stages_are_left_out() -> None:

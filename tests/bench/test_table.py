@@ -63,7 +63,7 @@ def test_percentiles(share: float, value: float) -> None:
 
 
 def test_medians_are_in_order_and_removal_comes_last() -> None:
-    life = Life(0, 0)
+    life = Life(0, 0, 0)
     found = medians(
         [
             Timing({"pod": 0.1, "Running": 2.0, "gone": 0.5}, life),
