@@ -3,9 +3,7 @@ kube-controller-manager joins them, and the API server says what their holders m
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ import pytest_asyncio
 from tests.kube import server
 from virtpod.kube import apply
 from virtpod.kube.client import Client
-from virtpod.kube.config import Config
 from virtpod.kube.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -55,21 +52,6 @@ CASES = [
 ]
 
 
-def _kubeconfig(folder: Path, config: Config) -> Path:
-    path = folder / "controller-manager.kubeconfig"
-    cluster = {"server": config.server, "insecure-skip-tls-verify": True}
-    known = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": server.TOKEN}}],
-    }
-    path.write_text(json.dumps(known))
-    return path
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
     if not server.programs():
@@ -79,7 +61,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cli
         manager = [
             str(server.BIN / "kube"),
             "kube-controller-manager",
-            f"--kubeconfig={_kubeconfig(folder, config)}",
+            f"--kubeconfig={server.kubeconfig(config, folder)}",
             "--controllers=clusterrole-aggregation",
             "--leader-elect=false",
             "--bind-address=127.0.0.1",

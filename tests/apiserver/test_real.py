@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterable
@@ -93,45 +92,16 @@ def _user(config: Config, pki: Pki, name: str) -> Client:
     return Client(known, component="test")
 
 
-@contextlib.contextmanager
-def _control_plane(folder: Path, pki: Pki) -> Any:
-    """An API server that is a front proxy; it knows an administrator, and who has a certificate."""
-    etcd_port, peer_port, port = server.free_ports(3)
-    tokens = folder / "tokens.csv"
-    tokens.write_text(f'{server.TOKEN},admin,1,"system:masters"\n')
+def _front_proxy(folder: Path, pki: Pki) -> tuple[str, ...]:
+    """Flags of an API server that is one, and knows who has a certificate."""
     users_ca = folder / "users-ca.crt"
     users_ca.write_bytes(pki.users.cert_pem.bytes())
     front_ca = folder / "front-ca.crt"
     front_ca.write_bytes(pki.front.cert_pem.bytes())
     front = pki.front.issue_cert("front-proxy.invalid", common_name="front-proxy-client")
     certificate, key = _pem(folder, "front", front)
-    _, account_key = _pem(folder, "accounts", pki.cluster.issue_cert("accounts.invalid"))
-    etcd = [
-        str(server.BIN / "etcd"),
-        f"--data-dir={folder / 'etcd'}",
-        f"--listen-client-urls=http://127.0.0.1:{etcd_port}",
-        f"--advertise-client-urls=http://127.0.0.1:{etcd_port}",
-        f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
-        "--unsafe-no-fsync",
-        "--log-level=error",
-    ]
-    apiserver = [
-        str(server.BIN / "kube"),
-        "kube-apiserver",
-        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
-        f"--secure-port={port}",
-        f"--cert-dir={folder / 'certs'}",
-        f"--token-auth-file={tokens}",
+    return (
         f"--client-ca-file={users_ca}",
-        "--authorization-mode=RBAC",
-        "--disable-admission-plugins=ServiceAccount",
-        "--service-account-issuer=https://kubernetes.default.svc",
-        f"--service-account-key-file={account_key}",
-        f"--service-account-signing-key-file={account_key}",
-        "--service-cluster-ip-range=10.96.0.0/16",
-        "--endpoint-reconciler-type=none",
         f"--requestheader-client-ca-file={front_ca}",
         "--requestheader-allowed-names=front-proxy-client",
         "--requestheader-username-headers=X-Remote-User",
@@ -139,27 +109,7 @@ def _control_plane(folder: Path, pki: Pki) -> Any:
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
         f"--proxy-client-cert-file={certificate}",
         f"--proxy-client-key-file={key}",
-    ]
-    with (
-        server.process(etcd, folder / "etcd.log"),
-        server.process(apiserver, folder / "apiserver.log") as process,
-    ):
-        config = Config(f"https://127.0.0.1:{port}", token=server.TOKEN, insecure=True)
-        server.wait_ready(config, process, folder / "apiserver.log")
-        yield config
-
-
-def _kubeconfig(folder: Path, config: Config) -> Path:
-    path = folder / "kubeconfig"
-    cluster = {"server": config.server, "insecure-skip-tls-verify": True}
-    text = {
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": cluster}],
-        "users": [{"name": "test", "user": {"token": server.TOKEN}}],
-    }
-    path.write_text(json.dumps(text))
-    return path
+    )
 
 
 def _webhook(name: str, path: str, resource: str, operations: list[str], url: str, ca: str) -> Any:
@@ -312,8 +262,8 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     pki, handler = Pki(folder), Handler()
     pki.serve("localhost", "virt-api.kubevirt.svc")
     (port,) = server.free_ports(1)
-    with _control_plane(folder, pki) as config:
-        kubeconfig = _kubeconfig(folder, config)
+    with server.running(folder, *_front_proxy(folder, pki)) as config:
+        kubeconfig = server.kubeconfig(config, folder)
         async with (
             Client(config, component="test") as admin,
             contextlib.AsyncExitStack() as open_clients,

@@ -6,6 +6,7 @@ Their programs are those of the local cluster (`.local/bin`, made by `make clust
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import time
@@ -30,8 +31,8 @@ def programs() -> bool:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Config]:
-    """An API server that knows one user, who may do everything."""
+def running(folder: Path, *flags: str) -> Iterator[Config]:
+    """An API server that knows one user, who may do everything; `flags` are more of its own."""
     etcd_port, peer_port, port = free_ports(3)
     tokens = folder / "tokens.csv"
     tokens.write_text(f'{TOKEN},admin,admin,"system:masters"\n')
@@ -69,11 +70,28 @@ def running(folder: Path) -> Iterator[Config]:
         "--service-cluster-ip-range=10.96.0.0/16",
         "--endpoint-reconciler-type=none",
         "--allow-privileged=true",  # as virt-handler is
+        *flags,
     ]
     with process(etcd, folder / "etcd.log"), process(apiserver, folder / "apiserver.log") as server:
         config = Config(f"https://127.0.0.1:{port}", token=TOKEN, insecure=True)
         wait_ready(config, server, folder / "apiserver.log")
         yield config
+
+
+def kubeconfig(config: Config, folder: Path) -> Path:
+    """For programs that are to be that user."""
+    path = folder / "kubeconfig"
+    cluster = {"server": config.server, "insecure-skip-tls-verify": True}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": {"token": config.token}}],
+    }
+    path.write_text(json.dumps(document))
+    return path
 
 
 @contextlib.contextmanager

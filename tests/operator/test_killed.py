@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import sys
@@ -191,15 +190,7 @@ BETWEEN = (0.3, 4.0)
 @contextlib.asynccontextmanager
 async def process(config: Config, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """virt-operator as it is installed, without virt-api's answers, which nobody gives here."""
-    kubeconfig = folder / "kubeconfig"
-    cluster = {"server": config.server, "insecure-skip-tls-verify": True}
-    document = {
-        "current-context": "t",
-        "contexts": [{"name": "t", "context": {"cluster": "t", "user": "t"}}],
-        "clusters": [{"name": "t", "cluster": cluster}],
-        "users": [{"name": "t", "user": {"token": config.token}}],
-    }
-    kubeconfig.write_text(json.dumps(document))
+    kubeconfig = server.kubeconfig(config, folder)
     environ = {
         **os.environ,
         "POD_NAMESPACE": NAMESPACE,

@@ -145,15 +145,7 @@ class Asking:
 
 @contextlib.asynccontextmanager
 async def virt_api(config: Config, folder: Path, port: int) -> AsyncIterator[None]:
-    kubeconfig = folder / "kubeconfig"
-    cluster = {"server": config.server, "insecure-skip-tls-verify": True}
-    document = {
-        "current-context": "t",
-        "contexts": [{"name": "t", "context": {"cluster": "t", "user": "t"}}],
-        "clusters": [{"name": "t", "cluster": cluster}],
-        "users": [{"name": "t", "user": {"token": config.token}}],
-    }
-    kubeconfig.write_text(json.dumps(document))
+    kubeconfig = server.kubeconfig(config, folder)
     more = server.free_ports(2)
     words = ("--address", "127.0.0.1", "--port", str(port), "--profiler-port", str(more[0]))
     files = ("--certs", str(folder), "--ca", str(folder / "ca" / "ca-bundle"))
