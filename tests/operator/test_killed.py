@@ -56,21 +56,18 @@ class Mortal(Client):
         super().__init__(config, "virt-operator")
         self.dead = asyncio.Event()
         self.wrote = ""
+        self._one = asyncio.Lock()
 
     async def request(self, method: str, path: str, *rest: Any, **named: Any) -> Reply:
         query = rest[0] if rest else named.get("query")
         if method == "GET" or (query or {}).get("dryRun"):
             return await super().request(method, path, *rest, **named)
-        if self.wrote:
-            await asyncio.Event().wait()
-        self.wrote = f"{method} {path}"
-        try:
+        async with self._one:
+            # What is refused was no step: the next one in line may try.
             reply = await super().request(method, path, *rest, **named)
-        except errors.ApiError:
-            self.wrote = ""  # that was no step
-            raise
-        self.dead.set()
-        await asyncio.Event().wait()
+            self.wrote = f"{method} {path}"
+            self.dead.set()
+            await asyncio.Event().wait()
         return reply
 
 
