@@ -325,6 +325,20 @@ def test_status_is_not_written_when_an_action_failed() -> None:
     virtually(main())
 
 
+def test_what_json_cannot_hold_is_told_in_words() -> None:
+    odd = ["\ud800"]  # half a character, as odd bytes of a path become
+
+    async def main() -> None:
+        looked: Loop[str, Any] = Loop(
+            "test", lambda key: odd, lambda seen: Plan("look"), asyncio.sleep, queue=Queue("test")
+        )
+        await looked.step("a")
+        (told,) = looked.decisions()
+        assert (told["seen"], told["outcome"]) == (repr(odd), "done")
+
+    virtually(main())
+
+
 def test_deleting_what_is_gone_is_success() -> None:
     async def main() -> None:
         async with FakeCluster() as fake, fake.client() as client:
