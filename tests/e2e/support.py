@@ -412,6 +412,26 @@ def service(name: str, selector: dict[str, str], port: int) -> Object:
     }
 
 
+def static_volume(
+    name: str, node: str, folder: str, size: str, claim: Object, storage_class: str = ""
+) -> Object:
+    """A folder of a node as a volume; `claim` is a reference to the one that it is for."""
+    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": size},
+            "claimRef": claim,
+            "hostPath": {"path": folder, "type": "Directory"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
+            "storageClassName": storage_class,
+        },
+    }
+
+
 def kubevirt() -> Object:
     found: Object = json.loads(kubectl("-n", SYSTEM, "get", "kubevirt", "kubevirt", "-o", "json"))
     return found
@@ -473,6 +493,12 @@ def ready(node: str) -> bool:
     return (
         condition(json.loads(kubectl("get", "node", node, "--output", "json")), "Ready") == "True"
     )
+
+
+def metrics(pod: Object) -> str:
+    """What a component's pod answers on /metrics."""
+    name = f"https:{pod['metadata']['name']}:8443"
+    return kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{name}/proxy/metrics")
 
 
 def component_pods(component: str) -> Iterator[Object]:

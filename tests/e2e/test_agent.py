@@ -11,15 +11,15 @@ import pytest
 
 from tests.e2e.conftest import COMPONENTS
 from tests.e2e.support import (
-    SYSTEM,
     Console,
     Namespace,
     Object,
     Refused,
+    component_pods,
     condition,
     conditions,
     eventually,
-    kubectl,
+    metrics,
     phase,
     vmi,
 )
@@ -142,11 +142,8 @@ def named(expressions: Iterable[str]) -> set[str]:
 def exported_by(process: str) -> set[str]:
     """What stands before labels or values in the answers of a component's pods."""
     found: set[str] = set()
-    for pod in Namespace(SYSTEM).items("pod", f"kubevirt.io={process}"):
-        if pod["metadata"].get("deletionTimestamp"):
-            continue
-        name = f"https:{pod['metadata']['name']}:8443"
-        told = kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{name}/proxy/metrics")
+    for pod in component_pods(process):
+        told = metrics(pod)
         found |= set(re.findall(r"^(\w+)(?: |{)", told, re.MULTILINE))
         # What is counted by labels has no sample before it is counted.
         typed = re.findall(r"^# TYPE (\w+) (\w+)$", told, re.MULTILINE)

@@ -15,13 +15,13 @@ import pytest
 from tests.e2e import diary
 from tests.e2e.support import (
     Namespace,
-    Object,
     condition,
     conditions,
     eventually,
     kubectl,
     on_node,
     phase,
+    static_volume,
     vmi,
 )
 
@@ -118,22 +118,11 @@ def small(namespace: Namespace) -> Iterator[str]:
     name = f"small-{namespace.name}"
     folder = f"/var/lib/volumes/{name}"
     on_node(node, f"mkdir -p {folder} && mount -t tmpfs -o size=12m,mode=777 {name} {folder}")
-    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
-    volume: Object = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "capacity": {"storage": "8Mi"},
-            "claimRef": {"namespace": namespace.name, "name": "small"},
-            "hostPath": {"path": folder},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
-            "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": "",
-        },
-    }
-    namespace.apply(volume, diary.claim("small", volumeName=name, storageClassName=""))
+    claim = {"namespace": namespace.name, "name": "small"}
+    namespace.apply(
+        static_volume(name, node, folder, "8Mi", claim),
+        diary.claim("small", volumeName=name, storageClassName=""),
+    )
     yield folder
     namespace.delete("vm", "full")
     namespace.delete("pvc", "small")

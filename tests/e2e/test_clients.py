@@ -17,11 +17,11 @@ from tests.e2e.support import (
     GUEST,
     ROOT,
     Namespace,
-    Object,
     condition,
     eventually,
     kubectl,
     on_node,
+    static_volume,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -127,21 +127,7 @@ def storage(namespace: Namespace) -> Iterator[str]:
     name = f"at-once-{namespace.name}"
     folder = f"/var/lib/volumes/{name}"
     on_node(NODE, f"mkdir -p {folder} && chmod 777 {folder}")
-    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
-    affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}}
-    volume: Object = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "capacity": {"storage": "1Gi"},
-            "claimRef": {"namespace": namespace.name, "name": "plain-disk1"},
-            "hostPath": {"path": folder, "type": "Directory"},
-            "nodeAffinity": affinity,
-            "storageClassName": name,
-        },
-    }
+    claim = {"namespace": namespace.name, "name": "plain-disk1"}
     namespace.apply(
         {
             "apiVersion": "storage.k8s.io/v1",
@@ -150,7 +136,7 @@ def storage(namespace: Namespace) -> Iterator[str]:
             "provisioner": "kubernetes.io/no-provisioner",
             "volumeBindingMode": "Immediate",
         },
-        volume,
+        static_volume(name, NODE, folder, "1Gi", claim, storage_class=name),
     )
     yield name
     kubectl("delete", "pv", name, "--timeout=60s")

@@ -21,6 +21,7 @@ from tests.e2e.support import (
     component_pods,
     eventually,
     kubectl,
+    metrics,
     vm,
 )
 from virtpod.cli._pod_port import forwarded
@@ -74,8 +75,6 @@ def test_what_the_guest_uses_is_counted(namespace: Namespace, seen: Object) -> N
         for pod in component_pods("virt-handler")
         if pod["spec"]["nodeName"] == seen["status"]["nodeName"]
     ]
-    pod = f"https:{handler['metadata']['name']}:8443"
-    raw = f"/api/v1/namespaces/{SYSTEM}/pods/{pod}/proxy/metrics"
     wanted = (
         "cpu_usage_seconds_total",
         "memory_resident_bytes",
@@ -89,7 +88,7 @@ def test_what_the_guest_uses_is_counted(namespace: Namespace, seen: Object) -> N
     def told() -> bool:
         lines = [
             line
-            for line in kubectl("get", "--raw", raw).splitlines()
+            for line in metrics(handler).splitlines()
             if f'name="{NAME}",namespace="{namespace.name}"' in line and not line.endswith(" 0.0")
         ]
         return all(any(f"kubevirt_vmi_{each}" in line for line in lines) for each in wanted)
