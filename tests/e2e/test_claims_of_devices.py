@@ -13,7 +13,15 @@ import pytest
 
 from localcluster import layout
 from tests.e2e.claims_driver import Driver
-from tests.e2e.support import Namespace, Object, conditions, eventually, on_node, vmi
+from tests.e2e.support import (
+    Namespace,
+    Object,
+    conditions,
+    configured,
+    eventually,
+    on_node,
+    vmi,
+)
 from tests.node.hardware import Hardware
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -66,6 +74,25 @@ def request(name: str, driver: str, count: int = 1) -> Object:
     return {"requests": [{"name": name, "exactly": {"deviceClassName": driver, "count": count}}]}
 
 
+def known(namespace: Namespace, vmi: Object) -> list[Object]:
+    """The devices that its launcher has found."""
+    pod = namespace.launcher(vmi)["metadata"]["name"]
+    said = namespace.kubectl("logs", pod, "-c", "compute").splitlines()
+    told = [json.loads(line) for line in said if '"devices of the node"' in line]
+    found: list[Object] = told[-1]["devices"]
+    return found
+
+
+def allotted(namespace: Namespace, vmi: Object, claim: str, driver: Driver) -> str:
+    """The address of the one device of a claim of the VMI's pod."""
+    statuses = namespace.launcher(vmi)["status"]["resourceClaimStatuses"]
+    [name] = [each["resourceClaimName"] for each in statuses if each["name"] == claim]
+    devices = namespace.get("resourceclaim", name)["status"]["allocation"]["devices"]
+    [result] = devices["results"]
+    [address] = [each for each in driver.functions if driver.named(each) == result["device"]]
+    return address
+
+
 def asks(name: str, **claims: str) -> Object:
     """`claims`: the template of each; one that begins with "the-" is a claim."""
     made = vmi(name)
@@ -80,6 +107,44 @@ def asks(name: str, **claims: str) -> Object:
         {"name": f"device-{claim}", "claimName": claim, "requestName": "it"} for claim in claims
     ]
     return made
+
+
+@pytest.fixture
+def gate() -> Iterator[None]:
+    with configured("NetworkDevicesWithDRA"):
+        yield
+
+
+@pytest.mark.shows("networks.resourceClaim.*")
+def test_a_network_s_card_is_a_claim_s_device(
+    drivers: dict[str, Driver], namespace: Namespace, gate: None
+) -> None:
+    """Of a driver that publishes the addresses, and of one that does not; QEMU opens neither."""
+    for driver in drivers.values():
+        driver.wait()
+    template = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate"}
+    guest = vmi("wired")
+    spec = guest["spec"]
+    spec["resourceClaims"] = []
+    for name, driver in (("fast", TELLS), ("slow", SILENT)):
+        devices = {"devices": request("vf", driver)}
+        namespace.apply(template | {"metadata": {"name": name}, "spec": {"spec": devices}})
+        spec["resourceClaims"].append({"name": name, "resourceClaimTemplateName": name})
+        spec["networks"].append(
+            {"name": name, "resourceClaim": {"claimName": name, "requestName": "vf"}}
+        )
+        spec["domain"]["devices"]["interfaces"].append({"name": name, "sriov": {}})
+    namespace.apply(guest)
+    waits = namespace.wait(
+        "vmi", "wired", lambda found: "Synchronized" in conditions(found), "says why", 120
+    )
+    assert "passthrough of host PCI devices" in conditions(waits)["Synchronized"]["message"]
+    told = {each["name"]: each["address"] for each in known(namespace, waits)}
+    assert told == {
+        name: allotted(namespace, waits, name, drivers[driver])
+        for name, driver in (("fast", TELLS), ("slow", SILENT))
+    }
+    namespace.delete("vmi", "wired")
 
 
 @pytest.mark.shows(
@@ -113,8 +178,7 @@ def test_claims_are_allotted_and_found_again(
         for address in drivers[SILENT].functions
         if drivers[SILENT].named(address) == claimed["results"][0]["device"]
     )
-    said = namespace.kubectl("logs", pod["metadata"]["name"], "-c", "compute").splitlines()
-    told = [json.loads(line) for line in said if '"devices of the node"' in line][-1]["devices"]
+    told = known(namespace, waits)
     first, second = sorted(each["address"] for each in told[:2])
     assert [first, second] == sorted(drivers[TELLS].functions)
     assert [each["name"] for each in told] == ["device-crypto", "device-crypto-1", "device-zip"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from localcluster import layout
 from tests.e2e.invariants import kill
@@ -18,10 +19,12 @@ from tests.e2e.support import (
     Object,
     Refused,
     available,
+    component_pods,
     conditions,
     eventually,
     kubectl,
     kubevirt,
+    metrics,
     on_node,
     ready,
     vmi,
@@ -105,6 +108,19 @@ def configured(address: str) -> tuple[str, str]:
     return found.get("reason", ""), found.get("message", "")
 
 
+def measured(name: str, *labels: str) -> dict[tuple[str, ...], float]:
+    """A metric of the node's virt-handler: values by these labels."""
+    [handler] = [
+        pod for pod in component_pods("virt-handler") if pod["spec"]["nodeName"] == NODE.name
+    ]
+    return {
+        tuple(sample.labels[each] for each in labels): sample.value
+        for family in text_string_to_metric_families(metrics(handler))
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
 def registered_anew() -> bool:
     """A kubelet that starts empties the folder; then the plugin makes its socket, and registers."""
     script = (
@@ -162,6 +178,24 @@ def test_the_kubelet_counts_and_gives_devices_by_service(
         "0000:3d:01.1",
     ]
     assert said["PCI_RESOURCE_QAT_INTEL_COM_DC"].startswith("0000:3f:01.")
+    assert measured("virtpod_qat_info", "device", "model", "services", "numa") == {
+        (CRYPTO, "4xxx", "sym;asym", "0"): 1,
+        (ZIP, "4xxx", "dc", "0"): 1,
+        (SPARE, "6xxx", "dc", "1"): 1,
+    }
+    assert measured("virtpod_qat_virtual_functions", "device") == {
+        (CRYPTO,): 2,
+        (ZIP,): 2,
+        (SPARE,): 0,
+    }
+    taken = {"0000:3d:01.0", "0000:3d:01.1", said["PCI_RESOURCE_QAT_INTEL_COM_DC"]}
+
+    def owned() -> set[tuple[str, ...]]:
+        labels = ("device", "driver", "numa", "namespace", "name")
+        return {each for each in measured("virtpod_host_device_info", *labels) if each[-1]}
+
+    whose = {(device, "vfio-pci", "0", namespace.name, "both") for device in taken}
+    eventually(lambda: owned() == whose, lambda: str(owned()))
     # QEMU wants what no test can forge: the guest does not start, and its user hears why.
     waits = namespace.wait(
         "vmi", "both", lambda found: "Synchronized" in conditions(found), "says why"
@@ -188,11 +222,23 @@ def test_health_and_faults_are_told_on_the_node(hardware: Hardware) -> None:
     eventually(lambda: device(CRYPTO).get("state") == "down", lambda: str(device(CRYPTO)))
     healthy = conditions({"status": device(CRYPTO)})["Healthy"]
     assert (healthy["status"], healthy["reason"]) == ("False", "DeviceDown")
+    health = measured("virtpod_host_device_healthy", "device", "resource", "reason")
+    assert {labels for labels, well in health.items() if not well} == {
+        (f"0000:3d:01.{number}", CY, "DeviceDown") for number in range(2)
+    }
+    assert measured("virtpod_qat_healthy", "device") == {(CRYPTO,): 0, (ZIP,): 1, (SPARE,): 1}
+    assert measured("virtpod_host_devices", "resource", "health") == {
+        (CY, "healthy"): 0,
+        (CY, "unhealthy"): 2,
+        (DC, "healthy"): 2,
+        (DC, "unhealthy"): 0,
+    }
     events = ("get", "events", "-n", "default", "--field-selector=involvedObject.kind=Node")
     eventually(lambda: "HostDeviceUnhealthy" in kubectl(*events), lambda: kubectl(*events))
     write(state, "up")
     wait_for(cy=2, dc=2)
     eventually(lambda: f"QAT device {CRYPTO} is down" not in complaint(), complaint)
+    assert measured("virtpod_qat_healthy", "device")[CRYPTO,] == 1
 
 
 def test_a_guest_says_which_of_its_devices_fails(namespace: Namespace, hardware: Hardware) -> None:
