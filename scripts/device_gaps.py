@@ -171,9 +171,13 @@ GAPS = (
     Gap(
         "G10",
         "No plugging of devices while the guest runs",
-        "not closed",
-        lacks="a change of hostDevices waits for the guest's next start; condition RestartRequired "
-        "says so",
+        "a VM's `hostDevices` are followed while it runs, by a pod for each (ADR 0014)",
+        (
+            "e2e/test_pass_through.py::test_devices_come_and_go_while_the_guest_runs",
+            "controllers/test_node_plug.py::test_a_device_comes_when_its_pod_runs_and_goes_before_its_pod",
+            "node/test_loans.py::test_a_device_is_lent_and_taken_back",
+        ),
+        "devices of claims, and GPUs, wait for the guest's next start",
     ),
     Gap(
         "G11",

@@ -113,7 +113,7 @@ BEYOND_FIELDS = (
     ),
     (
         "Host devices",
-        "no plugging while the guest runs (the table below); claims of binding plugins' networks "
+        "those of claims, and GPUs, come with a start only; claims of binding plugins' networks "
         "are refused. What was seen: offers, set-up, faults, "
         "allocation by a real kubelet and domains that libvirt takes, over a sysfs made by the "
         "tests; and, emulated ones, a virtual function of a network card and an NVMe disk on the "
@@ -274,6 +274,11 @@ EXTENSIONS = (
         "Condition HostDeviceTargets",
         "on VMIs whose devices of the node can save their state: which other nodes have the same, "
         "or which device has no other node ([qat.md](qat.md#moving-to-another-node)).",
+    ),
+    (
+        "Devices that come and go",
+        "a VM's `hostDevices` are followed while its guest runs; condition HostDevicesPlugged of "
+        "the VMI says how far that is ([qat.md](qat.md#while-the-guest-runs)).",
     ),
     (
         "Condition Ready of kinds without a controller",

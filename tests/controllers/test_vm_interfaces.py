@@ -80,7 +80,9 @@ def test_a_restart_is_required_for_the_rest_alone() -> None:
     blue: tuple[Obj, Obj] = ({"bridge": {}, "state": "absent"}, BLUE)
     down: tuple[Obj, Obj] = ({"masquerade": {}, "state": "down"}, POD)
     before = {"data": {"spec": vm(DEFAULT)["spec"]}}
-    assert revision.restart_required(vm(down, blue), before) is None
-    other = revision.restart_required(vm(({"bridge": {}}, POD)), before)
+    assert revision.restart_required(vm(down, blue), before, None) is None
+    staged = revision.restart_required(vm(down, blue), before, vm_interfaces.STAGE)
+    assert "interfaces" in str(staged)
+    other = revision.restart_required(vm(({"bridge": {}}, POD)), before, None)
     assert other
     assert "interfaces" in str(other)

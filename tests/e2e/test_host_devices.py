@@ -19,6 +19,7 @@ from tests.e2e.support import (
     Object,
     Refused,
     available,
+    bare,
     component_pods,
     conditions,
     eventually,
@@ -54,7 +55,7 @@ def hardware(cluster: None) -> Iterator[Hardware]:
     on_node(
         NODE.name,
         f"mount --bind /{PLACE}/sys/bus/pci /sys/bus/pci; mkdir -p /dev/vfio;"
-        f"for node in /dev/vfio/vfio {nodes}; do [ -e $node ] || mknod $node c 1 3; done",
+        f"for node in /dev/vfio/vfio {nodes}; do [ -e $node ] || mknod $node c 1 7; done",
     )
     before = configure(
         {"permittedHostDevices": {}, "developerConfiguration": with_gates("HostDevices", "QAT")}
@@ -267,6 +268,80 @@ def test_a_guest_says_which_of_its_devices_fails(namespace: Namespace, hardware:
     namespace.delete("vmi", "loses")
     hardware.virtual(ZIP, int(address[-1]), "vfio-pci", GROUPS[3])
     wait_for(cy=2, dc=2)
+
+
+def test_a_device_is_lent_to_a_guest_that_runs(namespace: Namespace, hardware: Hardware) -> None:
+    """All but the last step, which QEMU refuses for want of a device: its user hears why."""
+    machine = bare("borrows")
+    here = {"kubernetes.io/hostname": NODE.name}
+    machine["spec"]["template"]["spec"]["nodeSelector"] = here
+    namespace.apply(machine)
+    running = namespace.wait(
+        "vmi", "borrows", lambda found: found["status"].get("phase") == "Running", "runs"
+    )
+    launcher = namespace.launcher(running)["metadata"]["name"]
+    lends(namespace, {"name": "crypto", "deviceName": CY})
+
+    def refused(found: Object) -> bool:
+        return plugged(found).get("reason") == "HotplugFailed"
+
+    said = plugged(namespace.wait("vmi", "borrows", refused, "says why", 120))["message"]
+    assert "passthrough of host PCI devices" in said
+    [holder] = namespace.items("pod", "kubevirt.io=hotplug-device")
+    name = holder["metadata"]["name"]
+
+    def given() -> list[str]:
+        functions = device(CRYPTO)["functions"]
+        return [f["address"] for f in functions if f.get("holder", "").endswith(f"/{name}")]
+
+    eventually(given, lambda: str(device(CRYPTO)))
+    group = f"/dev/vfio/{GROUPS[0] + 1 + int(given()[0][-1])}"
+    assert namespace.compute(launcher, "stat", "-c", "%F %u %a", group) == (
+        "character special file 107 600\n"
+    )
+    namespace.compute(launcher, "head", "-c", "1", group)  # it may be opened
+
+    def healthy(found: Object) -> bool:
+        return conditions(found).get("HostDevicesHealthy", {}).get("status") == "True"
+
+    namespace.wait("vmi", "borrows", healthy, "has a healthy device")
+
+    # It is the kubelet's to count: there is one left, and no third.
+    namespace.apply(asks("more", cy=2))
+    waits = namespace.wait(
+        "vmi", "more", lambda found: "PodScheduled" in conditions(found), "finds one device alone"
+    )
+    assert f"Insufficient {CY}" in conditions(waits)["PodScheduled"]["message"]
+
+    lends(namespace)
+    environment(namespace, "more")
+    assert not namespace.items("pod", "kubevirt.io=hotplug-device")
+    namespace.wait("vmi", "borrows", lambda found: not plugged(found), "has none")
+    with pytest.raises(Refused, match="No such file"):
+        namespace.compute(launcher, "stat", group)
+    assert "RestartRequired" not in conditions(namespace.get("vm", "borrows"))
+
+    # What does not fit says so in the scheduler's words, until it is not wanted any more.
+    lends(namespace, {"name": "crypto", "deviceName": CY})
+
+    def waiting(found: Object) -> bool:
+        return f"Insufficient {CY}" in plugged(found).get("message", "")
+
+    namespace.wait("vmi", "borrows", waiting, "waits for a device")
+    lends(namespace)
+    namespace.wait("vmi", "borrows", lambda found: not plugged(found), "waits no more")
+    assert not namespace.items("pod", "kubevirt.io=hotplug-device")
+    namespace.delete("vm", "borrows")
+    namespace.delete("vmi", "more")
+
+
+def lends(namespace: Namespace, *devices: Object) -> None:
+    spec = {"domain": {"devices": {"hostDevices": list(devices)}}}
+    namespace.patch("vm", "borrows", {"spec": {"template": {"spec": spec}}})
+
+
+def plugged(found: Object) -> Object:
+    return conditions(found).get("HostDevicesPlugged", {})
 
 
 def test_a_policy_sets_a_device_up_and_leaves_what_is_held(

@@ -47,6 +47,8 @@ FUNCTIONS = (
     'cd /sys/bus/pci/devices && for each in *; do echo "$each $(cut -c 3- $each/vendor):'
     '$(cut -c 3- $each/device) $(basename "$(readlink $each/driver)")"; done'
 )
+DRIVERS = "cat /sys/bus/pci/devices/*/modalias | xargs modprobe -abq || true"
+"""What a larger guest's udev would do; not all devices have a driver."""
 BLOCK = 4096
 PAUSE = 2.0
 BOOTED, STARTED, ANSWERED = 900.0, 1200.0, 300.0
@@ -192,29 +194,50 @@ def _patch(changes: Object) -> None:
     available()
 
 
-def _vmi(image: str) -> Object:
+GIVEN_CARD, GIVEN_DISK = (
+    {"name": "card", "deviceName": CARD},
+    {"name": "disk", "deviceName": DISK},
+)
+
+
+def _spec(image: str, *devices: Object) -> Object:
     """It has no network but the card that it is given."""
+    return {
+        "terminationGracePeriodSeconds": 0,
+        "nodeSelector": {"kubernetes.io/hostname": NODE},
+        "domain": {
+            "memory": {"guest": "256Mi"},
+            "devices": {
+                "autoattachPodInterface": False,
+                "autoattachGraphicsDevice": False,
+                "autoattachMemBalloon": False,
+                "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
+                "hostDevices": list(devices),
+            },
+        },
+        "volumes": [{"name": "root", "containerDisk": {"image": image}}],
+    }
+
+
+def _vmi(image: str) -> Object:
     return {
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachineInstance",
         "metadata": {"name": "given"},
+        "spec": _spec(image, GIVEN_CARD, GIVEN_DISK),
+    }
+
+
+def _vm(image: str) -> Object:
+    """Without a device, and with ports that stay free."""
+    ports = {"kubevirt.io/pci-topology-version": "v3"}
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": "lent"},
         "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "nodeSelector": {"kubernetes.io/hostname": NODE},
-            "domain": {
-                "memory": {"guest": "256Mi"},
-                "devices": {
-                    "autoattachPodInterface": False,
-                    "autoattachGraphicsDevice": False,
-                    "autoattachMemBalloon": False,
-                    "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
-                    "hostDevices": [
-                        {"name": "card", "deviceName": CARD},
-                        {"name": "disk", "deviceName": DISK},
-                    ],
-                },
-            },
-            "volumes": [{"name": "root", "containerDisk": {"image": image}}],
+            "runStrategy": "Always",
+            "template": {"metadata": {"annotations": ports}, "spec": _spec(image)},
         },
     }
 
@@ -247,6 +270,81 @@ def test_a_guest_drives_functions_of_its_node(
         _disk_works(console, outer)
     with step("the guest is deleted"):
         namespace.kubectl("delete", "vmi", "given", f"--timeout={ANSWERED:.0f}s", seconds=ANSWERED)
+
+
+def test_devices_come_and_go_while_the_guest_runs(
+    outer: Outer, permitted: None, namespace: Namespace
+) -> None:
+    _until(lambda: _counted() == ("2", "1"), lambda: f"{_counted()}", ANSWERED)
+    namespace.apply(_vm(outer.image))
+    with step("a guest without devices is started"):
+        running = namespace.wait(
+            "vmi", "lent", lambda found: phase(found) in ("Running", "Failed"), "runs", STARTED
+        )
+    assert phase(running) == "Running", running["status"]
+    with Console(namespace.name, "lent") as console:
+        with step("its login prompt comes"):
+            console.login(seconds=STARTED)
+        _give(namespace, GIVEN_CARD, GIVEN_DISK)
+        with step("the guest is given a function and the disk"):
+            _plugged(namespace, "True")
+        assert sorted(_in_use(namespace)) == [CARD, DISK]
+        console.run(DRIVERS, ANSWERED)
+        _card_works(console)
+        _disk_works(console, outer)
+        _give(namespace, GIVEN_CARD)
+        with step("the guest lets the disk go"):
+            _until(lambda: _in_use(namespace) == [CARD], lambda: f"{_in_use(namespace)}", ANSWERED)
+        functions = console.run(FUNCTIONS, ANSWERED)
+        say("the guest's PCI bus:\n" + functions)
+        assert hostdev.DISK not in functions
+        assert hostdev.FUNCTION in functions
+
+        holder = _holders(namespace)[0]["metadata"]["name"]
+        namespace.kubectl("delete", "pod", holder, f"--timeout={ANSWERED:.0f}s", seconds=ANSWERED)
+        with step("somebody deleted the card's pod: it was taken out, and comes again"):
+            _until(
+                lambda: [p["metadata"]["name"] for p in _holders(namespace)] == [holder],
+                lambda: f"{_holders(namespace)}",
+                ANSWERED,
+            )
+            _plugged(namespace, "True")
+        assert hostdev.FUNCTION in console.run(FUNCTIONS, ANSWERED)
+    assert not condition(namespace.get("vm", "lent"), "RestartRequired")
+    with step("the VM is deleted, and the node has all of its devices again"):
+        namespace.kubectl("delete", "vm", "lent", f"--timeout={ANSWERED:.0f}s", seconds=ANSWERED)
+        _until(lambda: not _in_use(namespace), lambda: f"{_in_use(namespace)}", ANSWERED)
+
+
+def _give(namespace: Namespace, *devices: Object) -> None:
+    """What the VM's template is to have."""
+    spec = {"domain": {"devices": {"hostDevices": list(devices)}}}
+    namespace.patch("vm", "lent", {"spec": {"template": {"spec": spec}}})
+
+
+def _plugged(namespace: Namespace, status: str) -> None:
+    namespace.wait(
+        "vmi",
+        "lent",
+        lambda found: condition(found, "HostDevicesPlugged") == status,
+        f"HostDevicesPlugged {status}",
+        ANSWERED,
+    )
+
+
+def _holders(namespace: Namespace) -> list[Object]:
+    """The pods that devices are given to while the guest runs."""
+    return namespace.items("pod", "kubevirt.io=hotplug-device")
+
+
+def _in_use(namespace: Namespace) -> list[str]:
+    """The resources that they have."""
+    return [
+        resource
+        for pod in _holders(namespace)
+        for resource in pod["spec"]["containers"][0]["resources"]["limits"]
+        if resource in (CARD, DISK)
+    ]
 
 
 def _card_works(console: Console) -> None:

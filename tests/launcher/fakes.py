@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,8 +150,9 @@ class Fake:
     async def measure(self, request: Measure) -> Measured:
         return Measured(id=request.id, counted={"state.state": 1})
 
-    def owns(self, devices: tuple[OwnDevice, ...]) -> None:
-        self.own = devices
+    def owns(self, devices: tuple[OwnDevice, ...], without: Collection[str] = ()) -> None:
+        gone = {*without, *(each.name for each in devices)}
+        self.own = (*(each for each in self.own if each.name not in gone), *devices)
 
     def entrust(self, given: tuple[Entrusted, ...]) -> None:
         self.asked.append("entrust")

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from tests.node.world import NODE, POD_UID, RUNNING, UID, vmi
 from virtpod.controllers.node_devices import Ailing
+from virtpod.controllers.node_nics import Rewire
 from virtpod.controllers.node_vmi import (
     LONGEST_PAUSE,
     Failure,
@@ -553,7 +554,7 @@ def test_a_launcher_is_told_once_of_claims_that_have_grown() -> None:
     for guest in (
         replace(knows, growing=True),
         replace(knows, connected=False),
-        replace(knows, ungrown=Failure("ExpansionFailed", "no room", at=NOW)),
+        replace(knows, ungrown=Failure("ExpansionFailed", "no room", at=NOW, of=grow)),
     ):
         assert grow not in decide(seen("Running", guest, vmi=with_claim("2Gi"))).actions
     assert grow not in decide(seen("Running", unknown)).actions, "it has no claims"
@@ -643,3 +644,27 @@ def test_a_guest_that_cannot_start_says_which_device_ails() -> None:
     obj = after(plan, obj)
     plan = decide(seen("Scheduled", failed, vmi=obj, ailing=()))
     assert told(plan) == ["HostDeviceHealthy"]
+
+
+def test_what_failed_is_tried_again_only_while_it_is_wanted() -> None:
+    failed = Failure("HotplugFailed", "busy", at=NOW - LONGEST_PAUSE, of=Rewire(POD_UID))
+    soon = replace(failed, at=NOW)
+    cable = {"name": "default", "masquerade": {}, "state": "down"}
+    obj = vmi("Running")
+    obj["spec"]["domain"]["devices"]["interfaces"] = [cable]
+    wrong = domain("Running", interfaces=[InterfaceSeen(name="default")])
+    assert decide(seen("Running", wrong, vmi=obj)).actions == (Rewire(POD_UID),)
+    again = decide(seen("Running", replace(wrong, unwired=soon), vmi=obj))
+    assert again.again_in == 1.0
+    assert decide(seen("Running", replace(wrong, unwired=failed), vmi=obj)).actions == (
+        Rewire(POD_UID),
+    )
+    other = replace(soon, of=Rewire("another"))
+    assert decide(seen("Running", replace(wrong, unwired=other), vmi=obj)).actions == (
+        Rewire(POD_UID),
+    )
+    # Its user has thought better of it.
+    right = domain("Running", interfaces=[InterfaceSeen(name="default", down=True)])
+    for failure in (soon, failed):
+        left = replace(right, unwired=failure, unplugged=failure, ungrown=failure, unlent=failure)
+        assert decide(seen("Running", left, vmi=obj)).again_in is None

@@ -35,16 +35,21 @@ NULL = (
 )
 
 
-@given(passing=st.lists(NUMBERS, unique=True, max_size=9))
-def test_what_passes_is_read_from_the_program_itself(passing: list[tuple[int, int]]) -> None:
-    rules = Rules(tuple(passing), NULL)
+SOME = st.lists(NUMBERS, unique=True, max_size=9)
+
+
+@given(block=SOME, character=SOME)
+def test_what_passes_is_read_from_the_program_itself(
+    block: list[tuple[int, int]], character: list[tuple[int, int]]
+) -> None:
+    rules = Rules(tuple(block), tuple(character), NULL)
     assert read(rules.instructions()) == rules
 
 
 def test_what_cannot_be_built_upon_is_refused() -> None:
     with pytest.raises(OSError, match="calls or maps"):
         read(device_program._one(0x85, 0, 0, 0, 5) + DENY)
-    spoilt = bytearray(Rules(((7, 1),), DENY).instructions())
+    spoilt = bytearray(Rules(((7, 1),), (), DENY).instructions())
     spoilt[8] ^= 1
     with pytest.raises(OSError, match="not as it was made"):
         read(bytes(spoilt))
@@ -96,18 +101,22 @@ def test_a_device_is_let_pass_and_denied_again(group: Path, tmp_path: Path, prog
         null_opens = ["sh", "-c", f"echo $$ > {group}/cgroup.procs && : < {null}"]
         for allowed in (False, True, True, False):
             if allowed:
-                change(handle, *device, allowed=True)
-                change(handle, 7, 4095, allowed=True)
+                change(handle, "b", device, allowed=True)
+                change(handle, "b", (7, 4095), allowed=True)
             else:
-                change(handle, *device, allowed=False)
+                change(handle, "b", device, allowed=False)
             assert may(group, disk) is allowed
             assert not may(group, zero)
+            change(handle, "c", (1, 5), allowed=allowed)
+            assert may(group, zero) is allowed
+            assert may(group, disk) is allowed
+            change(handle, "c", (1, 5), allowed=False)
             assert subprocess.run(null_opens, check=False).returncode == 0
         # The other device that was let pass is still known; without it all is as it was.
         for program in device_program._attached(handle)[1]:
             with device_program._program(program) as found:
-                assert read(device_program._instructions(found)) == Rules(((7, 4095),), NULL)
-        change(handle, 7, 4095, allowed=False)
+                assert read(device_program._instructions(found)) == Rules(((7, 4095),), (), NULL)
+        change(handle, "b", (7, 4095), allowed=False)
         numbers = device_program._attached(handle)[1]
         assert len(numbers) == programs
         for program in numbers:

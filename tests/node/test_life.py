@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,22 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from tests.node.world import POD_UID, RUNNING, World, pod, vmi, world
+from virtpod.api.traits import PLUGGED
+from virtpod.domain.facts import Cluster
 from virtpod.kube.resources import PODS, VMIS
+from virtpod.node import lending
+from virtpod.node.steps import loans
+from virtpod.render import attachment
 from virtpod.wire.messages import (
     DomainChanged,
     Done,
     Failed,
     Hello,
     InterfaceSeen,
+    Plugged,
     Release,
     Shutdown,
     Stopping,
@@ -331,3 +338,110 @@ async def _settled(node: World) -> None:
             await asyncio.sleep(0.01)
             busy = len(queue) or queue.processing()
             idle = 0 if busy else idle + 1
+
+
+CARD = "example.com/card"
+
+
+def _asks(node: World, *names: str) -> None:
+    """The spec has devices that are to come while the guest runs."""
+    obj = node.vmi()
+    obj["metadata"]["annotations"] = {PLUGGED: ",".join(names)}
+    devices = [{"name": name, "deviceName": CARD} for name in names]
+    obj["spec"]["domain"]["devices"]["hostDevices"] = devices
+    node.put(obj)
+
+
+def _holder(device: str) -> dict[str, Any]:
+    launcher = pod(running=True)
+    made = attachment.device_pod(launcher, device, CARD, Cluster(launcher_image="launcher"))
+    made["metadata"]["uid"] = "holder"
+    status = {"phase": "Running", "containerStatuses": [{"name": "x", "state": {"running": {}}}]}
+    return {**made, "status": status}
+
+
+async def test_a_device_comes_and_goes_while_the_guest_runs(
+    node: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container: set[str] = set()
+    ended: list[str] = []
+
+    async def lend(name: str, nodes: Mapping[str, int], *_: Any) -> None:
+        assert nodes == {"vfio/12": 7}
+        container.add(name)
+
+    async def take_back(name: str, *_: Any) -> None:
+        container.remove(name)
+
+    async def given(namespace: str, name: str, resource: str) -> lending.Lent:
+        assert (namespace, resource) == ("default", CARD)
+        assert name == _holder("card")["metadata"]["name"]
+        return lending.Lent((("pci", "0000:01:10.0"),), {"vfio/12": 7})
+
+    async def give_back(pod_uid: str) -> None:
+        ended.append(pod_uid)
+
+    monkeypatch.setattr(loans, "lend", lend)
+    monkeypatch.setattr(loans, "take_back", take_back)
+    monkeypatch.setattr(loans, "lent", lambda _process: frozenset(container))
+    monkeypatch.setattr(lending, "give_back", give_back)
+    node.sync.ways = replace(node.sync.ways, lent=given)
+    await _running(node)
+
+    _asks(node, "card")
+    await node.until(lambda obj: _plugged(obj)[0] == "False")
+    node.put(_holder("card"))
+    plug = await node.launcher.until(Sync, 2)
+    assert plug.plugged == [Plugged(name="card", kind="pci", address="0000:01:10.0")]
+    node.launcher.say(structs.replace(RUNNING, seq=2, host_devices={"card": "0000:01:10.0"}))
+    obj = await node.until(lambda obj: _plugged(obj)[0] == "True")
+    assert _plugged(obj)[1] == "The guest was given card while it runs"
+    await _told(node, "HostDevicesPlugged")
+    assert container == {"card"}
+    assert node.sync.vmi_of_pod("default", _holder("card")["metadata"]["name"]) == "demo"
+
+    _asks(node)
+    unplug = await node.launcher.until(Sync, 3)
+    assert (unplug.plugged, unplug.unplugged) == ([], ["card"])
+    assert not ended, "the guest has it"
+    node.launcher.say(structs.replace(RUNNING, seq=3))
+    async with asyncio.timeout(10):
+        while not ended:  # noqa: ASYNC110 # nobody tells
+            await asyncio.sleep(0.005)
+    assert ended[0] == "holder"
+    assert not container
+    await node.until(lambda obj: not _plugged(obj)[0])
+
+
+async def test_a_guest_that_has_ended_holds_no_device(
+    node: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = asyncio.Event()
+
+    async def give_back(pod_uid: str) -> None:
+        assert pod_uid == "holder"
+        ended.set()
+
+    monkeypatch.setattr(lending, "give_back", give_back)
+    monkeypatch.setattr(loans, "lent", lambda _process: frozenset({"card"}))
+    await _running(node)
+    _asks(node, "card")
+    node.put(_holder("card"))
+    node.launcher.say(DomainChanged(seq=2, state="Shutoff", reason="Shutdown", started=True))
+    await node.until(phase("Succeeded"))
+    async with asyncio.timeout(10):
+        await ended.wait()
+        await node.launcher.until(Release)
+
+
+def _plugged(obj: dict[str, Any]) -> tuple[str, str]:
+    for each in obj["status"].get("conditions", ()):
+        if each["type"] == "HostDevicesPlugged":
+            return each["status"], each["message"]
+    return "", ""
+
+
+async def _told(node: World, reason: str) -> None:
+    async with asyncio.timeout(10):
+        while reason not in node.events():  # noqa: ASYNC110 # the fake has no event for it
+            await asyncio.sleep(0.005)

@@ -40,6 +40,7 @@ OURS = {
     "FailedNetworkNotFound": "a network that is not there",
     "HostDeviceHealthy": "devices of the node that are well again",
     "HostDeviceUnhealthy": "a device of the node, or a guest's, that is not well",
+    "HostDevicesPlugged": "devices of the node that came while the guest runs",
     "InternalError": "a bug",
     "NetworkFailed": "a guest whose network cannot be made",
     "StartTimeout": "a guest that takes too long to start",

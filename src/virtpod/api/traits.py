@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from virtpod.api.hostdevices import GPU, ClaimRequest, HostDevice
@@ -10,6 +11,9 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 
 VIOMMU = "virtpod.io/viommu"
 """Annotation of a VMI whose machine is to have an IOMMU: its model."""
+PLUGGED = "virtpod.io/plugged-devices"
+"""Annotation of a VMI: the names, with commas between them, of those hostDevices that its pod does
+not bring: they are plugged into the guest when it runs."""
 
 
 def hostname(vmi: VMI) -> str:
@@ -153,3 +157,8 @@ def own_devices(vmi: VMI) -> int:
     devices = vmi.spec.domain.devices
     functions = [nic for nic in devices.interfaces or () if nic.sriov]
     return len([*(devices.gpus or ()), *(devices.host_devices or ()), *functions])
+
+
+def plugged(annotations: Mapping[str, str] | None) -> tuple[str, ...]:
+    """The names that `PLUGGED` has."""
+    return tuple(filter(None, ((annotations or {}).get(PLUGGED) or "").split(",")))

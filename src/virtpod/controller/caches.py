@@ -85,7 +85,7 @@ class Caches:
         self.pods: Informer[Held] = Informer(
             client,
             PODS,
-            labels=f"kubevirt.io in (virt-launcher,{attachment.LABEL})",
+            labels=f"kubevirt.io in (virt-launcher,{attachment.LABEL},{attachment.DEVICE_LABEL})",
             project=Held.project,
             indices=owners,
         )

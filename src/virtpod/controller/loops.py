@@ -223,7 +223,7 @@ class Loops:
         return seen
 
     async def _with_attachments(self, key: Key, seen: vmi.Seen) -> vmi.Seen:
-        """And of its volumes that come and go."""
+        """And of its volumes and devices that come and go."""
         owners = [pod["metadata"]["uid"] for pod in seen.pods]
         held = [pod.object for uid in owners for pod in self.caches.pods.by("owner", uid)]
         seen = replace(seen, attachments=held)

@@ -10,7 +10,7 @@ seen to end (`Guest.lost`) or the kubelet says so (`Pod.ended`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from virtpod.controllers import (
     node_devices,
     node_hotplug,
     node_nics,
+    node_plug,
     targets,
 )
 from virtpod.controllers.conditions import Condition
@@ -92,13 +93,15 @@ class Pod:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the guest could not be started, in words for users. `final`: no use in trying soon."""
+    """Why something could not be done, in words for users. `final`: no use in trying soon."""
 
     reason: str
     message: str
     final: bool = False
     at: float = 0.0
     times: int = 1
+    of: object = None
+    """The action that failed: another one need not wait."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,15 @@ class Guest:
     """It is being told."""
     ungrown: Failure | None = None
     """Why that failed the last time."""
+    lent: frozenset[str] | None = None
+    """Devices of the node that came while it runs and are in its container; None: not known, or it
+    has none."""
+    plugging: bool = False
+    """They are being brought, plugged and taken away."""
+    unlent: Failure | None = None
+    """Why that failed the last time."""
+    returned: frozenset[str] = frozenset()
+    """Pods that held devices and were told to end."""
     dumping: bool = False
     """Its memory is being written down."""
     dumped: Mapping[str, str] = field(default_factory=dict)
@@ -158,6 +170,8 @@ class Seen:
     containers are dead."""
     ailing: tuple[Ailing, ...] | None = None
     """Devices that its pod has of the node and that are not well; None: not known."""
+    holders: tuple[node_plug.Holder, ...] = ()
+    """The pods that devices are given to which come while it runs."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +207,7 @@ class Known:
     now: float
     predecessor: bool = False
     ailing: tuple[Ailing, ...] | None = None
+    holders: tuple[node_plug.Holder, ...] = ()
 
     @property
     def status(self) -> Json:
@@ -241,7 +256,15 @@ def decide(seen: Seen) -> Plan:
         return _podless(seen)
     if seen.vmi is None:
         return _lost(seen.pod, seen.guest) if seen.vmi_gone else Plan("the VMI is not known")
-    known = Known(seen.vmi, seen.pod, seen.guest, seen.now, seen.predecessor, seen.ailing)
+    known = Known(
+        seen.vmi,
+        seen.pod,
+        seen.guest,
+        seen.now,
+        seen.predecessor,
+        seen.ailing,
+        seen.holders,
+    )
     for rule in RULES:
         plan = rule(known)
         if plan is not None:
@@ -302,6 +325,9 @@ def over(seen: Known) -> Plan | None:
         if seen.can_tell("shutdown"):
             return Plan("it is over: the guest must go", (Tell(seen.pod.uid, "shutdown", 0),))
         return Plan("it is over: the guest is going")
+    running = [each.uid for each in seen.holders if each.running]
+    if back := _given_back(seen, running):
+        return Plan("it is over: its devices go back", (back,))
     if seen.can_tell("release"):
         return Plan("it is over: the launcher may go", (Tell(seen.pod.uid, "release"),))
     return Plan("it is over")
@@ -420,46 +446,38 @@ def running(seen: Known) -> Plan | None:
     return _written("the guest runs", seen, changes, told)
 
 
-def replugs(seen: Known) -> Plan | None:
-    """Volumes are to come, or to go."""
-    guest, domain = seen.guest, seen.domain_alive
-    if seen.phase != "Running" or domain is None or guest.there is None:
-        return None
-    if guest.replugging or not guest.connected:
-        return None
-    work = node_hotplug.work(seen.vmi, seen.pod.uid, guest.there, _filled(domain))
-    if work is None:
-        return None
-    if guest.unplugged and _due(guest.unplugged) > seen.now:
-        return None
-    return Plan("volumes come or go", (work,))
+def moves(seen: Known) -> Plan | None:
+    """Something of the guest's is to come, to go, or to grow."""
+    for why, work, failure in _work(seen):
+        if failure is None or failure.of != work or _due(failure) <= seen.now:
+            return Plan(why, (work,))
+    return None
 
 
-def rewires(seen: Known) -> Plan | None:
-    """Network cards are to come, or to go, or their cables."""
-    guest, domain = seen.guest, seen.domain_alive
-    if seen.phase != "Running" or domain is None or not domain.interfaces:
-        return None
-    if guest.rewiring or not guest.connected:
-        return None
-    links = [attached.interface for attached in seen.pod.networks]
-    work = node_nics.work(seen.typed, seen.pod.uid, links, domain.interfaces)
-    if work is None or (guest.unwired and _due(guest.unwired) > seen.now):
-        return None
-    return Plan("network cards come or go", (work,))
-
-
-def grows(seen: Known) -> Plan | None:
-    """Claims are larger than the launcher was told, or nobody knows what it was told."""
-    guest = seen.guest
-    if seen.phase != "Running" or seen.domain_alive is None or not guest.connected:
-        return None
+def _work(seen: Known) -> Iterator[tuple[str, Any, Failure | None]]:
+    """What is to be done with a guest that runs and is not under way, and why it failed the last
+    time."""
+    guest, domain, pod = seen.guest, seen.domain_alive, seen.pod
+    if seen.phase != "Running" or domain is None or not guest.connected:
+        return
+    found: list[tuple[str, Any, Failure | None]] = []
+    if guest.there is not None and not guest.replugging:
+        work = node_hotplug.work(seen.vmi, pod.uid, guest.there, _filled(domain))
+        found.append(("volumes come or go", work, guest.unplugged))
+    if domain.interfaces and not guest.rewiring:
+        links = [attached.interface for attached in pod.networks]
+        wire = node_nics.work(seen.typed, pod.uid, links, domain.interfaces)
+        found.append(("network cards or cables come or go", wire, guest.unwired))
+    if guest.lent is not None and not guest.plugging:
+        has = domain.host_devices
+        back = _given_back(seen, node_plug.idle(seen.vmi, seen.holders, guest.lent, has))
+        found.append(("devices go back to the node", back, None))
+        plug = node_plug.work(seen.vmi, pod.uid, seen.holders, guest.lent, has)
+        found.append(("devices come or go", plug, guest.unlent))
     sizes = claims.sizes(seen.vmi)
-    if not sizes or guest.growing or guest.replugging or sizes == guest.sizes:
-        return None
-    if guest.ungrown and _due(guest.ungrown) > seen.now:
-        return None
-    return Plan("claims are larger", (Grow(seen.pod.uid),))
+    if sizes and sizes != guest.sizes and not guest.growing and not guest.replugging:
+        found.append(("claims are larger", Grow(pod.uid), guest.ungrown))
+    yield from (each for each in found if each[1] is not None)
 
 
 def dumps(seen: Known) -> Plan | None:
@@ -482,14 +500,8 @@ def changed(seen: Known) -> Plan | None:
         return None
     changes = _observed(seen, domain) | _conditions(seen, _own_conditions(seen, domain))
     changes |= _moving(seen, domain)
-    again_in: float | None = None
-    for failure, busy in (
-        (seen.guest.unplugged, seen.guest.replugging),
-        (seen.guest.unwired, seen.guest.rewiring),
-        (seen.guest.ungrown, seen.guest.growing),
-    ):
-        if failure and not busy:
-            again_in = min(max(_due(failure) - seen.now, 0.1), again_in or LONGEST_PAUSE)
+    waits = [_due(failure) - seen.now for _, _, failure in _work(seen) if failure]
+    again_in = min(waits, default=None)
     if not changes:
         return Plan("a device could not change: wait", again_in=again_in) if again_in else None
     why = f"the domain shows other {', '.join(sorted(changes))}"
@@ -498,6 +510,7 @@ def changed(seen: Known) -> Plan | None:
         *_volume_events(seen, changes),
         *_credential_events(seen, domain),
         *_device_events(seen),
+        *_plug_events(seen, domain),
     ]
     return _written(why, seen, changes, told, again_in)
 
@@ -510,15 +523,19 @@ RULES: tuple[Callable[[Known], Plan | None], ...] = (
     ended,
     cannot_start,
     running,
-    replugs,
-    rewires,
-    grows,
+    moves,
     dumps,
     changed,
 )
 
 
 # What the rules ask.
+
+
+def _given_back(seen: Known, pods: Sequence[str]) -> node_plug.GiveBack | None:
+    """Each is told to end once."""
+    untold = tuple(each for each in pods if each not in seen.guest.returned)
+    return node_plug.GiveBack(seen.pod.uid, untold) if untold else None
 
 
 def _due(failure: Failure) -> float:
@@ -647,6 +664,7 @@ def _own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition |
         "Synchronized": None,
         OBSTRUCTED: None,
         **_devices(seen),
+        node_plug.PLUGGED: _plugged(seen, domain),
     }
 
 
@@ -658,6 +676,26 @@ def _moving(seen: Known, domain: DomainChanged) -> Json:
         return {}
     others = {name: value for name, value in before.items() if name != targets.NEEDS}
     return {ANNOTATIONS: others | ({targets.NEEDS: said} if said else {})}
+
+
+def _plugged(seen: Known, domain: DomainChanged) -> Condition | None:
+    guest = seen.guest
+    failure = guest.unlent.message if guest.unlent else ""
+    lent = guest.lent or frozenset()
+    return node_plug.condition(seen.vmi, seen.holders, lent, domain.host_devices, failure)
+
+
+def _plug_events(seen: Known, domain: DomainChanged) -> list[Event]:
+    before = conditions.find(conditions.of(seen.vmi), node_plug.PLUGGED) or {}
+    after = _plugged(seen, domain) or {}
+    if not after or conditions.same(before, after):
+        return []
+    if after["status"] == "True":
+        return [seen.event("HostDevicesPlugged", f"{after['message']}.")]
+    if after.get("reason") != node_plug.FAILED:
+        return []
+    remedy = "It is tried again by itself; mend what it names."
+    return [seen.warning(node_plug.FAILED, after["message"], remedy)]
 
 
 def _devices(seen: Known) -> dict[str, Condition | None]:

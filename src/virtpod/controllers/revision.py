@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from virtpod.controllers import conditions, vm_interfaces, vm_volumes
+from virtpod.controllers import conditions, vm_devices, vm_interfaces, vm_volumes
 from virtpod.controllers.conditions import Condition
 from virtpod.kube.resources import CONTROLLER_REVISIONS, VMS, Key, Obj
 
@@ -74,15 +74,18 @@ def started_from(vm: Obj, vmi: Mapping[str, Any] | None) -> Key | None:
     return Key(metadata["namespace"], name(metadata["uid"], made_from))
 
 
-def restart_required(vm: Obj, revision: Mapping[str, Any]) -> Condition | None:
-    """The condition, where the template's machine is another one than that of the revision."""
+def restart_required(
+    vm: Obj, revision: Mapping[str, Any], strategy: str | None
+) -> Condition | None:
+    """The condition, where the template's machine is another one than that of the revision.
+    `strategy`: the cluster's, of what may change meanwhile."""
     started = (revision.get("data") or {}).get("spec") or {}
-    before = started.get("template") or {}
-    after = vm["spec"].get("template") or {}
     old, new = (
-        vm_interfaces.permanent(vm_volumes.permanent(each.get("spec") or {}))
-        for each in (before, after)
+        vm_volumes.permanent((each.get("template") or {}).get("spec") or {})
+        for each in (started, vm["spec"])
     )
+    if strategy != vm_interfaces.STAGE:
+        old, new = (vm_interfaces.permanent(vm_devices.permanent(each, old)) for each in (old, new))
     differences = _differences(old, new, "spec")
     for which in ("instancetype", "preference"):
         differences |= _differences(started.get(which), vm["spec"].get(which), which)

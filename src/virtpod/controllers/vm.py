@@ -20,6 +20,7 @@ from virtpod.controllers import (
     memory_dump,
     revision,
     vm_addresses,
+    vm_devices,
     vm_interfaces,
     vm_volumes,
 )
@@ -135,6 +136,7 @@ def decide(seen: Seen) -> Plan:
         actions += memory_dump.actions(vm, state.vmi, seen.cluster.gates)
         rollout = seen.cluster.config.vm_rollout_strategy
         actions += vm_interfaces.actions(vm, state.vmi, rollout)
+        actions += vm_devices.actions(vm, state.vmi, rollout)
         actions += vm_addresses.actions(vm, state.vmi)
     actions += vm_addresses.events(vm, state.vmi)
     if state.going and state.over and state.vmi is not None and _holds(state.vmi):
@@ -584,7 +586,8 @@ def _conditions(seen: Seen, vmi: Obj | None, decision: Decision) -> list[Conditi
     if decision.error:
         wanted.append(conditions.new("Failure", "True", *decision.error))
     if vmi is not None and seen.revision is not None and not decision.creating:
-        changed = revision.restart_required(seen.vm, seen.revision)
+        rollout = seen.cluster.config.vm_rollout_strategy
+        changed = revision.restart_required(seen.vm, seen.revision, rollout)
         wanted += [changed] if changed else []
     result = have
     for condition in wanted:

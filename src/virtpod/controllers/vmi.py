@@ -15,7 +15,15 @@ from typing import Any
 
 from virtpod.api.base import decode
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers import claims, conditions, hotplug, lifecycle, networks, obstruction
+from virtpod.controllers import (
+    attached_devices,
+    claims,
+    conditions,
+    hotplug,
+    lifecycle,
+    networks,
+    obstruction,
+)
 from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
 from virtpod.controllers.node import ALARM, REMEDY, Standing, drain
@@ -97,7 +105,7 @@ class Seen:
     lost_pod: str = ""
     """The uid of the pod that was seen to vanish."""
     attachments: Sequence[Obj] = ()
-    """The pods that its launcher's pod owns: they hold volumes that come and go."""
+    """The pods that its launcher's pod owns: they hold volumes and devices that come and go."""
     around: obstruction.Around = field(default_factory=obstruction.Around)
     """Of a VMI that does not get on."""
 
@@ -190,8 +198,9 @@ def final(seen: Seen) -> Plan | None:
     changes = _Changes(seen)
     held = [pod for pod in seen.attachments if not going(pod)]
     if held:
-        actions = [Delete(PODS, key_of(pod), uid=pod["metadata"]["uid"]) for pod in held]
-        return changes.plan("the guest's life is over, and pods still hold volumes for it", actions)
+        # Nobody uses what they hold: they need no time.
+        actions = [Delete(PODS, key_of(pod), uid=pod["metadata"]["uid"], grace=1) for pod in held]
+        return changes.plan("the guest's life is over, and pods still hold what it had", actions)
     left = [pod for pod in seen.pods if ended(pod) and outlived(pod) and not going(pod)]
     if left:
         uids = [(key_of(pod), pod["metadata"]["uid"]) for pod in left]
@@ -665,19 +674,22 @@ def _mirror(seen: Seen, why: str, *, obstructed: bool = False) -> Plan:
 
 
 def _attach(changes: _Changes) -> Sequence[Any]:
-    """What the volumes that come and go need."""
+    """What the volumes and devices that come and go need."""
     seen = changes.seen
     pod = seen.pod
     if pod is None or ended(pod) or going(pod) or seen.deleting:
         return ()
-    if not hotplug.concerned(seen.vmi, seen.attachments):
+    held = [each for each in seen.attachments if attached_devices.holds_device(each)]
+    actions = attached_devices.actions(seen.vmi, pod, held, seen.cluster)
+    volumes = [each for each in seen.attachments if each not in held]
+    if not hotplug.concerned(seen.vmi, volumes):
         _note_growth(changes)
-        return ()
-    found = hotplug.decide(seen.vmi, pod, seen.attachments, seen.claims, seen.holders, seen.cluster)
+        return actions
+    found = hotplug.decide(seen.vmi, pod, volumes, seen.claims, seen.holders, seen.cluster)
     if found.status is not None:
         changes.rest_on("/status/volumeStatus")
         changes.set("/status/volumeStatus", found.status)
-    return found.actions
+    return [*actions, *found.actions]
 
 
 def _note_growth(changes: _Changes) -> None:

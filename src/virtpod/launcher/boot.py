@@ -62,6 +62,10 @@ class Boot:
                     from virtpod.launcher import nics  # few guests' change
 
                     await nics.sync(vmi, self._links(request), self._hypervisor, self._steps)
+                if request.plugged or request.unplugged:
+                    from virtpod.launcher import plug  # few guests' change
+
+                    await plug.sync(vmi, request, self._hypervisor)
                 if request.hotplugged is not None:
                     await hotplug.sync(vmi, request.hotplugged, self._hypervisor, self._steps)
                 await growth.sync(vmi, self._hypervisor)

@@ -55,7 +55,7 @@ def _devices(kind: str, addresses: Iterable[str], sysfs: Path) -> tuple[GivenDev
     )
 
 
-def described(kind: str, address: str, sysfs: Path) -> GivenDevice:
+def described(kind: str, address: str, sysfs: Path = Path("/sys")) -> GivenDevice:
     """What sysfs has to say of it."""
     if kind != "pci":
         return GivenDevice(kind, address)

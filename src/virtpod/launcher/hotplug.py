@@ -7,7 +7,6 @@ of these by where QEMU opened it, so that none of the others is ever taken away.
 
 from __future__ import annotations
 
-import asyncio
 from xml.etree.ElementTree import fromstring
 
 from virtpod.api.vmi import VirtualMachineInstance
@@ -15,17 +14,11 @@ from virtpod.domain import paths
 from virtpod.domain.facts import Guest
 from virtpod.domain.xml import text
 from virtpod.features.disks import access, disk, hotplug
-from virtpod.launcher import blocks, claims, images
-from virtpod.launcher.hypervisor import Hypervisor, PluggedDisk, Refused, StartFailed
+from virtpod.launcher import blocks, claims, images, leaving
+from virtpod.launcher.hypervisor import NO_PORT, Hypervisor, PluggedDisk, Refused, StartFailed
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import ToolFailed
 from virtpod.launcher.steps import Steps
-
-LET_GO_WITHIN = 10.0
-"""Seconds for a guest to let a disk go; one that is still booting does not hear of it."""
-LOOK_EVERY = 0.2
-NO_PORT = "No more available PCI slots"
-"""libvirt's words."""
 
 
 async def sync(
@@ -50,7 +43,8 @@ async def sync(
                 await _plug_in(vmi, name, hypervisor, steps)
             elif drive.drive and not drive.source:
                 await _insert(vmi, name, drive, hypervisor)
-        await _let_go({name for name in gone if not gone[name].drive}, hypervisor)
+        out = {name for name in gone if not gone[name].drive}
+        await leaving.gone(out, hypervisor.disks, "disk")
     except (images.ImageInvalid, Refused, OSError, ToolFailed) as error:
         reason = getattr(error, "reason", "HotplugFailed")
         raise StartFailed(reason, str(error), final=False) from None
@@ -95,11 +89,3 @@ async def _insert(
     image = claims.look_hotplugged(name, read_only=True)
     log("medium is put into its drive", volume=name, target=drive.target)
     await hypervisor.update(text(hotplug.holding(fromstring(drive.xml), image)))
-
-
-async def _let_go(names: set[str], hypervisor: Hypervisor) -> None:
-    deadline = asyncio.get_running_loop().time() + LET_GO_WITHIN
-    while left := names & (await hypervisor.disks()).keys():
-        if asyncio.get_running_loop().time() > deadline:
-            raise Refused(f"the guest does not let disk {', '.join(sorted(left))} go")
-        await asyncio.sleep(LOOK_EVERY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,9 @@ from virtpod.wire.messages import (
     Measured,
     OwnDevice,
 )
+
+NO_PORT = "No more available PCI slots"
+"""libvirt's words where a device cannot be plugged in for want of a port."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,13 @@ class PluggedCard:
     """A network card of the running guest: whether its cable is pulled, and its XML."""
 
     down: bool
+    xml: str
+
+
+@dataclass(frozen=True)
+class PluggedDevice:
+    """A device of the node that the running guest has: its XML."""
+
     xml: str
 
 
@@ -92,6 +102,10 @@ class Hypervisor(Protocol):
     async def cards(self) -> dict[str, PluggedCard]:
         """The guest's network cards, by interface."""
 
+    async def devices(self) -> dict[str, PluggedDevice]:
+        """The node's devices that the guest has by `hostDevices`, by the VMI's names; further
+        functions of one have numbers behind its name."""
+
     async def attach(self, xml: str) -> None:
         """Plugs a device in."""
 
@@ -104,8 +118,9 @@ class Hypervisor(Protocol):
     async def resize(self, disk: PluggedDisk, size: int) -> None:
         """Makes the disk so many bytes large, and tells the guest."""
 
-    async def detach(self, device: PluggedDisk | PluggedCard) -> None:
-        """Asks the guest to let it go; it is gone when `disks` or `cards` has it no more."""
+    async def detach(self, device: PluggedDisk | PluggedCard | PluggedDevice) -> None:
+        """Asks the guest to let it go; it is gone when `disks`, `cards` or `devices` has it no
+        more."""
 
     async def shutdown(self) -> None:
         """Asks the guest to power off."""
@@ -141,8 +156,9 @@ class Hypervisor(Protocol):
     async def measure(self, request: Measure) -> Measured:
         """What it has counted of the guest."""
 
-    def owns(self, devices: tuple[OwnDevice, ...]) -> None:
-        """What is to be told of the node's devices that the guest has to itself."""
+    def owns(self, devices: tuple[OwnDevice, ...], without: Collection[str] = ()) -> None:
+        """What is to be told of the node's devices that the guest has to itself: these beside those
+        that it had, and `without` those of these names."""
 
     def entrust(self, given: tuple[Entrusted, ...]) -> None:
         """What the guest's agent is to be given as soon as there is one, and when it changes."""

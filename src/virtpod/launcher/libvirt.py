@@ -13,7 +13,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +27,13 @@ from virtpod.domain import paths
 from virtpod.launcher.affinity import on_one_processor, release
 from virtpod.launcher.autopsy import Autopsy
 from virtpod.launcher.given import in_domain
-from virtpod.launcher.hypervisor import Entrusted, PluggedCard, PluggedDisk, Refused
+from virtpod.launcher.hypervisor import (
+    Entrusted,
+    PluggedCard,
+    PluggedDevice,
+    PluggedDisk,
+    Refused,
+)
 from virtpod.launcher.inotify import appears
 from virtpod.launcher.log import OF_LIBVIRT, log, verbosity
 from virtpod.launcher.processes import Child, Processes
@@ -128,6 +134,8 @@ STOPPED_REASONS = {
 }
 
 
+OWN = "hostdevice-"
+"""What the name of a device of the node begins with, where `hostDevices` asks for it."""
 IO_ERRORS = {"enospc": "no space left on the storage", "eio": "I/O error"}
 """libvirt's words for what stopped a guest, in ours."""
 
@@ -409,9 +417,13 @@ class Libvirt:
     def _runs(self) -> bool:
         return self._last is not None and self._last.state == "Running"
 
-    def owns(self, devices: tuple[OwnDevice, ...]) -> None:
-        """What is told of the node's devices that the guest has to itself."""
-        self._own = devices
+    def owns(self, devices: tuple[OwnDevice, ...], without: Collection[str] = ()) -> None:
+        """What is told of the node's devices that the guest has to itself: these beside those that
+        it had, and `without` those of these names."""
+        gone = {*without, *(each.name for each in devices)}
+        self._own = (*(each for each in self._own if each.name not in gone), *devices)
+        if self._last is not None:
+            self._ask_again()
 
     def entrust(self, given: tuple[Entrusted, ...]) -> None:
         """What the guest's agent is to be given, from now on."""
@@ -492,6 +504,21 @@ class Libvirt:
 
         return await self._asked(look)
 
+    async def devices(self) -> dict[str, PluggedDevice]:
+        """The node's devices that the guest has, by their names. Raises Refused."""
+
+        def look() -> dict[str, PluggedDevice]:
+            root = ElementTree.fromstring(self._running().XMLDesc())
+            return {
+                alias(each).removeprefix(OWN): PluggedDevice(
+                    ElementTree.tostring(each, encoding="unicode")
+                )
+                for each in root.iterfind("devices/hostdev")
+                if alias(each).startswith(OWN)
+            }
+
+        return await self._asked(look)
+
     async def size(self, disk: PluggedDisk) -> int:
         """Bytes of the disk, as the guest sees it. Raises Refused."""
         capacity, _, _ = await self._asked(lambda: self._running().blockInfo(disk.target))
@@ -509,7 +536,7 @@ class Libvirt:
         )
         await self._refresh()
 
-    async def detach(self, device: PluggedDisk | PluggedCard) -> None:
+    async def detach(self, device: PluggedDisk | PluggedCard | PluggedDevice) -> None:
         """Asks the guest to let it go, which may take it a while. Raises Refused."""
         await self._on_domain(
             lambda: self._domain.detachDeviceFlags(device.xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)

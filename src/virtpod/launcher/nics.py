@@ -5,21 +5,17 @@ What the spec has is compared with what libvirt has: it makes no difference how 
 
 from __future__ import annotations
 
-import asyncio
 from xml.etree import ElementTree
 
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.domain.facts import Guest
 from virtpod.domain.xml import E, Element, text
+from virtpod.launcher import leaving
 from virtpod.launcher.hypervisor import Hypervisor, PluggedCard, Refused, StartFailed
 from virtpod.launcher.log import log
 from virtpod.launcher.processes import ToolFailed
 from virtpod.launcher.steps import Steps
 from virtpod.render import cards
-
-LET_GO_WITHIN = 10.0
-"""Seconds for a guest to let a card go; one that is still booting does not hear of it."""
-LOOK_EVERY = 0.2
 
 
 async def sync(
@@ -42,7 +38,7 @@ async def sync(
         for name, card in have.items():
             if name in wanted and name not in going:
                 await _cable(name, card, hypervisor, down=wanted[name].state == "down")
-        await _let_go(set(going), hypervisor)
+        await leaving.gone(going, hypervisor.cards, "interface")
     except (Refused, OSError, ToolFailed) as error:
         raise StartFailed("NicHotplug", str(error), final=False) from None
 
@@ -56,11 +52,3 @@ async def _cable(name: str, card: PluggedCard, hypervisor: Hypervisor, *, down: 
     element.append(E("link", state="down" if down else "up"))
     log("network cable is pulled" if down else "network cable is put in", interface=name)
     await hypervisor.update(text(element))
-
-
-async def _let_go(names: set[str], hypervisor: Hypervisor) -> None:
-    deadline = asyncio.get_running_loop().time() + LET_GO_WITHIN
-    while left := names & (await hypervisor.cards()).keys():
-        if asyncio.get_running_loop().time() > deadline:
-            raise Refused(f"the guest does not let interface {', '.join(sorted(left))} go")
-        await asyncio.sleep(LOOK_EVERY)

@@ -44,6 +44,7 @@ from virtpod.node.devices.news import DeviceNews
 from virtpod.node.devices.shared import DEVICES, RESERVATIONS, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.inotify import Inotify
+from virtpod.node.lending import Lender
 from virtpod.node.measures import Measures
 from virtpod.node.probe import Probe
 from virtpod.node.server import Console
@@ -135,7 +136,8 @@ async def serve(args: argparse.Namespace) -> None:
             place = Place(node, args.pods_dir, probe)
             counts = Counts(REGISTRY)
             allotments = Allotments(client, node, args.pod_resources_dir, args.sysfs)
-            ways = Ways(allotted=allotments.of)
+            lender = Lender(lambda: given.look, args.pod_resources_dir, args.dev_dir)
+            ways = Ways(allotted=allotments.of, lent=lender.given)
             sync = NodeSync(client, recorder, place, inotify, ways, counts=counts)
 
             def ready() -> bool:

@@ -13,7 +13,7 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers.node_vmi import Guest, Json, Pod
 from virtpod.domain import paths
 from virtpod.domain.facts import Host
-from virtpod.node import network
+from virtpod.node import lending, network
 from virtpod.node.launcher import Launcher
 from virtpod.node.peer import Peer, peer
 from virtpod.node.probe import Probe
@@ -37,16 +37,22 @@ async def nothing_allotted(vmi: VirtualMachineInstance, pod: Pod) -> list[Allott
     return []
 
 
+async def nothing_lent(namespace: str, pod: str, resource: str) -> lending.Lent:
+    """The same of devices that pods were given."""
+    raise lending.NotThere(f"nobody tells what pod {pod} was given")
+
+
 @dataclass(frozen=True)
 class Ways:
-    """How a listener is identified, given its devices, its network made, and the devices of its
-    resource claims found out; tests have others."""
+    """How a listener is identified, given its devices, its network made, and found out which the
+    devices of its resource claims are, and those that come while it runs; tests have others."""
 
     identify: Callable[[socket.socket, str, int], Peer] = peer
     hand_over: Callable[[Peer, int, bool], None] = hand_over
     prepare: Callable[[Host, Peer, VirtualMachineInstance], Awaitable[list[Link]]] = network.prepare
     discard: Callable[[Peer, VirtualMachineInstance], Awaitable[None]] = network.discard
     allotted: Callable[[VirtualMachineInstance, Pod], Awaitable[list[Allotted]]] = nothing_allotted
+    lent: Callable[[str, str, str], Awaitable[lending.Lent]] = nothing_lent
 
 
 @dataclass

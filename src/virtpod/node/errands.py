@@ -20,12 +20,14 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import claims
 from virtpod.controllers.node_hotplug import Dump, Replug
 from virtpod.controllers.node_nics import Rewire, ready
+from virtpod.controllers.node_plug import GiveBack, Plug
 from virtpod.controllers.node_vmi import Failure, Grow, Prepare, Tell
 from virtpod.domain.facts import Host
-from virtpod.node import hotplug, network
+from virtpod.node import hotplug, lending, network
 from virtpod.node.attended import Attended, about
 from virtpod.node.launcher import ConnectionLost, Launcher, RequestFailed
-from virtpod.wire.messages import DumpMemory, Release, Request, Shutdown, Sync
+from virtpod.node.steps import loans
+from virtpod.wire.messages import DumpMemory, Plugged, Release, Request, Shutdown, Sync
 
 if TYPE_CHECKING:
     from virtpod.node.sync import NodeSync
@@ -39,6 +41,8 @@ CHANGE_WITHIN = 60.0
 DUMP_WITHIN = 3600.0
 """Seconds for a guest's memory to be written down."""
 TELL_WITHIN = 10.0
+
+EXPECTED = (OSError, ValueError, hotplug.NotThere, lending.NotThere, network.NetlinkError)
 
 Changes = dict[str, Any]
 """Fields of `Guest`."""
@@ -58,7 +62,8 @@ class Errand:
 
 
 START = Errand("prepare the pod's network", "NetworkFailed", "preparing", "failure")
-PLUG = Errand("bring or take a volume", "HotplugFailed", "replugging", "unplugged")
+REPLUG = Errand("bring or take a volume", "HotplugFailed", "replugging", "unplugged")
+PLUG = Errand("bring or take a device", "HotplugFailed", "plugging", "unlent")
 WIRE = Errand("prepare the network", "NicHotplug", "rewiring", "unwired", warns=True)
 GROW = Errand("tell new sizes", "ExpansionFailed", "growing", "ungrown", warns=True)
 DUMP = Errand("write the memory down", "MemoryDumpFailed", "dumping", "")
@@ -74,10 +79,12 @@ class Errands:
         self._sync = sync
         self.perform: Mapping[type[Any], Callable[[Any], Awaitable[None]]] = {
             Prepare: functools.partial(self._begin, START, self._start),
-            Replug: functools.partial(self._begin, PLUG, self._plug),
+            Replug: functools.partial(self._begin, REPLUG, self._replug),
+            Plug: functools.partial(self._begin, PLUG, self._plug),
             Rewire: functools.partial(self._begin, WIRE, self._wire),
             Grow: functools.partial(self._begin, GROW, self._grow),
             Dump: functools.partial(self._begin, DUMP, self._dump),
+            GiveBack: self._give_back,
             Tell: self._tell,
         }
         self.tasks: asyncio.TaskGroup | None = None
@@ -103,13 +110,13 @@ class Errands:
             failure = Failure(error.reason, error.message, final=error.final)
         except TimeoutError:
             failure = Failure(errand.reason, f"it took longer than {CHANGE_WITHIN:.0f} s")
-        except (OSError, ValueError, hotplug.NotThere, network.NetlinkError) as error:
+        except EXPECTED as error:
             failure = Failure(errand.reason, f"cannot {errand.does}: {error}")
         except Exception as error:  # a bug: the user is to see that it is one
             log.exception("a bug in an errand", extra=about(attended.pod))
             failure = Failure("InternalError", f"virt-handler cannot {errand.does}: {error!r}")
         if failure is not None:
-            failure = self._counted(errand, attended, failure)
+            failure = self._counted(errand, attended, replace(failure, of=action))
         if attended.launcher is launcher:
             ends = {errand.failed: failure} if errand.failed else {}
             self._sync.change(attended, **{errand.busy: False}, **ends, **changes)
@@ -122,7 +129,8 @@ class Errands:
         if errand.warns and (before is None or before.message != failure.message):
             remedy = "It is tried again by itself; mend what it names."
             self._sync.warn(attended.pod, failure.reason, f"{failure.message}. {remedy}")
-        return replace(failure, at=time.time(), times=before.times + 1 if before else 1)
+        times = before.times + 1 if before and before.of == failure.of else 1
+        return replace(failure, at=time.time(), times=times)
 
     async def _start(self, attended: Attended, launcher: Launcher, _action: Prepare) -> Changes:
         raw = self._sync.vmi_of(attended)
@@ -153,7 +161,7 @@ class Errands:
         log.info("prepared", extra={**about(attended.pod), **took})
         return {"prepared": True, "sizes": _sizes(raw)}
 
-    async def _plug(self, attended: Attended, launcher: Launcher, action: Replug) -> Changes:
+    async def _replug(self, attended: Attended, launcher: Launcher, action: Replug) -> Changes:
         raw = self._sync.vmi_of(attended)
         process = launcher.peer
         await hotplug.take_away(action.take, process)
@@ -165,6 +173,36 @@ class Errands:
             lambda number: Sync(id=number, vmi=msgspec.Raw(raw), hotplugged=there), CHANGE_WITHIN
         )
         return {}
+
+    async def _plug(self, attended: Attended, launcher: Launcher, action: Plug) -> Changes:
+        raw = self._sync.vmi_of(attended)
+        process = launcher.peer
+        for device in action.take:
+            await loans.take_back(device, process)
+        plugged = []
+        for loan in action.bring:
+            namespace = attended.pod.namespace
+            lent = await self._sync.ways.lent(namespace, loan.pod, loan.resource)
+            await loans.lend(loan.device, lent.nodes, process, self._sync.place.owner)
+            plugged += [
+                Plugged(name=loan.device, kind=kind, address=address)
+                for kind, address in lent.addresses
+            ]
+        unplugged = list(action.unplug)
+        if plugged or unplugged:
+
+            def sync(number: int) -> Request:
+                return Sync(id=number, vmi=msgspec.Raw(raw), plugged=plugged, unplugged=unplugged)
+
+            await launcher.request(sync, CHANGE_WITHIN)
+        return {}
+
+    async def _give_back(self, action: GiveBack) -> None:
+        for pod_uid in action.pods:
+            await lending.give_back(pod_uid)
+        if attended := self._sync.of_pod(action.pod_uid):
+            returned = attended.guest.returned.union(action.pods)
+            self._sync.change(attended, returned=returned)
 
     async def _wire(self, attended: Attended, launcher: Launcher, _action: Rewire) -> Changes:
         raw = self._sync.vmi_of(attended)

@@ -1,4 +1,5 @@
-"""A launcher's pod, as far as virt-handler wants to know it: a small value out of its JSON."""
+"""A launcher's pod, and one that holds a device for its guest, as far as virt-handler wants to know
+them: small values out of their JSON."""
 
 from __future__ import annotations
 
@@ -8,10 +9,12 @@ from typing import Any
 import msgspec
 
 from virtpod.controllers.lifecycle import FINAL
+from virtpod.controllers.node_plug import Holder
 from virtpod.controllers.node_vmi import Pod
 from virtpod.domain import network_status
 from virtpod.domain.paths import LOCKS_MEMORY
 from virtpod.features.guest.stopping import RESERVE
+from virtpod.render import attachment
 
 KIND = "VirtualMachineInstance"
 GROUP = "kubevirt.io/"
@@ -65,9 +68,15 @@ class _Terminated(_Wire):
     message: str = ""
 
 
+class _Waiting(_Wire):
+    reason: str = ""
+    message: str = ""
+
+
 class _State(_Wire):
     running: Any = None
     terminated: _Terminated | None = None
+    waiting: _Waiting | None = None
 
 
 class _ContainerStatus(_Wire):
@@ -149,6 +158,33 @@ def project(raw: bytes) -> Pod:
         },
         networks=network_status.read(pod.metadata.annotations.get(network_status.ANNOTATION, "")),
     )
+
+
+def project_holder(raw: bytes) -> Holder:
+    """For the informer. `launcher` is empty where no pod owns it: labels prove nothing, and an
+    owner little; what it was given, the kubelet tells."""
+    pod = _decoder.decode(raw)
+    owner = next((e for e in pod.metadata.owner_references if e.controller), _Owner())
+    state = next((each.state for each in pod.status.container_statuses), _State())
+    return Holder(
+        uid=pod.metadata.uid,
+        name=pod.metadata.name,
+        namespace=pod.metadata.namespace,
+        launcher=owner.uid if owner.kind == "Pod" else "",
+        device=pod.metadata.annotations.get(attachment.DEVICE, ""),
+        running=state.running is not None and pod.status.phase not in FINAL,
+        going=pod.metadata.deletion_timestamp is not None,
+        why=_delay(pod.status, state),
+    )
+
+
+def _delay(status: _Status, state: _State) -> str:
+    """Why a pod does not run."""
+    for each in status.conditions:
+        if (each.type, each.status) == ("PodScheduled", "False"):
+            return _line(each.message)[:WORDS]
+    waiting = state.waiting or _Waiting()
+    return _line(status.reason, status.message, waiting.message or waiting.reason)[:WORDS]
 
 
 def _end(status: _Status, state: _State) -> str:

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.controllers import hotplug as volumes
+from virtpod.controllers import node_plug
 from virtpod.controllers.node_devices import Ailing
 from virtpod.controllers.node_vmi import (
     Json,
@@ -40,7 +41,7 @@ from virtpod.kube.loop import Acts, Loop
 from virtpod.kube.plan import Reference
 from virtpod.kube.resources import PODS, VMIS, Key
 from virtpod.kube.store import Informer
-from virtpod.node import hotplug, pods
+from virtpod.node import hotplug, lending, pods
 from virtpod.node.attended import Attended, Place, Ways, about
 from virtpod.node.counts import Counts
 from virtpod.node.errands import Errands
@@ -50,6 +51,7 @@ from virtpod.node.launcher import BROKEN, Launcher
 from virtpod.node.peer import Peer
 from virtpod.node.safepath import Unsafe, connected, open_beneath
 from virtpod.node.server import NoGuest
+from virtpod.render import attachment
 from virtpod.wire.messages import (
     DomainChanged,
     Hello,
@@ -109,6 +111,13 @@ class NodeSync:
             fields=f"spec.nodeName={place.node}",
             project=pods.project,
         )
+        self.holders: Informer[node_plug.Holder] = Informer(
+            client,
+            PODS,
+            labels=(f"kubevirt.io={attachment.DEVICE_LABEL},{attachment.NODE_LABEL}={place.node}"),
+            project=pods.project_holder,
+            indices={"launcher": lambda _key, holder: [holder.launcher]},
+        )
         self.vmis: Informer[Held] = Informer(
             client,
             VMIS,
@@ -138,7 +147,7 @@ class NodeSync:
 
     @property
     def synced(self) -> bool:
-        return self.pods.synced and self.vmis.synced
+        return self.pods.synced and self.holders.synced and self.vmis.synced
 
     async def run(self) -> None:
         """Until cancelled; then conversations end and guests stay as they are."""
@@ -151,7 +160,10 @@ class NodeSync:
                 tasks.create_task(self.pods.run())
                 # Pods are attended from the first list on: their VMIs are read by name if need be.
                 self.pods.on_change(self._pod_changed)
+                self.holders.on_change(self._holder_changed)
+                tasks.create_task(self.holders.run())
                 await self.vmis.wait_synced()
+                await self.holders.wait_synced()
                 tasks.create_task(self.loop.run())
         finally:
             self._tasks = self._errands.tasks = None
@@ -172,16 +184,23 @@ class NodeSync:
 
     def devices_changed(self, namespace: str, pod: str) -> None:
         """What a pod has of the node fares otherwise than before."""
-        for each in self._attended.values():
-            if (each.pod.namespace, each.pod.name) == (namespace, pod):
-                self.loop.add(each.pod.vmi_uid)
+        if attended := self._launcher(namespace, pod):
+            self.loop.add(attended.pod.vmi_uid)
 
     def vmi_of_pod(self, namespace: str, pod: str) -> str:
-        """Its name; empty where the pod is no launcher of this node."""
+        """Its name; empty where the pod is neither a launcher of this node, nor one's that holds a
+        device for its guest."""
+        attended = self._launcher(namespace, pod)
+        return attended.pod.vmi_name if attended else ""
+
+    def _launcher(self, namespace: str, pod: str) -> Attended | None:
+        """The launcher that a pod is, or is there for."""
+        if holder := self.holders.get(Key(namespace, pod)):
+            return self._attended.get(holder.launcher)
         for each in self._attended.values():
             if (each.pod.namespace, each.pod.name) == (namespace, pod):
-                return each.pod.vmi_name
-        return ""
+                return each
+        return None
 
     def guests(self) -> list[HostedGuest]:
         """Those that run here now."""
@@ -228,6 +247,10 @@ class NodeSync:
         guest = chosen.guest
         if chosen.process is not None and vmi and volumes.concerned(vmi, ()):
             guest = replace(guest, there=hotplug.there(chosen.process))
+        holders = tuple(self.holders.by("launcher", pod.uid))
+        has = guest.domain.host_devices if guest.domain else ()
+        if chosen.process is not None and vmi and node_plug.concerned(vmi, holders, has):
+            guest = replace(guest, lent=lending.there(chosen.process))
         return Seen(
             self.place.node,
             time.time(),
@@ -236,8 +259,17 @@ class NodeSync:
             guest,
             vmi_gone=chosen.vmi_gone,
             predecessor=Key(pod.namespace, pod.vmi_name) in self._predecessors,
-            ailing=self.ailing(pod.namespace, pod.name),
+            ailing=self._ailing(pod, holders),
+            holders=holders,
         )
+
+    def _ailing(self, pod: Pod, holders: tuple[node_plug.Holder, ...]) -> tuple[Ailing, ...] | None:
+        """Of the guest's devices, whichever of its pods was given them."""
+        names = (pod.name, *(each.name for each in holders))
+        found = [self.ailing(pod.namespace, name) for name in names]
+        if any(each is None for each in found):
+            return None
+        return tuple(ailing for each in found for ailing in each or ())
 
     def _no_trace(self, vmi: Json) -> bool:
         """Whether the kubelet keeps no folder of the pods that the VMI has had on this node."""
@@ -290,6 +322,13 @@ class NodeSync:
                 known.task = self._tasks.create_task(self._fetch(known))
         known.pod = new
         self.loop.add(new.vmi_uid)
+
+    def _holder_changed(
+        self, _key: Key, old: node_plug.Holder | None, new: node_plug.Holder | None
+    ) -> None:
+        holder = new or old
+        if holder and (attended := self._attended.get(holder.launcher)):
+            self.loop.add(attended.pod.vmi_uid)
 
     def _leave(self, pod_uid: str) -> None:
         """The pod's object is gone. Where somebody took it away by force its processes may still
@@ -429,6 +468,7 @@ class NodeSync:
                 rewiring=False,
                 sizes=None,
                 growing=False,
+                plugging=False,
                 dumping=False,
             )
             await launcher.run()

@@ -40,8 +40,8 @@ class Hello(Message, frozen=True, tag="hello"):
 
 class Sync(Message, frozen=True, tag="sync"):
     """Makes the domain what `vmi` says: starts it if it has never run, else plugs in and out the
-    disks and network cards that come and go, and makes those disks larger whose claims are. Safe to
-    repeat.
+    disks, network cards and devices that come and go, and makes those disks larger whose claims
+    are. Safe to repeat.
 
     `vmi`: the object as JSON. `links`: what virt-handler made in the pod's network namespace.
     `cards`: of a guest that runs, network cards are what is at stake.
@@ -58,6 +58,21 @@ class Sync(Message, frozen=True, tag="sync"):
     hotplugged: list[str] | None = None
     """Volumes that come and go: those whose claims are in the container now; None: they stay as
     they are."""
+    plugged: list[Plugged] = []
+    """Devices of the node that came while the guest runs, and are in the container now."""
+    unplugged: list[str] = []
+    """Those, by the VMI's names, that the guest is to let go."""
+
+
+class Plugged(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """A device of the node that the guest is to get while it runs; several of one name are all of
+    it."""
+
+    name: str
+    """The VMI's."""
+    kind: str
+    """pci, mdev or usb."""
+    address: str
 
 
 class Allotted(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):

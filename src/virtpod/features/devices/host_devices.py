@@ -8,10 +8,10 @@ https://intel.github.io/quickassist/qatlib/install.html
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from virtpod.api.hostdevices import GPU, HostDevice
-from virtpod.api.traits import VIOMMU
+from virtpod.api.traits import VIOMMU, plugged
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, DeviceMissing, GivenDevice, Guest
 from virtpod.domain.xml import E, Element
@@ -163,15 +163,36 @@ def _placed(vmi: VMI) -> Iterator[tuple[str, HostDevice | GPU]]:
 
 def pod(part: Asked, vmi: VMI, cluster: Cluster) -> PodPart:
     counted: defaultdict[str, int] = defaultdict(int)
-    for device in part:
+    brought = _brought(part, vmi)
+    for device in brought:
         if not _claims(device):
             counted[device.device_name or ""] += 1
     limits = {name: str(count) for name, count in counted.items()}
-    return PodPart(limits=limits, overhead=OVERHEAD)
+    return PodPart(limits=limits, overhead=OVERHEAD if brought else 0)
+
+
+def _brought(part: Asked, vmi: VMI) -> Asked:
+    """Those that the guest starts with."""
+    later = plugged(vmi.metadata.annotations)
+    return [each for each in part if isinstance(each, GPU) or each.name not in later]
+
+
+def late(vmi: VMI) -> list[HostDevice]:
+    """Those that are plugged into the guest when it runs."""
+    names = plugged(vmi.metadata.annotations)
+    return [each for each in vmi.spec.domain.devices.host_devices or () if each.name in names]
+
+
+def plug(device: HostDevice, given: Sequence[GivenDevice]) -> list[Element]:
+    """What to plug in for one of these; libvirt finds it a port. `given`: what its own pod was."""
+    return [
+        _hostdev(device, each, _alias(device, number), None, display=False)
+        for number, each in enumerate(given)
+    ]
 
 
 def devices(part: Asked, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    pairs = list(_given(part, facts))
+    pairs = list(_given(_brought(part, vmi), facts))
     places = _places([each for _, given in pairs for each in given])
     yield from (
         E("controller", type="pci", index=bus, model="pcie-root-port")
@@ -179,12 +200,16 @@ def devices(part: Asked, vmi: VMI, facts: Guest) -> Iterable[Element]:
     )
     framed = False
     for device, given in pairs:
-        kind = "gpu" if isinstance(device, GPU) else "hostdevice"
         for number, each in enumerate(given):
-            alias = f"ua-{kind}-{device.name}" + (f"-{number}" if number else "")
             frame = isinstance(device, GPU) and each.kind == "mdev" and not framed
+            alias = _alias(device, number)
             yield _hostdev(device, each, alias, places.get(each), display=frame)
             framed = framed or frame
+
+
+def _alias(device: HostDevice | GPU, number: int) -> str:
+    kind = "gpu" if isinstance(device, GPU) else "hostdevice"
+    return f"ua-{kind}-{device.name}" + (f"-{number}" if number else "")
 
 
 def _given(part: Asked, facts: Guest) -> Iterator[tuple[HostDevice | GPU, list[GivenDevice]]]:

@@ -10,7 +10,7 @@ from virtpod.controllers.node_devices import Ailing
 from virtpod.node.devices import health
 from virtpod.node.devices.health import Fault
 from virtpod.node.devices.holders import Held
-from virtpod.node.devices.offers import Inventory, Offers, Piece
+from virtpod.node.devices.offers import VFIO, Inventory, Offers, Piece
 from virtpod.node.devices.setup import Round
 
 PodName = tuple[str, str]
@@ -78,6 +78,17 @@ class Look:
             for those in self.ailing.values()
             for ailing in those
         )
+
+    def unit(self, held: Held) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The addresses and the device nodes of what a pod has; no nodes where they are not known.
+        Other plugins and drivers name functions by their addresses too."""
+        piece = self._piece(held)
+        if piece is not None:
+            return piece.addresses, piece.nodes
+        function = self.inventory.functions.get(held.address)
+        if function is None or not function.group:
+            return (), ()
+        return (held.address,), (VFIO, f"/dev/vfio/{function.group}")
 
     def _piece(self, held: Held) -> Piece | None:
         offer = self.offers.by_resource.get(held.resource)

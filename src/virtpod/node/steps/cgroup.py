@@ -1,4 +1,4 @@
-"""Which block devices a container may use, changed while it runs.
+"""Which devices a container may use, changed while it runs.
 
 cgroup v1 keeps a list that can be added to and taken from; of v2 see `device_program.py`.
 
@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from virtpod.node.steps import device_program
+from virtpod.node.steps.device_program import Kind
 
 HOST = Path("/proc/1/root/sys/fs/cgroup")
 HOST_NAMESPACE = "/proc/1/ns/cgroup"
@@ -20,23 +21,24 @@ CLONE_NEWCGROUP = 0x02000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def allow(pid: int, device: int) -> None:
-    """Lets the container of a process use the block device. Raises OSError."""
-    _change(pid, device, allowed=True)
+def allow(pid: int, device: int, kind: Kind = "b") -> None:
+    """Lets the container of a process use the block device, or the character device. Raises
+    OSError."""
+    _change(pid, kind, device, allowed=True)
 
 
-def deny(pid: int, device: int) -> None:
+def deny(pid: int, device: int, kind: Kind = "b") -> None:
     """Undoes it."""
-    _change(pid, device, allowed=False)
+    _change(pid, kind, device, allowed=False)
 
 
-def _change(pid: int, device: int, *, allowed: bool) -> None:
+def _change(pid: int, kind: Kind, device: int, *, allowed: bool) -> None:
     """In a thread of its own: it may enter another namespace."""
     unified = ""
     for line in _lines(pid):
         _, controllers, path = line.split(":", 2)
         if "devices" in controllers.split(","):
-            rule = f"b {os.major(device)}:{os.minor(device)} rwm"
+            rule = f"{kind} {os.major(device)}:{os.minor(device)} rwm"
             file = "devices.allow" if allowed else "devices.deny"
             (HOST / "devices" / path.lstrip("/") / file).write_text(rule)
             return
@@ -46,7 +48,8 @@ def _change(pid: int, device: int, *, allowed: bool) -> None:
         raise OSError(f"process {pid} is in no cgroup that knows of devices")
     group = os.open(HOST / unified.lstrip("/"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        device_program.change(group, os.major(device), os.minor(device), allowed=allowed)
+        number = os.major(device), os.minor(device)
+        device_program.change(group, kind, number, allowed=allowed)
     finally:
         os.close(group)
 

@@ -17,9 +17,10 @@ import ctypes
 import os
 import platform
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 SYSCALLS = {"x86_64": 321, "aarch64": 280, "s390x": 351}
 LOAD, ATTACH, BY_ID, INFO, QUERY = 5, 8, 13, 15, 16
@@ -28,10 +29,12 @@ KIND = 15
 HOOK = 6
 """BPF_CGROUP_DEVICE"""
 MULTI, REPLACE = 2, 4
-BLOCK = 1
+Kind = Literal["b", "c"]
+"""Of a device: block or character."""
+TYPES: dict[Kind, int] = {"b": 1, "c": 2}
 NAME = b"virtpod_devices"
-MARK = 0x76706462
-"""What a program of ours begins with."""
+MARKS: dict[Kind, int] = {"b": 0x76706462, "c": 0x76706463}
+"""What the instructions of ours about a kind begin with."""
 MOST = 64
 """Programs of one cgroup: the kernel takes no more."""
 LONGEST = 1 << 20
@@ -47,57 +50,68 @@ Device = tuple[int, int]
 
 @dataclass(frozen=True)
 class Rules:
-    """A program: the block devices that pass at once, and what is asked about all else."""
+    """A program: the devices that pass at once, and what is asked about all else."""
 
-    passing: tuple[Device, ...]
+    block: tuple[Device, ...]
+    character: tuple[Device, ...]
     rest: bytes
 
     def instructions(self) -> bytes:
-        return (_prefix(self.passing) if self.passing else b"") + self.rest
+        return _prefix("b", self.block) + _prefix("c", self.character) + self.rest
+
+    def change(self, kind: Kind, device: Device, *, allowed: bool) -> Rules:
+        before = self.block if kind == "b" else self.character
+        others = tuple(each for each in before if each != device)
+        after = (*others, device) if allowed else others
+        return replace(self, block=after) if kind == "b" else replace(self, character=after)
 
 
-def change(group: int, major: int, minor: int, *, allowed: bool) -> None:
+def change(group: int, kind: Kind, device: Device, *, allowed: bool) -> None:
     """`group`: a handle of the cgroup's folder. One without a program restricts nothing. Raises
     OSError."""
     flags, numbers = _attached(group)
     for number in numbers:
         with _program(number) as old:
             before = read(_instructions(old))
-            others = tuple(each for each in before.passing if each != (major, minor))
-            after = Rules((*others, (major, minor)) if allowed else others, before.rest)
+            after = before.change(kind, device, allowed=allowed)
             if after != before:
                 _replace(group, old, after, flags)
 
 
 def read(program: bytes) -> Rules:
     """The rules of a program, ours or not. Raises OSError where it cannot be built upon."""
-    passing: tuple[Device, ...] = ()
-    if program[:8] == _one(0xB7, 0, 0, 0, MARK):
-        count = (struct.unpack_from("<BBhi", program, 3 * 8)[2] - 2) // 4
-        at = [8 * (6 + 4 * index) for index in range(count)]
-        passing = tuple(
-            (
-                struct.unpack_from("<i", program, i + 4)[0],
-                struct.unpack_from("<i", program, i + 12)[0],
-            )
-            for i in at
-        )
-        prefix = _prefix(passing)
-        if program[: len(prefix)] != prefix:
-            raise OSError("the container's device program is not as it was made")
-        program = program[len(prefix) :]
+    block, program = _passing("b", program)
+    character, program = _passing("c", program)
     for at_byte in range(0, len(program), 8):
         code, registers = program[at_byte], program[at_byte + 1]
         if code == CALL or (code == LOAD_WIDE and registers >> 4):
             raise OSError(
                 "the container's device program has calls or maps, and cannot be built upon"
             )
-    return Rules(passing, program)
+    return Rules(block, character, program)
 
 
-def _prefix(devices: Iterable[Device]) -> bytes:
-    """Instructions that end with 1 for these block devices, and else change nothing that matters.
-    r1: the question, of three words: type and access, major number, minor number."""
+def _passing(kind: Kind, program: bytes) -> tuple[tuple[Device, ...], bytes]:
+    """The devices of the kind that a program lets pass, and what follows in it."""
+    if program[:8] != _one(0xB7, 0, 0, 0, MARKS[kind]):
+        return (), program
+    count = (struct.unpack_from("<BBhi", program, 3 * 8)[2] - 2) // 4
+    at = [8 * (6 + 4 * index) for index in range(count)]
+    passing = tuple(
+        (struct.unpack_from("<i", program, i + 4)[0], struct.unpack_from("<i", program, i + 12)[0])
+        for i in at
+    )
+    prefix = _prefix(kind, passing)
+    if program[: len(prefix)] != prefix:
+        raise OSError("the container's device program is not as it was made")
+    return passing, program[len(prefix) :]
+
+
+def _prefix(kind: Kind, devices: Collection[Device]) -> bytes:
+    """Instructions that end with 1 for these devices, and else change nothing that matters; none
+    for no device. r1: the question, of three words: type and access, major number, minor number."""
+    if not devices:
+        return b""
     checks = b"".join(
         _one(0x55, 3, 0, 3, major)  # if r3 != major: the next device
         + _one(0x55, 4, 0, 2, minor)
@@ -106,10 +120,10 @@ def _prefix(devices: Iterable[Device]) -> bytes:
         for major, minor in devices
     )
     return (
-        _one(0xB7, 0, 0, 0, MARK)
+        _one(0xB7, 0, 0, 0, MARKS[kind])
         + _one(0x61, 2, 1, 0)  # r2 = type and access
         + _one(0x54, 2, 0, 0, 0xFFFF)
-        + _one(0x55, 2, 0, 2 + len(checks) // 8, BLOCK)  # no block device: on with the rest
+        + _one(0x55, 2, 0, 2 + len(checks) // 8, TYPES[kind])  # of another kind: on with the rest
         + _one(0x61, 3, 1, 4)
         + _one(0x61, 4, 1, 8)
         + checks

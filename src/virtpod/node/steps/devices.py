@@ -48,15 +48,15 @@ def hand_over(process: Peer, owner: int, locks: bool = False) -> None:
         for path, numbers in NODES.items():
             try:
                 with beneath(root, path) as handle:
-                    _give(handle, numbers, owner)
+                    give(handle, numbers, owner)
             except FileNotFoundError:
                 continue
         given = list(_given(root))
         for path, numbers in given:
             with beneath(root, path) as handle:
-                _give(handle, numbers, owner)
+                give(handle, numbers, owner)
         if locks or any(path.startswith("dev/vfio/") for path, _ in given):
-            _unlock(process)
+            unlock(process.pid)
     finally:
         os.close(root)
 
@@ -89,15 +89,19 @@ def _vfio_major() -> int:
     return -1
 
 
-def _unlock(process: Peer) -> None:
+def unlock(process: int) -> None:
+    """Lets a process lock as much memory as it likes, and those that it starts from now on."""
     try:
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        resource.prlimit(process.pid, resource.RLIMIT_MEMLOCK, unlimited)
+        resource.prlimit(process, resource.RLIMIT_MEMLOCK, unlimited)
+    except ProcessLookupError:
+        return  # it has ended
     except PermissionError as error:
         log.warning("a guest may not lock its memory", extra={"error": str(error)})
 
 
-def _give(handle: int, numbers: tuple[int, int], owner: int) -> None:
+def give(handle: int, numbers: tuple[int, int], owner: int) -> None:
+    """Gives the character device of these numbers to `owner`. Raises OSError where it is none."""
     found = os.fstat(handle)
     device = (os.major(found.st_rdev), os.minor(found.st_rdev))
     if not stat.S_ISCHR(found.st_mode) or device != numbers:

@@ -84,7 +84,7 @@ async def bring(volume: str, source: Peer, target: Peer, owner: int) -> None:
                 if tree >= 0:
                     os.close(tree)
 
-    await _in_thread(work)
+    await in_thread(work)
 
 
 async def take_away(volume: str, target: Peer) -> None:
@@ -105,7 +105,7 @@ async def take_away(volume: str, target: Peer) -> None:
                 _check(_libc.umount2(os.fsencode(volume), UMOUNT_NOFOLLOW), volume)
                 os.rmdir(volume, dir_fd=places)
 
-    await _in_thread(work)
+    await in_thread(work)
 
 
 def there(process: Peer) -> frozenset[str]:
@@ -136,16 +136,23 @@ def _namespace(process: Peer) -> Iterator[int]:
     """A handle of the process's mount namespace, which is not ours."""
     handle = os.open(f"/proc/{process.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        process.check_alive()
-        own, found = os.stat("/proc/self/ns/mnt"), os.fstat(handle)
-        if (own.st_dev, own.st_ino) == (found.st_dev, found.st_ino):
-            raise PermissionError(f"process {process.pid} is in no container of its own")
+        check_contained(process, handle)
         yield handle
     finally:
         os.close(handle)
 
 
-async def _in_thread(work: Callable[[], None]) -> None:
+def check_contained(process: Peer, namespace: int | None = None) -> None:
+    """Raises PermissionError where the process sees what we see. `namespace`: a handle of its mount
+    namespace."""
+    own = os.stat("/proc/self/ns/mnt")
+    found = os.stat(f"/proc/{process.pid}/ns/mnt") if namespace is None else os.fstat(namespace)
+    process.check_alive()
+    if (own.st_dev, own.st_ino) == (found.st_dev, found.st_ino):
+        raise PermissionError(f"process {process.pid} is in no container of its own")
+
+
+async def in_thread(work: Callable[[], None]) -> None:
     """In a thread that ends with the work. It cannot be interrupted, and takes no time to speak
     of: no part of it waits for a tenant."""
     failed: list[BaseException] = []
