@@ -15,7 +15,6 @@ from virtpod.controllers import conditions, targets
 from virtpod.controllers.why import Node
 from virtpod.domain import moving
 from virtpod.kube.plan import Patch
-from virtpod.launcher import movable
 from virtpod.node.devices import kinds
 from virtpod.node.labels import NAME, PREFIXES
 from virtpod.wire.messages import OwnDevice
@@ -49,10 +48,6 @@ def told(wanted: dict[str, str], *nodes: Node) -> tuple[str, str]:
     found = targets.condition(wanted, "here", [node("here", CY, DC, NIC), *nodes])
     assert (found["status"] == "False") == (found.get("reason") == targets.NOWHERE)
     return found["status"], found["message"]
-
-
-def test_the_launcher_goes_by_the_same_drivers() -> None:
-    assert movable.DRIVERS == moving.DRIVERS
 
 
 def test_what_a_guest_has_is_noted_and_read() -> None:

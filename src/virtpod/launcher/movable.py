@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from virtpod.domain import moving
 from virtpod.launcher.given import physical
 from virtpod.wire.messages import OwnDevice
 
@@ -29,10 +30,6 @@ GET = 1 << 16
 MIGRATION = 1
 STOP_COPY = 1 << 0
 """The least of what a device that moves can do."""
-DRIVERS = frozenset(
-    ("qat_vfio_pci", "mlx5_vfio_pci", "hisi_acc_vfio_pci", "pds_vfio_pci", "virtio_vfio_pci")
-)
-"""Of Linux: drivers that save and restore what is in their devices. Some have hyphens in sysfs."""
 PREFIXES = ("ua-hostdevice-", "ua-gpu-", "ua-sriov-")
 LARGEST = 256
 """Bytes of an attribute that are read."""
@@ -87,7 +84,7 @@ def _function(name: str, address: str, sysfs: Path, dev: Path, ioctl: Ioctl) -> 
         id=":".join(identity) if all(identity) else "",
         driver=driver,
         services=_text(services / "qat/cfg_services"),
-        moves=driver.replace("-", "_") in DRIVERS if said is None else said,
+        moves=moving.saves(driver) if said is None else said,
     )
 
 
