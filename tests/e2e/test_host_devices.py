@@ -97,6 +97,13 @@ def complaint() -> str:
     return found
 
 
+def kinds() -> dict[str, str]:
+    """Of functions that the node has, by its labels."""
+    beginning = "pci-device.node.kubevirt.io/"
+    labels = the_node()["metadata"]["labels"].items()
+    return {k.removeprefix(beginning): v for k, v in labels if k.startswith(beginning)}
+
+
 def device(address: str) -> Object:
     """As the node's state tells of it."""
     said = kubectl("get", "qatnodestate", NODE.name, "-o", "json", "--ignore-not-found")
@@ -371,6 +378,9 @@ def test_a_policy_sets_a_device_up_and_leaves_what_is_held(
         found = device(SPARE)
         assert [each["driver"] for each in found["functions"]] == ["qat_vfio_pci"] * 2
         assert (found["resource"], found["policy"], found["numaNode"]) == (CY, "spare", 1)
+        # Where guests could go is told with the next heartbeat.
+        told = {"8086-4941.cy": "stays", "8086-4941.dc": "stays", "8086-4949.cy": "moves"}
+        eventually(lambda: kinds() == told, lambda: str(kinds()), 90)
 
         # Two are given from one NUMA node, and not touched while a launcher has them.
         namespace.apply(asks("holds", cy=2))
