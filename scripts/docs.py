@@ -117,9 +117,9 @@ BEYOND_FIELDS = (
         "are refused. What was seen: offers, set-up, faults, "
         "allocation by a real kubelet and domains that libvirt takes, over a sysfs made by the "
         "tests; and, emulated ones, a virtual function of a network card and an NVMe disk on the "
-        "node that `make test-hostdev` boots: offered, allotted and given to a VMI that runs, and "
-        "driven by a guest of plain QEMU there. A virt-handler that starts after a device has "
-        "failed by AER counts from then on.",
+        "node that `make test-hostdev` boots: offered, allotted, given to a VMI at its start and "
+        "to another that runs, driven by their guests, and let go again. A virt-handler that "
+        "starts after a device has failed by AER counts from then on.",
     ),
     (
         "Memory and CPU of the node's own",

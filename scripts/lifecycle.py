@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, TypeVar
 
-from virtpod.controllers import node, node_vmi, vmi
+from virtpod.controllers import node, node_seen, node_vmi, vmi
 from virtpod.controllers.conditions import stamp
 from virtpod.controllers.lifecycle import MOVES, ON_NODE, PHASES
 from virtpod.controllers.node_devices import HEALTHY
@@ -90,20 +90,20 @@ POD_STATES = {
     "ended and leaving": PodState("compute is over, the pod deleted", compute="over", leaving=True),
 }
 
-_THERE = node_vmi.Guest(connected=True, prepared=True)
-_FAILURE = node_vmi.Failure("ContainerDiskInvalid", "there is no disk in it", True, at=NOW)
+_THERE = node_seen.Guest(connected=True, prepared=True)
+_FAILURE = node_seen.Failure("ContainerDiskInvalid", "there is no disk in it", True, at=NOW)
 
 
-def _domain(state: Any, reason: str = "Unknown", started: bool = True) -> node_vmi.Guest:
+def _domain(state: Any, reason: str = "Unknown", started: bool = True) -> node_seen.Guest:
     shown = DomainChanged(seq=2, state=state, reason=reason, started=started)
     return replace(_THERE, domain=shown)
 
 
-GUESTS: Mapping[str, node_vmi.Guest] = {
-    "silent": node_vmi.Guest(),
-    "listens": node_vmi.Guest(connected=True),
-    "prepares": node_vmi.Guest(connected=True, preparing=True),
-    "cannot start": node_vmi.Guest(connected=True, failure=_FAILURE),
+GUESTS: Mapping[str, node_seen.Guest] = {
+    "silent": node_seen.Guest(),
+    "listens": node_seen.Guest(connected=True),
+    "prepares": node_seen.Guest(connected=True, preparing=True),
+    "cannot start": node_seen.Guest(connected=True, failure=_FAILURE),
     "starting": _domain("Paused", "StartingUp", started=False),
     "runs": _domain("Running"),
     "paused": _domain("Paused", "User"),
@@ -112,7 +112,7 @@ GUESTS: Mapping[str, node_vmi.Guest] = {
     "ended by us": _domain("Shutoff", "Destroyed"),
     "QEMU killed": _domain("Shutoff", "Failed"),
     "panicked": _domain("Crashed", "Panicked"),
-    "launcher killed": node_vmi.Guest(lost=True),
+    "launcher killed": node_seen.Guest(lost=True),
 }
 GUESTS_ABOUT = {
     "silent": "virt-handler has no conversation with the launcher, and its process is not dead",
@@ -173,7 +173,7 @@ def handler(at: Situation) -> Outcome:
     pod = None
     if state.exists:
         ended = state.exit_code if state.compute == "over" else None
-        pod = node_vmi.Pod(
+        pod = node_seen.Pod(
             uid="pod",
             name="virt-launcher-demo",
             namespace="default",

@@ -16,7 +16,7 @@ from tests.kube.fake import FakeCluster
 from tests.node.hardware import Hardware, link
 from tests.node.pod_resources import claimed, kubelet, pod
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers.node_vmi import Pod
+from virtpod.controllers.node_seen import Pod
 from virtpod.kube.resources import RESOURCE_CLAIMS, RESOURCE_SLICES
 from virtpod.node.devices.allotted import Allotments
 from virtpod.wire import podresources_pb2 as api

@@ -12,18 +12,9 @@ from msgspec import structs
 from tests.node.world import NODE, POD_UID, RUNNING, UID, vmi
 from virtpod.controllers.node_devices import Ailing
 from virtpod.controllers.node_nics import Rewire
-from virtpod.controllers.node_vmi import (
-    LONGEST_PAUSE,
-    Failure,
-    Grow,
-    Guest,
-    Pod,
-    Prepare,
-    Seen,
-    Tell,
-    decide,
-    merged,
-)
+from virtpod.controllers.node_seen import Failure, Guest, Pod
+from virtpod.controllers.node_status import merged
+from virtpod.controllers.node_vmi import LONGEST_PAUSE, Grow, Prepare, Seen, Tell, decide
 from virtpod.kube.plan import Event, Patch, Plan
 from virtpod.wire.messages import DomainChanged, GuestOS, InterfaceSeen, OwnDevice
 

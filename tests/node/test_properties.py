@@ -11,7 +11,8 @@ from hypothesis import strategies as some
 
 from tests.node.world import NODE, POD_UID, UID, vmi
 from virtpod.controllers.lifecycle import FINAL, ON_NODE
-from virtpod.controllers.node_vmi import Failure, Guest, Pod, Prepare, Seen, decide
+from virtpod.controllers.node_seen import Failure, Guest, Pod
+from virtpod.controllers.node_vmi import Prepare, Seen, decide
 from virtpod.kube.plan import Event, Patch, Plan
 from virtpod.wire.messages import DomainChanged, InterfaceSeen
 

@@ -19,7 +19,7 @@ import msgspec
 
 from tests.stories import lives
 from tests.stories.world import NAMESPACE, Place, Stale, World
-from virtpod.controllers import conditions, node, node_vmi, vm, vmi
+from virtpod.controllers import conditions, node, node_seen, node_vmi, vm, vmi
 from virtpod.controllers.conditions import stamp
 from virtpod.controllers.lifecycle import FINAL, PHASES, phase_of
 from virtpod.kube.plan import Patch, Plan
@@ -44,7 +44,7 @@ class Launcher:
     """A launcher's process: it outlives its pod's object where that is taken away by force."""
 
     pod: Obj
-    guest: node_vmi.Guest
+    guest: node_seen.Guest
     """What virt-handler sees; begun anew when virt-handler is."""
     node: str = ""
     told_to_stop: bool = False
@@ -208,7 +208,7 @@ class Nemesis:
         self.world.says(f"virt-handler on {name} begins anew")
         for uid, launcher in self.launchers.items():
             if launcher.node == name:
-                launcher.guest = node_vmi.Guest()
+                launcher.guest = node_seen.Guest()
                 launcher.attended = False
                 self.orphans.discard(uid)
 
@@ -308,7 +308,7 @@ class Nemesis:
                 pod["metadata"].pop("finalizers", None)
                 world._remove(PODS, key_of(pod))
                 return True
-            self.launchers[uid] = Launcher(pod, node_vmi.Guest(), self.random.choice(NODES))
+            self.launchers[uid] = Launcher(pod, node_seen.Guest(), self.random.choice(NODES))
             pod["spec"]["nodeName"] = self.launchers[uid].node
             self.world.says(f"the pod is on {self.launchers[uid].node}, its launcher lives")
             self.world._put(PODS, pod)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from virtpod.api.vmi import VirtualMachineInstance
-from virtpod.controllers.node_vmi import Guest, Json, Pod
+from virtpod.controllers.node_seen import Guest, Json, Pod
 from virtpod.domain import paths
 from virtpod.domain.facts import Host
 from virtpod.node import lending, network

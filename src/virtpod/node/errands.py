@@ -21,7 +21,8 @@ from virtpod.controllers import claims
 from virtpod.controllers.node_hotplug import Dump, Replug
 from virtpod.controllers.node_nics import Rewire, ready
 from virtpod.controllers.node_plug import GiveBack, Plug
-from virtpod.controllers.node_vmi import Failure, Grow, Prepare, Tell
+from virtpod.controllers.node_seen import Failure
+from virtpod.controllers.node_vmi import Grow, Prepare, Tell
 from virtpod.domain.facts import Host
 from virtpod.node import hotplug, lending, network
 from virtpod.node.attended import Attended, about

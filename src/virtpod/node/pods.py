@@ -10,7 +10,7 @@ import msgspec
 
 from virtpod.controllers.lifecycle import FINAL
 from virtpod.controllers.node_plug import Holder
-from virtpod.controllers.node_vmi import Pod
+from virtpod.controllers.node_seen import Pod
 from virtpod.domain import network_status
 from virtpod.domain.paths import LOCKS_MEMORY
 from virtpod.features.guest.stopping import RESERVE

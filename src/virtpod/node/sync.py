@@ -27,12 +27,8 @@ from virtpod.api.kubevirt import KubeVirt
 from virtpod.controllers import hotplug as volumes
 from virtpod.controllers import node_plug
 from virtpod.controllers.node_devices import Ailing
-from virtpod.controllers.node_vmi import (
-    Json,
-    Pod,
-    Seen,
-    decide,
-)
+from virtpod.controllers.node_seen import Json, Pod
+from virtpod.controllers.node_vmi import Seen, decide
 from virtpod.domain import paths
 from virtpod.kube import errors
 from virtpod.kube.client import Client

@@ -22,7 +22,7 @@ import yaml
 
 from virtpod.api.traits import claimed
 from virtpod.api.vmi import VirtualMachineInstance as VMI
-from virtpod.controllers.node_vmi import Pod
+from virtpod.controllers.node_seen import Pod
 from virtpod.domain.attributes import SHAPES, device
 from virtpod.kube import errors
 from virtpod.kube.client import Client
