@@ -135,7 +135,8 @@ async def test_the_operator_goes_after_what_it_made(fake: FakeCluster) -> None:
         fake.remove(KUBEVIRTS, ("kubevirt", "kubevirt"))
         await _installation.remove(client, OPTIONS, print, 10)
     assert not fake.objects(DEPLOYMENTS)
-    assert not fake.objects(NAMESPACES)
+    [namespace] = fake.objects(NAMESPACES).values()
+    assert namespace["metadata"]["deletionTimestamp"], "Kubernetes empties it"
 
 
 def test_every_manifest_is_in_the_chart_with_helms_expressions() -> None:
