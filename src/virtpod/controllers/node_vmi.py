@@ -277,15 +277,15 @@ def running(seen: Known) -> Plan | None:
     return node_status.written("the guest runs", seen, changes, told)
 
 
-def moves(seen: Known) -> Plan | None:
+def alters(seen: Known) -> Plan | None:
     """Something of the guest's is to come, to go, or to grow."""
-    for why, work, failure in _work(seen):
+    for why, work, failure in _alterations(seen):
         if failure is None or failure.of != work or _due(failure) <= seen.now:
             return Plan(why, (work,))
     return None
 
 
-def _work(seen: Known) -> Iterator[tuple[str, Any, Failure | None]]:
+def _alterations(seen: Known) -> Iterator[tuple[str, Any, Failure | None]]:
     """What is to be done with a guest that runs and is not under way, and why it failed the last
     time."""
     guest, domain, pod = seen.guest, seen.domain_alive, seen.pod
@@ -333,7 +333,7 @@ def changed(seen: Known) -> Plan | None:
         seen, node_status.own_conditions(seen, domain)
     )
     changes |= node_status.moving(seen, domain)
-    waits = [_due(failure) - seen.now for _, _, failure in _work(seen) if failure]
+    waits = [_due(failure) - seen.now for _, _, failure in _alterations(seen) if failure]
     again_in = min(waits, default=None)
     if not changes:
         return Plan("a device could not change: wait", again_in=again_in) if again_in else None
@@ -350,7 +350,7 @@ RULES: tuple[Callable[[Known], Plan | None], ...] = (
     ended,
     cannot_start,
     running,
-    moves,
+    alters,
     dumps,
     changed,
 )
