@@ -9,7 +9,7 @@ import pytest
 
 from tests.kube.conftest import Api
 from virtpod.kube import errors
-from virtpod.kube.client import Client
+from virtpod.kube.client import Client, lingers
 from virtpod.kube.plan import tests as read
 from virtpod.kube.resources import CONFIGMAPS, NAMESPACES, PODS, Key, Obj, Resource
 
@@ -315,7 +315,7 @@ async def test_nothing_is_made_in_a_namespace_that_is_being_deleted(api: Api) ->
         if api.fake:
             await client.create(NAMESPACES, {"metadata": {"name": api.namespace}})
         await client.create(CONFIGMAPS, configmap(api, "a"))
-        await client.delete(NAMESPACES, Key("", api.namespace))
+        assert lingers(await client.delete(NAMESPACES, Key("", api.namespace)))
         with pytest.raises(errors.Terminating, match="because it is being terminated"):
             await client.create(CONFIGMAPS, configmap(api, "b"))
         with pytest.raises(errors.Terminating):

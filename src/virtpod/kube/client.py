@@ -124,9 +124,13 @@ _ESCAPES = {
 
 
 def lingers(left: Mapping[str, Any]) -> bool:
-    """Whether what `Client.delete` answered with is still there: finalizers or a grace period."""
-    metadata = left["metadata"] if left.get("kind") != "Status" else {}
-    return bool(metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds"))
+    """Whether what `Client.delete` answered with is still there: finalizers or a grace period. A
+    namespace has its finalizers in its spec."""
+    if left.get("kind") == "Status":
+        return False
+    metadata, spec = left["metadata"], left.get("spec") or {}
+    held = metadata.get("finalizers") or spec.get("finalizers")
+    return bool(held or metadata.get("deletionGracePeriodSeconds"))
 
 
 def encoded(body: Any) -> bytes:
