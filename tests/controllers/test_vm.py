@@ -10,7 +10,7 @@ from hypothesis import given
 
 from tests.controllers.states import NOW, SPEC, machines_seen
 from tests.kube.fake import merge
-from virtpod.controllers import vm
+from virtpod.controllers import conditions, vm
 from virtpod.kube.plan import Create, Delete, Patch, Plan
 from virtpod.kube.resources import VMS, Obj
 
@@ -125,6 +125,26 @@ def test_what_shall_not_start_again_waits_for_no_further_try() -> None:
     assert plan.status is not None
     assert plan.status.body["status"]["printableStatus"] == "Stopped"
     assert plan.status.body["status"]["startFailure"] is None
+
+
+def test_a_start_that_cannot_be_is_made_when_it_can() -> None:
+    """Also where the VM shall start again only when its guest failed."""
+    new = machine("RerunOnFailure")
+    refused = vm.decide(vm.Seen(new, None, NOW, refusal="the quota is used up"))
+    assert refused.status is not None
+    assert "runStrategy" not in refused.status.body["status"]
+    told = {**new, "status": merge({}, refused.status.body)["status"]}
+    assert creates(vm.decide(vm.Seen(told, None, NOW)))
+
+    later = conditions.stamp(NOW + 60)
+    crashed = {"consecutiveFailCount": 1, "lastFailedVMIUID": "x", "retryAfterTimestamp": later}
+    changed = machine("RerunOnFailure", runStrategy="Always", startFailure=crashed)
+    waits = vm.decide(vm.Seen(changed, None, NOW))
+    assert not creates(waits)
+    assert waits.again_in == pytest.approx(60)
+    if waits.status is not None:
+        changed = {**changed, "status": merge(changed["status"], waits.status.body["status"])}
+    assert creates(vm.decide(vm.Seen(changed, None, NOW + 61)))
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,9 @@ class Decision:
     again_in: float | None = None
     error: tuple[str, str] | None = None
     """Reason and message of the condition Failure."""
+    unstarted: bool = False
+    """A start waits, or cannot be: the status goes on with the strategy of before, so that this is
+    not taken for a guest that has ended."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,8 @@ def _rerun_on_failure(state: State) -> Decision:
     if state.vmi is None:
         seen_before = (state.seen.vm.get("status") or {}).get("runStrategy")
         if state.start_asked or seen_before != "RerunOnFailure":
-            return _start_when_due(state, "the VM shall run until it ends well")
+            decision = _start_when_due(state, "the VM shall run until it ends well")
+            return replace(decision, unstarted=not decision.creating)
         # A start that failed before was the last one, and nothing waits for another.
         return _wait(replace(state, failure=None), "its guest ended well")
     if state.going:
@@ -523,7 +527,7 @@ def _status_patch(seen: Seen, vmi: Obj | None, decision: Decision) -> Patch | No
         "volumeRequests": vm_volumes.pending(vm, vmi) or None,
         "memoryDumpRequest": memory_dump.request(vm, vmi, seen.now),
         "startFailure": decision.failure,
-        "runStrategy": strategy(vm),
+        "runStrategy": have.get("runStrategy") if decision.unstarted else strategy(vm),
         "observedGeneration": _observed(vm, vmi, decision),
         "desiredGeneration": vm["metadata"].get("generation"),
         **{f"{which}Ref": _ref(seen, which) for which in instancetype.KINDS},
