@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from virtpod.controllers import vm, vmi
+from virtpod.controllers import launcher_pod, vm, vmi
 from virtpod.controllers.conditions import stamp
 from virtpod.domain.facts import Cluster
 from virtpod.kube.resources import Obj
@@ -53,7 +53,9 @@ def pods(draw: st.DrawFn, name: str = "virt-launcher-demo-1", owner: str = "vmi-
     state = draw(
         st.one_of(
             st.none(),
-            st.sampled_from(vmi.WAITING).map(lambda reason: {"waiting": {"reason": reason}}),
+            st.sampled_from(launcher_pod.WAITING).map(
+                lambda reason: {"waiting": {"reason": reason}}
+            ),
             TIMES.map(lambda at: {"running": {"startedAt": at}}),
             TIMES.map(lambda at: {"terminated": {"exitCode": 1, "finishedAt": at}}),
         )

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from tests.controllers.states import CLUSTER, NOW, SPEC, instances_seen
 from tests.kube.fake import json_patch, strategic
-from virtpod.controllers import claims, vmi
+from virtpod.controllers import claims, launcher_pod, vmi
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan
 from virtpod.kube.resources import PODS, VMIS, Obj
 
@@ -108,7 +108,7 @@ def test_no_state_is_without_a_way_out(seen: vmi.Seen) -> None:
         left = after(gone, vmi.decide(gone)).vmi["metadata"].get("finalizers") or []
         assert vmi.FINALIZER not in left
         return
-    if not seen.pods or not all(vmi.ended(pod) for pod in seen.pods):
+    if not seen.pods or not all(launcher_pod.ended(pod) for pod in seen.pods):
         return
     later = replace(seen, ended_for=10_000.0, refusal="")
     for _ in range(6):

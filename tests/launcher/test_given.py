@@ -6,7 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from virtpod.domain.facts import GivenDevice
-from virtpod.launcher.given import given, in_domain
+from virtpod.launcher.given import given
+from virtpod.launcher.shown import in_domain
 
 VF, OTHER = "0000:3d:01.0", "0000:3d:01.1"
 

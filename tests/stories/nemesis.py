@@ -19,7 +19,7 @@ import msgspec
 
 from tests.stories import lives
 from tests.stories.world import NAMESPACE, Place, Stale, World
-from virtpod.controllers import conditions, node, node_seen, node_vmi, vm, vmi
+from virtpod.controllers import conditions, launcher_pod, node, node_seen, node_vmi, vm, vmi
 from virtpod.controllers.conditions import stamp
 from virtpod.controllers.lifecycle import FINAL, PHASES, phase_of
 from virtpod.kube.plan import Patch, Plan
@@ -93,7 +93,11 @@ class Broken(World):
         if now is None or now["metadata"]["uid"] != uid:
             last = self.last[uid]
             owner = str((owner_of(last) or {}).get("uid"))
-            self.buried[owner] = (str(last["spec"].get("nodeName") or ""), vmi.ended(last), uid)
+            self.buried[owner] = (
+                str(last["spec"].get("nodeName") or ""),
+                launcher_pod.ended(last),
+                uid,
+            )
 
     def look(self) -> None:
         """The caches show all that there is."""
@@ -294,7 +298,7 @@ class Nemesis:
 
     def collect(self, pod: Obj) -> bool:
         """Kubernetes' garbage collector: an owner that is not there has no pods."""
-        if vmi.going(pod) or (owner_of(pod) or {}).get("uid") in self.known():
+        if launcher_pod.going(pod) or (owner_of(pod) or {}).get("uid") in self.known():
             return False
         self.world._delete(PODS, key_of(pod))
         return True
@@ -302,7 +306,7 @@ class Nemesis:
     def sync(self, pod: Obj) -> bool:
         world, uid = self.world, pod["metadata"]["uid"]
         launcher = self.launchers.get(uid)
-        going = vmi.going(pod)
+        going = launcher_pod.going(pod)
         if launcher is None:
             if going:
                 pod["metadata"].pop("finalizers", None)
@@ -322,7 +326,7 @@ class Nemesis:
                 launcher.told_to_stop = True
                 return True
             return False
-        if not vmi.ended(pod):
+        if not launcher_pod.ended(pod):
             domain = launcher.truth
             well = domain is not None and domain.reason == "Shutdown"
             over = {"exitCode": 0 if well else 1, "finishedAt": stamp(world.now)}

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.kube.fake import Answer, json_patch, merge, strategic
-from virtpod.controllers import conditions, replicaset, revision, vm, vmi
+from virtpod.controllers import conditions, launcher_pod, replicaset, revision, vm, vmi
 from virtpod.controllers.conditions import stamp
 from virtpod.controllers.revision import Revise
 from virtpod.domain.facts import Cluster
@@ -233,7 +233,11 @@ class World:
         if resource == VMIS:
             pods = [pod for pod in self._all(PODS, self.shown) if vmi.owns(obj, pod)]
             truly = [pod for pod in self._all(PODS, self.objects) if vmi.owns(obj, pod)]
-            ended = [self._ended.setdefault(_uid(pod), self.now) for pod in pods if vmi.ended(pod)]
+            ended = [
+                self._ended.setdefault(_uid(pod), self.now)
+                for pod in pods
+                if launcher_pod.ended(pod)
+            ]
             ended_for = max((self.now - since for since in ended), default=0.0)
             seen = vmi.Seen(obj, pods, CLUSTER, self.now, pod_gone=not truly, ended_for=ended_for)
             return seen, vmi.decide
@@ -345,7 +349,7 @@ class World:
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return
         obj["metadata"]["deletionTimestamp"] = stamp(self.now)
-        if resource == PODS and not vmi.lies(obj) and obj["spec"].get("nodeName"):
+        if resource == PODS and not launcher_pod.lies(obj) and obj["spec"].get("nodeName"):
             # As long as the kubelet is at it.
             obj["metadata"]["finalizers"] = ["kubelet"]
         self._put(resource, obj)

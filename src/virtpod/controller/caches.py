@@ -19,7 +19,14 @@ from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controller.cids import Cids
 from virtpod.controller.claims import Claims
 from virtpod.controller.held import Held, HeldNode, project_node
-from virtpod.controllers import instancetype, networks, node, obstruction, unattended, vmi
+from virtpod.controllers import (
+    instancetype,
+    launcher_pod,
+    networks,
+    node,
+    obstruction,
+    unattended,
+)
 from virtpod.controllers.why import claims_of
 from virtpod.domain.facts import Cluster
 from virtpod.domain.selector import selects
@@ -262,7 +269,7 @@ class Caches:
     def ended_for(self, pods: Sequence[Obj]) -> float:
         """Seconds since the first of these pods that has ended was first seen so."""
         now = time.monotonic()
-        over = [pod["metadata"]["uid"] for pod in pods if vmi.ended(pod)]
+        over = [pod["metadata"]["uid"] for pod in pods if launcher_pod.ended(pod)]
         return max((now - self._ended.setdefault(uid, now) for uid in over), default=0.0)
 
     def _bury(self, key: Key, old: Held | None, new: Held | None) -> None:
@@ -271,7 +278,7 @@ class Caches:
             self._buried.pop(new.owner_uid, None)
         elif old is not None and old.owner_uid:
             self._ended.pop(old.uid, None)
-            self._buried[old.owner_uid] = Grave(old.uid, old.node, vmi.ended(old.object))
+            self._buried[old.owner_uid] = Grave(old.uid, old.node, launcher_pod.ended(old.object))
             if len(self._buried) > REMEMBERED:
                 self._buried.popitem(last=False)
 

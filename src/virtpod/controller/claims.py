@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from virtpod.controller.held import Attachment, Held, HeldNode, project_attachment
-from virtpod.controllers import claims, lifecycle, vmi
+from virtpod.controllers import claims, launcher_pod, lifecycle
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.resources import PVCS, VOLUME_ATTACHMENTS, Key, Obj
@@ -136,7 +136,7 @@ class Claims:
 
     def _has(self, claim: Key, uid: str, obj: Obj) -> bool:
         if pods := self._pods.by("owner", uid):
-            return not all(vmi.lies(pod.object) for pod in pods)
+            return not all(launcher_pod.lies(pod.object) for pod in pods)
         phase = lifecycle.phase_of(obj)
         if phase in ("", "Pending"):
             return uid in self._reserved.get(claim, ())

@@ -1,5 +1,4 @@
-"""Which devices of the node this container was given: device plugins say it in the environment;
-and which its guest has, as the domain tells.
+"""Which devices of the node this container was given: device plugins say it in the environment.
 
 The variables are those of KubeVirt's own plugins, of the SR-IOV network device plugin, and of
 Intel's QAT plugin, which counts its functions instead of naming their resource.
@@ -10,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from xml.etree import ElementTree
 
 from virtpod.domain.facts import GivenDevice
 
@@ -74,27 +72,3 @@ def _target(link: Path) -> str:
         return link.readlink().name
     except OSError:
         return ""
-
-
-def in_domain(domain: ElementTree.Element) -> dict[str, str]:
-    """The addresses of the guest's devices, as device plugins write them, by the names that their
-    aliases tell (`features.devices.host_devices`)."""
-    found = {}
-    for device in domain.iterfind("devices/hostdev"):
-        alias, source = device.find("alias"), device.find("source/address")
-        name = alias.get("name", "") if alias is not None else ""
-        for kind in ("ua-hostdevice-", "ua-gpu-"):
-            if name.startswith(kind) and source is not None:
-                found[name.removeprefix(kind)] = _written(source.attrib)
-    return found
-
-
-def _written(source: Mapping[str, str]) -> str:
-    if "uuid" in source:
-        return source["uuid"]
-    if "domain" not in source:
-        return f"{source.get('bus')}:{source.get('device')}"
-    domain, bus, slot, function = (
-        int(source.get(part, "0"), 16) for part in ("domain", "bus", "slot", "function")
-    )
-    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"

@@ -18,15 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from xml.etree import ElementTree
 
 import libvirt
 from msgspec import structs
 
 from virtpod.domain import paths
+from virtpod.launcher import shown
 from virtpod.launcher.affinity import on_one_processor, release
 from virtpod.launcher.autopsy import Autopsy
-from virtpod.launcher.given import in_domain
 from virtpod.launcher.hypervisor import (
     Entrusted,
     PluggedCard,
@@ -46,7 +45,6 @@ from virtpod.wire.messages import (
     DomainState,
     Done,
     Execute,
-    InterfaceSeen,
     Measure,
     Measured,
     OwnDevice,
@@ -134,8 +132,6 @@ STOPPED_REASONS = {
 }
 
 
-OWN = "hostdevice-"
-"""What the name of a device of the node begins with, where `hostDevices` asks for it."""
 IO_ERRORS = {"enospc": "no space left on the storage", "eio": "I/O error"}
 """libvirt's words for what stopped a guest, in ours."""
 
@@ -367,7 +363,7 @@ class Libvirt:
         try:
             domain = self._connection.lookupByName(self._name)
             state, reason = domain.state()
-            self._described = _describe(domain.XMLDesc())
+            self._described = shown.described(domain.XMLDesc())
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                 self._domain = None
@@ -457,7 +453,7 @@ class Libvirt:
         def look() -> dict[str, str]:
             defined = self._connection.defineXML(xml)
             try:
-                return _places(ElementTree.fromstring(defined.XMLDesc()))
+                return shown.places(defined.XMLDesc())
             finally:
                 keep = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
                 defined.undefineFlags(keep)
@@ -470,7 +466,7 @@ class Libvirt:
         def start() -> None:
             flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
             self._domain = self._connection.createXML(xml, flags)
-            self._described = _describe(self._domain.XMLDesc())
+            self._described = shown.described(self._domain.XMLDesc())
 
         await self._asked(start)
         if not paused:
@@ -479,13 +475,7 @@ class Libvirt:
 
     async def disks(self) -> dict[str, PluggedDisk]:
         """The guest's disks, by volume. Raises Refused."""
-
-        def look() -> dict[str, PluggedDisk]:
-            root = ElementTree.fromstring(self._running().XMLDesc())
-            found = root.iterfind("devices/disk")
-            return {name: _plugged(disk) for disk in found if (name := alias(disk))}
-
-        return await self._asked(look)
+        return shown.disks(await self._xml())
 
     async def attach(self, xml: str) -> None:
         """Plugs a device in. Raises Refused."""
@@ -496,28 +486,11 @@ class Libvirt:
 
     async def cards(self) -> dict[str, PluggedCard]:
         """The guest's network cards, by interface. Raises Refused."""
-
-        def look() -> dict[str, PluggedCard]:
-            root = ElementTree.fromstring(self._running().XMLDesc())
-            found = root.iterfind("devices/interface")
-            return {name: _card(nic) for nic in found if (name := alias(nic))}
-
-        return await self._asked(look)
+        return shown.cards(await self._xml())
 
     async def devices(self) -> dict[str, PluggedDevice]:
         """The node's devices that the guest has, by their names. Raises Refused."""
-
-        def look() -> dict[str, PluggedDevice]:
-            root = ElementTree.fromstring(self._running().XMLDesc())
-            return {
-                alias(each).removeprefix(OWN): PluggedDevice(
-                    ElementTree.tostring(each, encoding="unicode")
-                )
-                for each in root.iterfind("devices/hostdev")
-                if alias(each).startswith(OWN)
-            }
-
-        return await self._asked(look)
+        return shown.devices(await self._xml())
 
     async def size(self, disk: PluggedDisk) -> int:
         """Bytes of the disk, as the guest sees it. Raises Refused."""
@@ -653,6 +626,10 @@ class Libvirt:
 
         await self._asked(ask)
 
+    async def _xml(self) -> str:
+        """Of the running domain. Raises Refused."""
+        return await self._asked(lambda: str(self._running().XMLDesc()))
+
     def _running(self) -> Any:
         """The domain. Raises Refused."""
         if self._domain is None:
@@ -731,76 +708,6 @@ def _process(name: str) -> int:
         return int(Path(f"{paths.LIBVIRT_RUNTIME}/qemu/run/{name}.pid").read_text())
     except (OSError, ValueError):
         return 0
-
-
-def _describe(xml: str) -> dict[str, Any]:
-    """What the running domain tells of itself, in the fields of DomainChanged."""
-    root = ElementTree.fromstring(xml)
-    targets, empty, interfaces = {}, [], []
-    for disk in root.iterfind("devices/disk"):
-        name, target = alias(disk), disk.find("target")
-        if name and target is not None:
-            targets[name] = target.get("dev", "")
-            if disk.get("device") == "cdrom" and not _source(disk):
-                empty.append(name)
-    for nic in root.iterfind("devices/interface"):
-        name, mac = alias(nic), nic.find("mac")
-        if name:
-            address = mac.get("address", "") if mac is not None else ""
-            interfaces.append(InterfaceSeen(name=name, mac=address, down=_is_down(nic)))
-    machine = root.find("os/type")
-    agent = root.find("devices/channel/target[@name='org.qemu.guest_agent.0']")
-    return {
-        "machine": machine.get("machine", "") if machine is not None else "",
-        "target_devices": targets,
-        "empty_drives": empty,
-        "interfaces": interfaces,
-        "host_devices": in_domain(root),
-        "agent_connected": agent is not None and agent.get("state") == "connected",
-    }
-
-
-def _plugged(disk: ElementTree.Element) -> PluggedDisk:
-    target = disk.find("target")
-    return PluggedDisk(
-        "" if target is None else target.get("dev", ""),
-        _source(disk),
-        ElementTree.tostring(disk, encoding="unicode"),
-        disk.get("device") == "cdrom",
-    )
-
-
-def _card(nic: ElementTree.Element) -> PluggedCard:
-    return PluggedCard(_is_down(nic), ElementTree.tostring(nic, encoding="unicode"))
-
-
-def _is_down(nic: ElementTree.Element) -> bool:
-    link = nic.find("link")
-    return link is not None and link.get("state") == "down"
-
-
-def _source(disk: ElementTree.Element) -> str:
-    """What QEMU opened, "" where nothing is in the drive."""
-    source = disk.find("source")
-    opened = {} if source is None else source.attrib
-    return opened.get("file") or opened.get("dev") or ""
-
-
-def _places(root: ElementTree.Element) -> dict[str, str]:
-    found = {}
-    for device in root.iterfind("devices/*"):
-        place = device.find("address[@type='pci']")
-        if place is not None and (name := alias(device).removeprefix("sriov-")):
-            at = [place.get(part, "0")[2:] for part in ("domain", "bus", "slot", "function")]
-            found[name] = "{}:{}:{}.{}".format(*at)
-    return found
-
-
-def alias(element: ElementTree.Element) -> str:
-    """The VMI's name of a device; "" where it has none there."""
-    found = element.find("alias")
-    name = found.get("name", "") if found is not None else ""
-    return name.removeprefix("ua-") if name.startswith("ua-") else ""
 
 
 def _spoken(trouble: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import libvirt
 
-from virtpod.launcher.libvirt import alias
+from virtpod.launcher.shown import alias
 from virtpod.wire.messages import Measured
 
 WANTED = (
