@@ -6,7 +6,16 @@ import time
 
 import pytest
 
-from tests.e2e.support import BOOT, Console, Namespace, condition, conditions, phase, vm
+from tests.e2e.support import (
+    BOOT,
+    Console,
+    Namespace,
+    condition,
+    conditions,
+    eventually,
+    phase,
+    vm,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -44,9 +53,14 @@ def test_a_guest_starts_paused_reboots_and_panics(namespace: Namespace) -> None:
         console.run("modprobe pvpanic_pci")
         console.type("echo c >/proc/sysrq-trigger\n")
         namespace.wait("vmi", NAME, lambda vmi: phase(vmi) == "Failed", "Failed", 30)
-    told = dict(namespace.events(NAME))
-    assert "kernel panicked" in told["GuestPanicked"]
-    assert "kernel panicked" in told["Stopped"]
+
+    def told() -> dict[str, str]:
+        return dict(namespace.events(NAME))
+
+    # Events come after what they tell of.
+    eventually(lambda: {"GuestPanicked", "Stopped"} <= told().keys(), lambda: str(told()))
+    assert "kernel panicked" in told()["GuestPanicked"]
+    assert "kernel panicked" in told()["Stopped"]
 
     def ended(found: dict[str, object]) -> bool:
         return phase(found) == "Failed"
