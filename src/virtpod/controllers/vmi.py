@@ -36,11 +36,11 @@ from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, poi
 from virtpod.kube.plan import tests as tested
 from virtpod.kube.resources import PODS, PVCS, VMIS, Key, Obj, key_of, owner_of
 from virtpod.render import pod as rendered
+from virtpod.render.attachment import NODE_LABEL
 
 FINALIZER = "kubevirt.io/foregroundDeleteVirtualMachine"
 RECEIVER = "kubevirt.io/create-migration-target"
 """Annotation of a VMI whose guest moves in from elsewhere."""
-NODE_LABEL = "kubevirt.io/nodeName"
 WAITS = ("", "Pending", "WaitingForSync")
 SILENT = "NodeUnresponsive"
 RECHECK = 10.0

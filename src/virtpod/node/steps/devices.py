@@ -12,7 +12,7 @@ import logging
 import os
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from virtpod.node.peer import Peer
 from virtpod.node.safepath import beneath
@@ -108,3 +108,13 @@ def give(handle: int, numbers: tuple[int, int], owner: int) -> None:
         raise OSError(f"a launcher's device {numbers} is something else: {device}")
     if found.st_uid != owner:
         os.chown(f"/proc/self/fd/{handle}", owner, owner)
+
+
+def number(folder: int, name: str, kind: Callable[[int], bool]) -> int:
+    """The number of the device of that name in an open folder, 0 where there is none. `kind`:
+    stat.S_ISBLK or S_ISCHR; no link is followed."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return found.st_rdev if kind(found.st_mode) else 0

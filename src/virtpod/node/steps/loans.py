@@ -18,7 +18,7 @@ from pathlib import Path
 from virtpod.domain import paths
 from virtpod.node.peer import Peer
 from virtpod.node.safepath import beneath
-from virtpod.node.steps import cgroup
+from virtpod.node.steps import cgroup, devices
 from virtpod.node.steps.devices import VFIO, give, unlock
 from virtpod.node.steps.mounts import SHARE, check_contained, in_thread, seen_from_outside
 
@@ -64,7 +64,9 @@ async def take_back(name: str, target: Peer) -> None:
             _notes(root) as notes,
         ):
             with beneath(notes, name, os.O_RDONLY | os.O_DIRECTORY) as folder:
-                noted = {each: _number(folder, each) for each in os.listdir(folder)}
+                noted = {
+                    each: devices.number(folder, each, stat.S_ISCHR) for each in os.listdir(folder)
+                }
                 _check_closed(name, target, set(noted.values()))
                 for note, number in noted.items():
                     if number:
@@ -115,21 +117,12 @@ def _folder(root: int, path: str) -> Iterator[int]:
 
 
 def _node(folder: int, name: str, number: int, owner: int) -> None:
-    if _number(folder, name) not in (0, number):
+    if devices.number(folder, name, stat.S_ISCHR) not in (0, number):
         os.unlink(name, dir_fd=folder)
     with contextlib.suppress(FileExistsError):
         os.mknod(name, stat.S_IFCHR | 0o600, number, dir_fd=folder)
     with beneath(folder, name) as made:
         give(made, (os.major(number), os.minor(number)), owner)
-
-
-def _number(folder: int, name: str) -> int:
-    """The number of the character device of that name, 0 where there is none."""
-    try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return 0
-    return found.st_rdev if stat.S_ISCHR(found.st_mode) else 0
 
 
 def _remove(root: int, path: str, number: int) -> None:
@@ -138,7 +131,7 @@ def _remove(root: int, path: str, number: int) -> None:
         contextlib.suppress(FileNotFoundError),
         beneath(root, folder, os.O_PATH | os.O_DIRECTORY) as handle,
     ):
-        if _number(handle, name) == number:
+        if devices.number(handle, name, stat.S_ISCHR) == number:
             os.unlink(name, dir_fd=handle)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from virtpod.domain import paths
 from virtpod.node.peer import Peer
 from virtpod.node.safepath import beneath
-from virtpod.node.steps import cgroup
+from virtpod.node.steps import cgroup, devices
 
 OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442  # the same numbers on every architecture
 AT_EMPTY_PATH = 0x1000
@@ -93,7 +93,7 @@ async def take_away(volume: str, target: Peer) -> None:
     def work() -> None:
         mounted = volume in _mounted(target.pid)
         with seen_from_outside(target) as root, _places(root) as places:
-            if device := _device(places, volume):
+            if device := devices.number(places, volume, stat.S_ISBLK):
                 os.unlink(volume, dir_fd=places)
                 cgroup.deny(target.pid, device)
         if not mounted:
@@ -116,7 +116,7 @@ def there(process: Peer) -> frozenset[str]:
         contextlib.suppress(FileNotFoundError),
         _places(root) as places,
     ):
-        found |= {name for name in os.listdir(places) if _device(places, name)}
+        found |= {name for name in os.listdir(places) if devices.number(places, name, stat.S_ISBLK)}
     return frozenset(found)
 
 
@@ -205,17 +205,8 @@ def _mounted(pid: int) -> set[str]:
     return {name for folder, _, name in points if folder == FOLDER}
 
 
-def _device(places: int, name: str) -> int:
-    """The number of the block device of that name, 0 where there is none."""
-    try:
-        found = os.stat(name, dir_fd=places, follow_symlinks=False)
-    except FileNotFoundError:
-        return 0
-    return found.st_rdev if stat.S_ISBLK(found.st_mode) else 0
-
-
 def _node(places: int, name: str, number: int, owner: int) -> None:
-    if _device(places, name) not in (0, number):
+    if devices.number(places, name, stat.S_ISBLK) not in (0, number):
         os.unlink(name, dir_fd=places)
     with contextlib.suppress(FileExistsError):
         os.mknod(name, stat.S_IFBLK | 0o600, number, dir_fd=places)
