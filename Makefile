@@ -12,6 +12,7 @@ NODES ?= 1
 SEED ?= $(shell echo $$RANDOM)
 MINUTES ?= 5
 VMS ?= 20
+TIMES ?= 1
 CODE := src tests localcluster images bench scripts
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -61,6 +62,11 @@ chaos: $(READY) ## faults at random into 20 VMs on two nodes; SEED=, MINUTES=, V
 	@NODES=2 $(PYTHON) -m scripts.install
 	@VIRTPOD_E2E_READY=1 VIRTPOD_CHAOS_SEED=$(SEED) VIRTPOD_CHAOS_MINUTES=$(MINUTES) \
 	  VIRTPOD_CHAOS_VMS=$(VMS) $(PYTHON) -m pytest -q -s tests/e2e/test_chaos.py
+
+.PHONY: fuzz
+fuzz: $(READY) ## the property tests with examples of their own, TIMES= times
+	@for time in $$(seq $(TIMES)); do $(PYTHON) -m pytest -q -m "hypothesis and not (guest or long)" \
+	  -p no:cacheprovider --hypothesis-profile=fuzz tests || exit; done
 
 .PHONY: quick
 quick: lint types ## lint, types and the tests that need no cluster

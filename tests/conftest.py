@@ -10,9 +10,13 @@ from hypothesis import HealthCheck, settings
 
 from tests import shown
 
-# How long an example takes says nothing on a machine that does other things too.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+# How long an example takes says nothing on a machine that does other things too. Examples are the
+# same in each run, so that a change is judged by what it changed; `make fuzz` draws others.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("fuzz", settings.get_profile("steady"), derandomize=False)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

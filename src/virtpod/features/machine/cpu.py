@@ -74,8 +74,9 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             "spec.domain.cpu.sockets",
             "Number of sockets in CPU topology is greater than the maximum sockets allowed",
         )
-    yield from _validate_amounts(vmi)
-    if dedicated(vmi):
+    wrong = list(_validate_amounts(vmi))
+    yield from wrong
+    if dedicated(vmi) and not wrong:
         yield from _validate_dedicated(vmi, cpu)
     yield from _validate_numa(vmi, cpu)
     if cpu.model and not NAME.fullmatch(cpu.model):

@@ -108,6 +108,7 @@ def validate(part: VMI, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             f"spec.domain.resources.limits.memory '{given['spec.domain.resources.limits.memory']}'",
         )
     yield from _validate_hugepages(vmi, sizes)
+    yield from _validate_overhead(vmi)
     yield from _validate_lock(vmi, cluster)
     wanted = sizes.get("spec.domain.memory.guest")
     if wanted is not None and limit is not None and wanted > limit:
@@ -143,6 +144,17 @@ def _validate_hugepages(vmi: VMI, sizes: Mapping[str, int]) -> Iterable[Cause]:
         yield Cause(
             where, f"the guest's memory is not a multiple of the page size {where} '{page}'"
         )
+
+
+def _validate_overhead(vmi: VMI) -> Iterable[Cause]:
+    where = "spec.domain.memory.reservedOverhead.addedOverhead"
+    try:
+        added = _reserved(vmi)
+    except ValueError as error:
+        yield Cause(where, f"{where}: {error}")
+        return
+    if added < 0:
+        yield Cause(where, f"{where} must be greater than or equal to 0, such as 64Mi")
 
 
 def _validate_lock(vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
