@@ -119,6 +119,19 @@ def test_what_cannot_be_given_is_said_with_what_to_do(hardware: Hardware) -> Non
     assert not any(unit.healthy for unit in units)
 
 
+def test_a_function_on_vfio_pci_s_deny_list_is_told_apart(hardware: Hardware) -> None:
+    hardware.function("0000:6a:01.0", "8086:0b25", "idxd", group="7")
+    hardware.function("0000:6b:01.0", "8086:6f55", "", group="8")
+    chosen = [
+        {"pciVendorSelector": id, "resourceName": f"intel.com/{id[5:]}"}
+        for id in ("8086:0b25", "8086:6f55")
+    ]
+    denied, other = offered(hardware, pciHostDevices=chosen).complaints
+    assert "0000:6a:01.0 is held by driver idxd" in denied
+    assert "disable_denylist=1" in denied
+    assert "disable_denylist" not in other
+
+
 def test_a_selector_of_a_physical_function_with_virtual_ones_is_a_mistake(
     hardware: Hardware,
 ) -> None:

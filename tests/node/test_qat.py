@@ -254,6 +254,16 @@ def test_what_cannot_be_is_said_and_nothing_done(
     assert says in found.message
 
 
+@pytest.mark.parametrize("physical", ["8086:6f54", "8086:18a0"])
+def test_vfio_pci_takes_what_is_not_on_its_deny_list(
+    hardware: Hardware, site: Site, physical: str
+) -> None:
+    """The list has three models of generation 2, and no other."""
+    hardware.driver("vfio-pci")
+    hardware.qat(PF, physical, functions=0)
+    assert site.advance(policy(numVFs=2, driver="vfio-pci")).rounds[PF].done
+
+
 def test_old_drivers_and_firmware_say_what_they_lack(hardware: Hardware, site: Site) -> None:
     hardware.qat(PF, "8086:4940", functions=0)
     folder = hardware.functions / PF

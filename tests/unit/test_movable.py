@@ -47,6 +47,10 @@ def test_devices_that_all_move_do_not_block() -> None:
             "cy (0000:3d:01.0, driver vfio-pci: bind it to qat_vfio_pci, of Linux 6.10 and later)",
         ),
         (
+            REPLACED(CY, id="8086:4949", driver="vfio-pci", moves=False),
+            "cy (0000:3d:01.0, driver vfio-pci: bind it to qat_vfio_pci, of Linux 6.17 and later)",
+        ),
+        (
             REPLACED(CY, id="8086:37c9", driver="vfio-pci", moves=False),
             "cy (0000:3d:01.0, driver vfio-pci, which does not save the device's state)",
         ),

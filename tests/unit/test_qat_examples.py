@@ -52,13 +52,14 @@ def test_a_manifest_ends_in_a_guest_that_has_the_functions(path: Path, tmp_path:
     wish, machine = yaml.safe_load_all(path.read_text(encoding="utf-8"))
     policy = msgspec.convert(wish, QATNodePolicy)
     assert list(RULES.causes(Asked(policy, None, CLUSTER))) == []
-    told = "".join(RULES.warnings(Asked(policy, None, CLUSTER)))
-    assert ("disable_denylist" in told) == (policy.spec.driver == "vfio-pci")
-
-    hardware = Hardware(tmp_path / "sys", tmp_path / "dev")
     selector = policy.spec.device_selector
     assert selector
     [model] = [each for each in MODELS if each.name in (selector.models or ())]
+    told = "".join(RULES.warnings(Asked(policy, None, CLUSTER)))
+    assert ("disable_denylist" in told) == model.denied
+    assert ("disable_denylist" in path.read_text(encoding="utf-8")) == model.denied
+
+    hardware = Hardware(tmp_path / "sys", tmp_path / "dev")
     hardware.qat("0000:3d:00.0", model.physical, "dc", functions=0)
     hardware.driver(policy.spec.driver or "")
     write(hardware.root / "module/vfio_pci/parameters/disable_denylist", "Y")

@@ -12,6 +12,18 @@ from dataclasses import dataclass
 PREFIX = "qat.intel.com/"
 GENERIC = "generic"
 """The service of functions that are not set up by service: those before generation 4."""
+DENIED = {
+    "8086:0435": "QAT DH895xCC",
+    "8086:0443": "QAT DH895xCC",
+    "8086:19e2": "QAT C3xxx",
+    "8086:19e3": "QAT C3xxx",
+    "8086:37c8": "QAT C62x",
+    "8086:37c9": "QAT C62x",
+    "8086:0b25": "DSA",
+    "8086:0cfe": "IAA",
+}
+"""What vfio-pci refuses unless loaded with `disable_denylist=1`, other accelerators of Intel's
+included: of Linux 5.9 and later, drivers/vfio/pci/vfio_pci.c."""
 VFIO, VARIANT = "vfio-pci", "qat_vfio_pci"
 """Drivers that give a virtual function to a guest; the second can also move it to another node."""
 SERVICES = ("sym", "asym", "dc", "dcc", "decomp")
@@ -37,8 +49,8 @@ class Model:
 
     @property
     def denied(self) -> bool:
-        """vfio-pci does not take it unless told `disable_denylist=1` (Linux 5.9 and later)."""
-        return self.generation < 4
+        """vfio-pci does not take it unless told so."""
+        return self.virtual in DENIED
 
     @property
     def by_service(self) -> bool:

@@ -30,8 +30,8 @@ QAT = "qat.intel.com/"
 GENERIC = f"{QAT}generic"
 """The functions before generation 4, which Linux has drivers for."""
 QAT_VFIO = "qat_vfio_pci"
-BY_QAT_VFIO = frozenset(f"8086:{each}" for each in ("4941", "4943", "4945", "4949"))
-"""vendor:product of virtual functions whose state that driver saves."""
+BY_QAT_VFIO = {"8086:4941": "6.10", "8086:4943": "6.10", "8086:4945": "6.10", "8086:4949": "6.17"}
+"""vendor:product of virtual functions whose state that driver saves, and since which Linux."""
 IN_USER_SPACE = frozenset(f"8086:{each}" for each in ("4941", "4943", "4945", "4947", "4949"))
 """vendor:product of virtual functions that it has none for."""
 OVERHEAD = 2**30
@@ -362,7 +362,7 @@ def _why(device: OwnDevice) -> str:
         return f"a {device.kind} device {device.address}".rstrip() + " that cannot save its state"
     held = f"{device.address}, driver {device.driver or 'none'}"
     if device.id in BY_QAT_VFIO and device.driver != QAT_VFIO:
-        return f"{held}: bind it to {QAT_VFIO}, of Linux 6.10 and later"
+        return f"{held}: bind it to {QAT_VFIO}, of Linux {BY_QAT_VFIO[device.id]} and later"
     return f"{held}, which does not save the device's state"
 
 

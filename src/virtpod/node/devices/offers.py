@@ -314,8 +314,7 @@ def _unfit(function: Function) -> str:
     if not function.group:
         return "is in no IOMMU group: boot the node with intel_iommu=on or amd_iommu=on"
     if not function.vfio:
-        model = qat.VIRTUAL.get(function.id)
-        denied = model is not None and model.denied
+        denied = function.id in qat.DENIED
         option = " (vfio-pci must be loaded with disable_denylist=1)" if denied else ""
         return (
             f"is held by driver {function.driver or '(none)'}: bind it to vfio-pci, or to a driver "

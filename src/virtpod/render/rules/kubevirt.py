@@ -490,9 +490,9 @@ def _selectors(config: KubeVirtConfiguration) -> Iterable[str]:
                 f"{where} {selector} is the physical function of QAT {whole.name}: once it has "
                 f"virtual ones it is not given to guests; theirs is {whole.virtual}"
             )
-        elif (virtual := qat.VIRTUAL.get(selector)) and virtual.denied:
+        elif denied := qat.DENIED.get(selector):
             yield (
-                f"{where} {selector} (QAT {virtual.name}) is on vfio-pci's deny list: load it with "
+                f"{where} {selector} ({denied}) is on vfio-pci's deny list: load it with "
                 "disable_denylist=1 on the nodes"
             )
 
