@@ -97,8 +97,14 @@ GAPS = (
     Gap(
         "G3",
         "Two plugins fight for the driver of a function",
-        "one owner: beside Intel's plugin or DRA driver virt-handler neither offers nor sets up",
-        (f"{QAT}test_a_device_has_one_owner", f"{NODE}test_what_others_provide_is_left_to_them"),
+        "one owner: beside Intel's plugin or DRA driver virt-handler neither offers nor sets up; a "
+        "device is offered by one name, and to nobody while a pod has it by another",
+        (
+            f"{QAT}test_a_device_has_one_owner",
+            f"{NODE}test_qat_that_others_provide_is_left_to_them",
+            f"{NODE}test_a_device_is_offered_by_one_name",
+            f"{NODE}test_what_a_pod_has_by_another_name_is_not_offered",
+        ),
     ),
     Gap(
         "G4",

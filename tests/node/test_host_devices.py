@@ -167,6 +167,61 @@ def test_what_others_provide_is_left_to_them(hardware: Hardware) -> None:
     assert "Another device plugin offers QAT" in told[0]
 
 
+def test_a_device_is_offered_by_one_name(hardware: Hardware) -> None:
+    virtual = hardware.qat("0000:3d:00.0", "8086:4940")
+    mine = {"pciVendorSelector": "8086:4941", "resourceName": "intel.com/qat"}
+    again = {**mine, "resourceName": "example.com/qat"}
+    found = offered(hardware, quick=True, pciHostDevices=[mine, again])
+    assert {
+        name: [unit.id for unit in offer.units()] for name, offer in found.by_resource.items()
+    } == {
+        "intel.com/qat": virtual,
+        "example.com/qat": [],
+        "qat.intel.com/cy": [],
+    }
+    assert found.complaints == tuple(
+        f"{other} lacks 2 of its devices, which are offered as intel.com/qat: take intel.com/qat "
+        "out of permittedHostDevices, or do without the other name"
+        for other in ("example.com/qat", "qat.intel.com/cy")
+    )
+
+
+def test_what_a_pod_has_by_another_name_is_not_offered(hardware: Hardware) -> None:
+    """As after a resource was renamed, or where a driver of claims has the device too."""
+    first, second = hardware.qat("0000:3d:00.0", "8086:4940")
+    functions = sysfs.functions(hardware.root)
+    engines = qat.engines(hardware.root, functions)
+    for held, free in (
+        ({first: "intel.com/qat"}, [second]),
+        ({first: "qat.intel.com/cy"}, [first, second]),
+    ):
+        inventory = offers.Inventory(functions, engines, held=held)
+        found = offers.offers(inventory, offers.Wanted(qat=True))
+        assert [unit.id for unit in found.by_resource["qat.intel.com/cy"].units()] == free
+        told = (
+            f"{first} is offered as qat.intel.com/cy when no pod has it as intel.com/qat any more"
+        )
+        assert found.complaints == ((told,) if len(free) == 1 else ())
+
+
+def test_qat_that_others_provide_is_left_to_them(hardware: Hardware) -> None:
+    hardware.qat("0000:3d:00.0", "8086:4940")
+    functions = sysfs.functions(hardware.root)
+    inventory = offers.Inventory(
+        functions, qat.engines(hardware.root, functions), others_serve_qat="Another device plugin"
+    )
+    mine = {"pciVendorSelector": "8086:4941", "resourceName": "intel.com/qat"}
+    permitted = msgspec.convert({"pciHostDevices": [mine]}, PermittedHostDevices)
+    found = offers.offers(inventory, offers.Wanted(permitted))
+    assert found.by_resource["intel.com/qat"].units() == []
+    assert "Another device plugin offers QAT on this node" in found.complaints[0]
+    theirs = {**mine, "externalResourceProvider": True}
+    assert offered(hardware, quick=True, pciHostDevices=[theirs]) == offers.Offers({}, ())
+    intel = {**theirs, "resourceName": "qat.intel.com/cy"}
+    found = offered(hardware, quick=True, pciHostDevices=[intel])
+    assert len(found.by_resource["qat.intel.com/cy"].units()) == 2, "a node without Intel's plugin"
+
+
 def test_a_node_without_iommu_or_right_to_lock_says_so_once(hardware: Hardware) -> None:
     hardware.qat("0000:3d:00.0", "8086:4940")
     found = offered(hardware, quick=True, locks=False)

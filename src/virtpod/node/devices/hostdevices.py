@@ -136,6 +136,7 @@ class HostDevices:
             touched=outcome.touched,
             allocation=outcome.allocation,
             locks=_may_raise_limits(self._folders.proc),
+            held={each.address or each.id: each.resource for each in held or ()},
         )
         found = offers(inventory, self._wanted)
         return Look(

@@ -48,6 +48,8 @@ class Inventory:
     """How functions of a QAT device are chosen (balanced, packed), by its address."""
     locks: bool = True
     """virt-handler may let guests lock their memory, which VFIO takes."""
+    held: Mapping[str, str] = field(default_factory=dict)
+    """The resource, or the driver of a claim, by which a pod has each, by address or uuid."""
 
     @property
     def iommu(self) -> bool:
@@ -198,6 +200,8 @@ def offers(inventory: Inventory, wanted: Wanted) -> Offers:
     found: dict[str, dict[str, Piece]] = defaultdict(dict)
     variables: dict[str, str] = {}
     complaints: list[str] = []
+    names: dict[str, str] = {}
+    twice: Counter[tuple[str, str]] = Counter()
     for prefix, resource, pieces in (
         *_pci(inventory, wanted, complaints),
         *_qat(inventory, wanted, complaints),
@@ -205,11 +209,33 @@ def offers(inventory: Inventory, wanted: Wanted) -> Offers:
         *_usb(inventory, wanted),
     ):
         variables.setdefault(resource, prefix)
-        found[resource] |= {piece.unit.id: piece for piece in pieces}
+        offer = found[resource]
+        for piece in pieces:
+            if other := _otherwise(piece, resource, inventory.held):
+                complaints.append(
+                    f"{piece.addresses[0]} is offered as {resource} when no pod has it as {other} "
+                    "any more"
+                )
+            elif other := _otherwise(piece, resource, names):
+                twice[resource, other] += 1
+            else:
+                offer[piece.unit.id] = piece
+                names |= dict.fromkeys(piece.addresses, resource)
+    complaints += [
+        f"{resource} lacks {count} of its devices, which are offered as {other}: take {other} out "
+        "of permittedHostDevices, or do without the other name"
+        for (resource, other), count in twice.items()
+    ]
     return Offers(
         {name: Offer(name, variables[name], pieces) for name, pieces in found.items()},
         tuple(dict.fromkeys(complaints)),
     )
+
+
+def _otherwise(piece: Piece, resource: str, names: Mapping[str, str]) -> str:
+    """Another resource by which a device of the piece is known; empty: none."""
+    known = [names[each] for each in piece.addresses if each in names]
+    return next((each for each in known if each != resource), "")
 
 
 Found = tuple[str, str, list[Piece]]
@@ -222,6 +248,9 @@ def _pci(inventory: Inventory, wanted: Wanted, complaints: list[str]) -> Iterato
             continue
         selector = given.pci_vendor_selector.lower()
         matching = [each for each in inventory.functions.values() if each.id == selector]
+        if matching and selector in qat.VIRTUAL and inventory.others_serve_qat:
+            complaints.append(_left(inventory))
+            matching = []
         yield "PCI_RESOURCE", given.resource_name, _groups(inventory, matching, complaints)
 
 
@@ -229,12 +258,17 @@ def _qat(inventory: Inventory, wanted: Wanted, complaints: list[str]) -> Iterato
     if not wanted.qat:
         return
     if inventory.others_serve_qat:
-        complaints.append(
-            f"{inventory.others_serve_qat} offers QAT on this node, so virt-handler does not: list "
-            "its resources in permittedHostDevices with externalResourceProvider, or remove it"
-        )
+        complaints.append(_left(inventory))
         return
+    theirs = {
+        given.pci_vendor_selector.lower()
+        for given in wanted.permitted.pci_host_devices or ()
+        # Intel's plugin, which need not be on every node, is known by its sockets.
+        if given.external_resource_provider and not given.resource_name.startswith(qat.PREFIX)
+    }
     for address, engine in inventory.engines.items():
+        if engine.model.virtual in theirs:
+            continue
         virtual = [
             inventory.functions[child]
             for child in engine.function.children
@@ -254,6 +288,13 @@ def _qat(inventory: Inventory, wanted: Wanted, complaints: list[str]) -> Iterato
             for piece in _groups(inventory, virtual, complaints)
         ]
         yield "PCI_RESOURCE", engine.resource, pieces
+
+
+def _left(inventory: Inventory) -> str:
+    return (
+        f"{inventory.others_serve_qat} offers QAT on this node, so virt-handler does not: list "
+        "its resources in permittedHostDevices with externalResourceProvider, or remove it"
+    )
 
 
 def _groups(
