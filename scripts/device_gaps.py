@@ -82,6 +82,7 @@ GAPS = (
         "both are understood; who has what is read from the kubelet's pod-resources API",
         (
             "launcher/test_given.py::test_each_plugin_s_variables_are_understood",
+            "launcher/test_given.py::test_resources_of_intel_s_plugin_are_told_apart_by_service",
             f"{QAT}test_the_kubelet_tells_of_plugins_and_claims",
         ),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.node.hardware import Hardware
 from virtpod.domain.facts import GivenDevice
 from virtpod.launcher.given import given
 from virtpod.launcher.shown import in_domain
@@ -34,6 +35,27 @@ def test_each_plugin_s_variables_are_understood(tmp_path: Path) -> None:
         "example.com/nic": (GivenDevice("pci", "0000:01:10.0"),),
         "qat.intel.com/cy": pair,
     }
+
+
+def test_resources_of_intel_s_plugin_are_told_apart_by_service(tmp_path: Path) -> None:
+    """It counts anew for each resource: of `QAT0` of two of them, the container has one."""
+    hardware = Hardware(tmp_path / "sys", tmp_path / "dev")
+    crypto = hardware.qat("0000:3d:00.0", "8086:4940", "asym;sym", group=100)
+    [packer] = hardware.qat("0000:3f:00.0", "8086:4940", "dc", functions=1, group=9)
+    [old] = hardware.qat("0000:41:00.0", "8086:37c8", functions=1, group=300)
+    nic = "0000:01:10.0"
+    hardware.function(nic, "8086:10ca", group="400")
+    environment = {"QAT0": packer, "QAT1": crypto[1], "PCIDEVICE_EXAMPLE_COM_NIC": nic}
+    services = ("cy", "dc", "generic")
+    resources = ["example.com/nic", *(f"qat.intel.com/{each}" for each in services)]
+    found = given(resources, environment, hardware.root, hardware.dev)
+    assert {name: [each.address for each in those] for name, those in found.items()} == {
+        "example.com/nic": [nic],
+        "qat.intel.com/cy": crypto,
+        "qat.intel.com/dc": [packer],
+        "qat.intel.com/generic": [old],
+    }
+    assert found["qat.intel.com/dc"][0].parent == "0000:3f:00.0"
 
 
 def test_what_is_no_address_is_no_device() -> None:
