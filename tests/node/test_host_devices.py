@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc.aio
@@ -16,11 +17,12 @@ from hypothesis import given as any_of
 from hypothesis import strategies as st
 
 from tests.node.hardware import Hardware, link, write
+from tests.node.pod_resources import kubelet, plugged, pod
 from tests.node.test_devices import WITHIN, Kubelet, lists
 from virtpod.api.kubevirt import KubeVirt, PermittedHostDevices
 from virtpod.api.qat import QATNodePolicy
 from virtpod.domain.qat import MODELS, Model
-from virtpod.node.devices import hostdevices, offers, qat, sysfs
+from virtpod.node.devices import hostdevices, news, offers, qat, sysfs
 from virtpod.node.devices.look import Look
 from virtpod.node.inotify import Inotify
 from virtpod.wire import deviceplugin_pb2 as api
@@ -353,21 +355,22 @@ class Told:
     def policies(self) -> tuple[QATNodePolicy, ...]:
         return self.given
 
-    async def looked(self, look: Look) -> None:
+    async def looked(self, look: Look) -> bool:
         if not self.looks or look.complaints != self.looks[-1].complaints:
             await self.complaints.put(look.complaints)
         self.looks.append(look)
+        return True
 
 
 @contextlib.asynccontextmanager
 async def watching(
-    hardware: Hardware, folder: Path, told: Told
+    hardware: Hardware, folder: Path, told: Told, guests: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[hostdevices.HostDevices]:
     folders = hostdevices.Folders(
         hardware.root, hardware.dev, folder, folder / "pod-resources", folder / "registry"
     )
     with Inotify() as inotify:
-        given = hostdevices.HostDevices(folders, inotify, told)
+        given = hostdevices.HostDevices(folders, inotify, told, guests)
         task = asyncio.create_task(given.run())
         try:
             yield given
@@ -379,6 +382,82 @@ async def watching(
 
 def configured(**configuration: Any) -> KubeVirt:
     return msgspec.convert({"spec": {"configuration": configuration}}, KubeVirt)
+
+
+@pytest.mark.parametrize(("status", "told"), [("False", [()]), ("True", []), (None, [])])
+async def test_what_an_agent_of_before_complained_of_is_taken_back(
+    status: str | None, told: list[Any]
+) -> None:
+    said: list[tuple[str, ...]] = []
+    conditions = [{"type": news.OFFERED, "status": status}] if status else []
+    node: dict[str, Any] | None = None
+
+    async def condition(complaints: Sequence[str]) -> None:
+        said.append(tuple(complaints))
+
+    unread: Any = SimpleNamespace(synced=False)
+    nobody: Any = None
+    tells = news.DeviceNews(nobody, nobody, "node1", lambda: node, condition, unread, nobody)
+    assert not await tells.looked(Look()), "the node is not known: it must be told later"
+    assert said == []
+    node = {"metadata": {"name": "node1"}, "status": {"conditions": conditions}}
+    for _ in range(2):
+        assert await tells.looked(Look())
+        assert said == told
+
+
+async def until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN):
+        while not so():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_devices_that_others_gave_to_guests_are_watched_too(
+    hardware: Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a claim, say: nothing is permitted, and virt-handler offers nothing."""
+    monkeypatch.setattr(hostdevices, "EVERY", 0.05)
+    [first, _] = hardware.qat("0000:3d:00.0", "8086:4940")
+    folder = tmp_path / "device-plugins"
+    folder.mkdir()
+    told = Told()
+    guests = False
+    has = [pod("gateway", "shop", **plugged("vendor.example/qat", first))]
+    async with (
+        kubelet(folder / "pod-resources", has),
+        watching(hardware, folder, told, lambda: guests) as given,
+    ):
+        given.configured(configured())
+        await until(lambda: bool(told.looks))
+        assert told.looks == [Look()], "no guest has a device, and none is looked at"
+        guests = True
+        await until(lambda: bool(given.look.held))
+        assert given.look.ailing == {}
+        hardware.remove(first)
+        await until(lambda: bool(given.look.ailing))
+    [ailing] = given.look.ailing["shop", "gateway"]
+    assert (ailing.addresses, ailing.reason) == ((first,), "DeviceRemoved")
+
+
+async def test_without_configuration(
+    hardware: Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither offers nor complaints."""
+    monkeypatch.setattr(hostdevices, "EVERY", 0.05)
+    folder = tmp_path / "device-plugins"
+    folder.mkdir()
+    hardware.function("0000:01:00.0", "8086:10ca", group="7")
+    told = Told()
+    async with Kubelet(folder).running(), watching(hardware, folder, told) as given:
+        (folder / "qat.intel.com-cy.sock").touch()
+        given.configured(configured(developerConfiguration={"featureGates": ["QAT"]}))
+        await until(lambda: any(look.complaints for look in told.looks))
+        given.configured(configured())
+        await until(lambda: told.looks[-1].complaints == ())
+        given.configured(configured(permittedHostDevices={"pciHostDevices": [NIC]}))
+        await until(lambda: "example.com/nic" in given.look.offers.by_resource)
+        given.configured(msgspec.convert({"spec": {}}, KubeVirt))
+        await until(lambda: given.look.offers.by_resource == {})
 
 
 async def test_offers_follow_the_host(

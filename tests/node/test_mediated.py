@@ -144,6 +144,25 @@ async def test_other_types_take_the_place_of_what_nobody_uses(tmp_path: Path) ->
         assert cards.counted()[FIRST] == {SMALL: 0, LARGE: 2}
 
 
+@pytest.mark.parametrize("after", [{"spec": {"configuration": {}}}, {"spec": {}}], ids=str)
+async def test_a_configuration_that_is_taken_away_takes_its_devices(
+    tmp_path: Path, after: dict[str, Any]
+) -> None:
+    cards = Cards(tmp_path, FIRST)
+    makes = handler(cards, tmp_path)
+    cards.make(FIRST, SMALL, uuid_of(FIRST, SMALL, 0))
+    async with kubelet(tmp_path):
+        await looks(cards, makes)
+        assert cards.made(FIRST), "what the configuration says is not known yet"
+        makes.configured(kubevirt(enabled=False))
+        await looks(cards, makes)
+        assert cards.made(FIRST)
+        makes.configured(None)
+        makes.configured(msgspec.convert(after, KubeVirt))
+        await looks(cards, makes)
+    assert cards.made(FIRST) == {}
+
+
 async def test_a_device_that_is_open_is_not_removed(tmp_path: Path) -> None:
     cards = Cards(tmp_path, FIRST)
     makes = handler(cards, tmp_path)

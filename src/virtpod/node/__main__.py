@@ -40,7 +40,7 @@ from virtpod.node.devices.allotted import Allotments
 from virtpod.node.devices.hostdevices import Folders, HostDevices
 from virtpod.node.devices.mediated import MediatedDevices
 from virtpod.node.devices.metrics import Devices
-from virtpod.node.devices.news import DeviceNews
+from virtpod.node.devices.news import OFFERED, DeviceNews
 from virtpod.node.devices.shared import DEVICES, RESERVATIONS, VSOCK, Shared
 from virtpod.node.heartbeat import Heartbeat
 from virtpod.node.inotify import Inotify
@@ -55,8 +55,6 @@ log = logging.getLogger(__name__)
 
 NAME = "virt-handler"
 PR_SET_NAME = 15
-HOST_DEVICES = "HostDevicesOffered"
-"""Condition of the node: whether guests can have every device that they are meant to have."""
 PATIENCE = 300.0
 """Seconds to see the API server; the kubelet starts us anew after that."""
 FAREWELL = 3.0
@@ -179,7 +177,7 @@ async def serve(args: argparse.Namespace) -> None:
                 recorder,
                 node,
                 lambda: heartbeat.known,
-                partial(heartbeat.condition, HOST_DEVICES),
+                partial(heartbeat.condition, OFFERED),
                 policies,
                 sync.devices_changed,
             )
@@ -190,7 +188,7 @@ async def serve(args: argparse.Namespace) -> None:
                 args.pod_resources_dir,
                 args.plugins_dir,
             )
-            given = HostDevices(folders, inotify, news)
+            given = HostDevices(folders, inotify, news, sync.has_devices)
             sync.ailing = news.ailing
             REGISTRY.register(Devices(lambda: given.look, sync.vmi_of_pod))
             policies.on_change(lambda _key, _old, _new: given.wake())

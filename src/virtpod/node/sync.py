@@ -198,6 +198,11 @@ class NodeSync:
                 return each
         return None
 
+    def has_devices(self) -> bool:
+        """Whether a guest here has devices of the node."""
+        domains = [each.guest.domain for each in self._attended.values()]
+        return any(domain.host_devices for domain in domains if domain)
+
     def guests(self) -> list[HostedGuest]:
         """Those that run here now."""
         return [

@@ -1,7 +1,7 @@
 """Devices of this node that guests may have to themselves: looked for, set up, offered, watched.
 
 sysfs tells nobody when it changes, so it is looked at every few seconds, and only where the
-KubeVirt object permits a device at all.
+KubeVirt object permits a device at all, or a guest has one, whoever gave it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from virtpod.api.kubevirt import KubeVirt, PermittedHostDevices
+from virtpod.api.kubevirt import KubeVirt, KubeVirtConfiguration, PermittedHostDevices
 from virtpod.api.qat import QATNodePolicy
 from virtpod.features.gates import resolve
 from virtpod.node.devices import health, holders, qat, sysfs
@@ -53,7 +53,7 @@ class Folders:
 
 
 class Listener(Protocol):
-    """Who is told. What a call raises is logged, and it is told again at the next look."""
+    """Who is told."""
 
     def node(self) -> Mapping[str, str] | None:
         """The node's labels; None: not known yet."""
@@ -61,18 +61,28 @@ class Listener(Protocol):
     def policies(self) -> Iterable[QATNodePolicy] | None:
         """None: not known yet."""
 
-    async def looked(self, look: Look) -> None:
-        """After each look."""
+    async def looked(self, look: Look) -> bool:
+        """After each look. False: not all could be told, and it must be looked again."""
 
 
 class HostDevices:
-    """`run()` it in a task; `look` is what was seen last."""
+    """`run()` it in a task; `look` is what was seen last. `guests`: whether one here has devices
+    of the node."""
 
-    def __init__(self, folders: Folders, inotify: Inotify, listener: Listener) -> None:
+    def __init__(
+        self,
+        folders: Folders,
+        inotify: Inotify,
+        listener: Listener,
+        guests: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._folders = folders
         self._inotify = inotify
         self._listener = listener
+        self._guests = guests
         self._wanted = Wanted()
+        self._settled: bool | None = None
+        """All is told of what the KubeVirt object says now; None: what it says is not known."""
         self._changed = asyncio.Event()
         self._plugins: dict[str, tuple[Plugin, asyncio.Task[None]]] = {}
         self._outfitter = Outfitter(folders.sysfs, folders.proc)
@@ -82,11 +92,13 @@ class HostDevices:
 
     def configured(self, kubevirt: KubeVirt | None) -> None:
         """Its deletion changes nothing: the operator removes us then."""
-        configuration = kubevirt and kubevirt.spec.configuration
-        if configuration:
-            permitted = configuration.permitted_host_devices or PermittedHostDevices()
-            self._wanted = Wanted(permitted, qat=GATE in resolve(configuration))
-            self._changed.set()
+        if kubevirt is None:
+            return
+        configuration = kubevirt.spec.configuration or KubeVirtConfiguration()
+        permitted = configuration.permitted_host_devices or PermittedHostDevices()
+        self._wanted = Wanted(permitted, qat=GATE in resolve(configuration))
+        self._settled = False
+        self._changed.set()
 
     def wake(self) -> None:
         """Looks again at once."""
@@ -97,11 +109,13 @@ class HostDevices:
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
-                    if self._wanted or self._plugins:
-                        held = await holders.of_pods(self._folders.pod_resources)
-                        self.look = await asyncio.to_thread(self._look, held)
+                    concerned = bool(self._wanted) or self._guests()
+                    if self._settled is not None and (concerned or not self._settled):
+                        self._settled = True
+                        self.look = await self._seen() if concerned else Look()
                         self._offer(self.look.offers, tasks)
-                        await self._listener.looked(self.look)
+                        if not await self._listener.looked(self.look):
+                            self._settled = False
                     await self._pause()
         finally:
             self._plugins.clear()
@@ -109,11 +123,15 @@ class HostDevices:
     async def _pause(self) -> None:
         every = SOON if self._touched else EVERY
         try:
-            async with asyncio.timeout(every if self._wanted else None):
+            async with asyncio.timeout(every):
                 await self._changed.wait()
         except TimeoutError:
             pass
         self._changed.clear()
+
+    async def _seen(self) -> Look:
+        held = await holders.of_pods(self._folders.pod_resources)
+        return await asyncio.to_thread(self._look, held)
 
     def _look(self, held: tuple[Held, ...] | None) -> Look:
         """What is there now, and fit to be given away. Blocks."""

@@ -19,7 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from virtpod.api.kubevirt import KubeVirt, MediatedDevicesConfiguration
+from virtpod.api.kubevirt import (
+    KubeVirt,
+    KubeVirtConfiguration,
+    MediatedDevicesConfiguration,
+)
 from virtpod.features.gates import resolve
 from virtpod.kube import errors
 from virtpod.node.devices.holders import of_pods
@@ -142,37 +146,40 @@ class MediatedDevices:
 
     def configured(self, kubevirt: KubeVirt | None) -> None:
         """Its deletion changes nothing: the operator removes us then."""
-        configuration = kubevirt and kubevirt.spec.configuration
-        if configuration:
-            off = OFF in resolve(configuration)
-            self._config = None if off else configuration.mediated_devices_configuration
-            self._known = None
-            self._changed.set()
+        if kubevirt is None:
+            return
+        configuration = kubevirt.spec.configuration or KubeVirtConfiguration()
+        off = OFF in resolve(configuration)
+        given = configuration.mediated_devices_configuration or MediatedDevicesConfiguration()
+        self._config = None if off else given
+        self._known = None
+        self._changed.set()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            if self._config is not None:
-                await self.look()
+            again = await self.look()
             try:
-                async with asyncio.timeout(EVERY if self._config else None):
+                async with asyncio.timeout(EVERY if again else None):
                     await self._changed.wait()
             except TimeoutError:
                 pass
             self._changed.clear()
 
-    async def look(self) -> None:
-        """Once. What cannot be done is said in the log, and tried again at the next look."""
+    async def look(self) -> bool:
+        """Once; whether there is more to be seen to. What cannot be done is said in the log, and
+        tried again at the next look."""
         try:
             chosen = wanted(self._config, await self._labels())
         except errors.ApiError as error:
             self._say("cannot read the node's labels", error=str(error))
-            return
+            return True
         if chosen is None:
-            return
+            return False
         types, devices = await asyncio.to_thread(self._there)
         used: Collection[str] = ()
-        if any(isinstance(each, Remove) for each in plan(types, devices, chosen, ())):
+        wished = plan(types, devices, chosen, ())
+        if any(isinstance(each, Remove) for each in wished):
             held = await of_pods(self.pod_resources)
             # Where nobody knows what is in use, nothing is removed.
             used = {d.uuid for d in devices} if held is None else {each.id for each in held}
@@ -184,6 +191,7 @@ class MediatedDevices:
             else:
                 log.info("mediated device", extra={"step": str(each)})
                 self._told.clear()
+        return bool(chosen or wished)
 
     def _there(self) -> tuple[list[MediatedType], list[Mediated]]:
         return mediated_types(self.sysfs), mediated(self.sysfs)

@@ -24,9 +24,13 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
+OFFERED = "HostDevicesOffered"
+"""Condition of the node: whether guests can have every device that they are meant to have."""
+
 
 class DeviceNews:
-    """`known` is the Node as it was last seen; `condition` sets the node's; `changed` is told of
+    """`known` is the Node as it was last seen; `condition` sets the node's `OFFERED`; `changed` is
+    told of
     pods (namespace, name) whose devices fare otherwise than before."""
 
     def __init__(
@@ -46,7 +50,8 @@ class DeviceNews:
         self._condition = condition
         self._policies = policies
         self._changed = changed
-        self._complaints: tuple[str, ...] = ()
+        self._complaints: tuple[str, ...] | None = None
+        """As the node has them; None: that is not known."""
         self._faults: frozenset[Fault] = frozenset()
         self._ailing: Mapping[PodName, tuple[Ailing, ...]] | None = None
         self._state: Json | None = None
@@ -65,8 +70,8 @@ class DeviceNews:
         """What a pod has that is not well; None: not known."""
         return None if self._ailing is None else self._ailing.get((namespace, pod), ())
 
-    async def looked(self, look: Look) -> None:
-        """What cannot be told now is told at the next look."""
+    async def looked(self, look: Look) -> bool:
+        """What cannot be told now is told at the next look, which must come then."""
         self._tell_pods(look)
         self._tell_events(look)
         try:
@@ -74,6 +79,8 @@ class DeviceNews:
             await self._tell_state(look)
         except errors.ApiError as error:
             log.warning("cannot tell about host devices", extra={"error": str(error)})
+            return False
+        return self._complaints is not None
 
     def _tell_pods(self, look: Look) -> None:
         if look.held is None:
@@ -96,6 +103,13 @@ class DeviceNews:
 
     async def _tell_node(self, look: Look) -> None:
         complaints = look.complaints
+        if self._complaints is None and not complaints:
+            # Another agent may have complained before us.
+            if (known := self._known()) is None:
+                return
+            said = (known.get("status") or {}).get("conditions") or ()
+            if not any(each["type"] == OFFERED and each["status"] != "True" for each in said):
+                self._complaints = ()
         if complaints != self._complaints:
             await self._condition(complaints)
             self._complaints = complaints
