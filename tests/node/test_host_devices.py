@@ -273,6 +273,28 @@ def test_mediated_and_usb_devices(hardware: Hardware) -> None:
     assert grant.env == {"USB_RESOURCE_EXAMPLE_COM_PAIR": "1:4,1:6"}
 
 
+@pytest.mark.parametrize("selector", ["GRID T4-1Q", "GRID_T4-1Q"])
+def test_a_type_s_name_is_written_with_spaces_or_without(hardware: Hardware, selector: str) -> None:
+    uuid = "aa618089-8b16-4d01-a136-25a0f3c73123"
+    parent = hardware.function("0000:05:00.0", "10de:1eb8", "nvidia")
+    write(parent / uuid / "mdev_type/name", "GRID T4-1Q")
+    link(parent / uuid / "iommu_group", "../../../../kernel/iommu_groups/12")
+    link(hardware.root / f"bus/mdev/devices/{uuid}", f"../../pci/devices/0000:05:00.0/{uuid}")
+    mine = {"mdevNameSelector": selector, "resourceName": "nvidia.com/T4"}
+    [unit] = offered(hardware, mediatedDevices=[mine]).by_resource["nvidia.com/T4"].units()
+    assert unit.id == uuid
+
+
+def test_usb_ids_may_lack_their_zeroes(hardware: Hardware) -> None:
+    """As numbers in KubeVirt's selectors, which are read as hexadecimal."""
+    folder = hardware.root / "bus/usb/devices/1-4"
+    for name, text in (("idVendor", "046d"), ("idProduct", "000a"), ("busnum", "1")):
+        write(folder / name, text)
+    write(folder / "devnum", "4")
+    key = {"resourceName": "example.com/key", "selectors": [{"vendor": "46D", "product": "a"}]}
+    assert len(offered(hardware, usb=[key]).by_resource["example.com/key"].units()) == 1
+
+
 def of(offer: offers.Offer, *parents: str) -> list[str]:
     return [unit.id for unit in offer.units() if unit.id[:7] in parents]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from virtpod.api.hostdevices import GPU, HostDevice
+from virtpod.api.hostdevices import GPU, HostDevice, VGPUDisplayOptions
 from virtpod.api.traits import VIOMMU, plugged
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, DeviceMissing, GivenDevice, Guest
@@ -95,16 +95,13 @@ def validate(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             "DRA or non-DRA",
         )
     frames = [
-        where for where, device in _placed(vmi) if isinstance(device, GPU) and _ram_fb(device)
-    ]
-    explicit = [
         where
         for where, device in _placed(vmi)
-        if isinstance(device, GPU) and device.virtual_gpu_options and _ram_fb(device)
+        if isinstance(device, GPU) and _display(device) is not None and _ram_fb(device)
     ]
-    if len(frames) > 1 and explicit:
+    if len(frames) > 1:
         message = "only one GPU may have a ramFB: turn it off for the others"
-        yield Cause(f"{explicit[-1]}.virtualGPUOptions.display.ramFB", message)
+        yield Cause(f"{frames[-1]}.virtualGPUOptions.display.ramFB", message)
 
 
 def warn(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[str]:
@@ -198,10 +195,13 @@ def devices(part: Asked, vmi: VMI, facts: Guest) -> Iterable[Element]:
         E("controller", type="pci", index=bus, model="pcie-root-port")
         for bus in sorted({bus for bus, _, _ in places.values()})
     )
+    said = any(isinstance(device, GPU) and _display(device) is not None for device in part)
     framed = False
     for device, given in pairs:
         for number, each in enumerate(given):
-            frame = isinstance(device, GPU) and each.kind == "mdev" and not framed
+            frame = isinstance(device, GPU) and each.kind == "mdev" and not number
+            # Where displays are spoken of at all, the others have none.
+            frame = frame and (_display(device) is not None if said else not framed)
             alias = _alias(device, number)
             yield _hostdev(device, each, alias, places.get(each), display=frame)
             framed = framed or frame
@@ -322,14 +322,20 @@ def _address(place: Place) -> Element:
     )
 
 
+def _display(device: HostDevice | GPU) -> VGPUDisplayOptions | None:
+    """What is said of its display; None: nothing."""
+    options = device.virtual_gpu_options if isinstance(device, GPU) else None
+    return options.display if options else None
+
+
 def _shown(gpu: GPU) -> bool:
     """A GPU drives the display unless that is turned off."""
-    display = gpu.virtual_gpu_options and gpu.virtual_gpu_options.display
-    return not display or display.enabled is not False
+    display = _display(gpu)
+    return display is None or display.enabled is not False
 
 
 def _ram_fb(gpu: GPU) -> bool:
-    display = gpu.virtual_gpu_options and gpu.virtual_gpu_options.display
+    display = _display(gpu)
     frame = display and display.ram_fb
     return _shown(gpu) and (not frame or frame.enabled is not False)
 

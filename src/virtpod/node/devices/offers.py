@@ -368,7 +368,7 @@ def _mediated(inventory: Inventory, wanted: Wanted) -> Iterator[Found]:
     for given in wanted.permitted.mediated_devices or ():
         if given.external_resource_provider:
             continue
-        names = (given.mdev_name_selector, given.mdev_name_selector.replace(" ", "_"))
+        name = _underscored(given.mdev_name_selector)
         pieces = [
             Piece(
                 Unit(each.uuid, numa=each.numa),
@@ -377,9 +377,14 @@ def _mediated(inventory: Inventory, wanted: Wanted) -> Iterator[Found]:
                 each.parent,
             )
             for each in inventory.mediated
-            if each.type in names and each.group
+            if _underscored(each.type) == name and each.group
         ]
         yield "MDEV_PCI_RESOURCE", given.resource_name, pieces
+
+
+def _underscored(name: str) -> str:
+    """The name of a type as it is compared: it is written either way."""
+    return name.strip().replace(" ", "_")
 
 
 def _usb(inventory: Inventory, wanted: Wanted) -> Iterator[Found]:
@@ -393,7 +398,7 @@ def _sets(
     inventory: Inventory, given: USBHostDevice, taken: set[tuple[int, int]]
 ) -> Iterator[Piece]:
     """As many whole sets as there are: one device for each selector."""
-    ids = [f"{each.vendor}:{each.product}".lower() for each in given.selectors or ()]
+    ids = [f"{each.vendor:0>4}:{each.product:0>4}".lower() for each in given.selectors or ()]
     while ids:
         chosen: list[Usb] = []
         for wanted in ids:

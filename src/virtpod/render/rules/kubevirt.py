@@ -21,6 +21,7 @@ from virtpod.api.kubevirt import (
     KubeVirtConfiguration,
     KubeVirtWorkloadUpdateStrategy,
     LiveUpdateConfiguration,
+    PermittedHostDevices,
     ReloadableComponentConfiguration,
 )
 from virtpod.api.vmi import VirtualMachineInstance, VirtualMachineInstanceSpec
@@ -42,6 +43,12 @@ DEVELOPER = f"{CONFIG}.developerConfiguration"
 CERTIFICATES = "spec.certificateRotateStrategy.selfSigned"
 TLS = f"{CONFIG}.tlsConfiguration"
 SELECTOR = re.compile("[0-9a-f]{4}:[0-9a-f]{4}")
+USB_ID = re.compile("[0-9a-fA-F]{1,4}")
+RESOURCE = re.compile(
+    r"(?!requests\.)(?!.*kubernetes\.io/)[a-z0-9]([-a-z0-9.]{0,242}[a-z0-9])?"
+    r"/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
+"""An extended resource: what the kubelet lets a device plugin serve."""
 TLS_VERSIONS = ("VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13")
 PATCH_TYPES = ("json", "merge", "strategic")
 UNINSTALLS = ("RemoveWorkloads", "BlockUninstallIfWorkloadsExist")
@@ -475,9 +482,28 @@ def _warnings(asked: Asked[KubeVirt]) -> Iterable[str]:
 
 
 def _selectors(config: KubeVirtConfiguration) -> Iterable[str]:
-    """PCI devices that are named so that no guest will get one."""
-    permitted = config.permitted_host_devices
-    for index, given in enumerate((permitted and permitted.pci_host_devices) or ()):
+    """Devices that are named so that no guest will get one."""
+    permitted = config.permitted_host_devices or PermittedHostDevices()
+    for kind, names in (
+        ("pciHostDevices", [each.resource_name for each in permitted.pci_host_devices or ()]),
+        ("mediatedDevices", [each.resource_name for each in permitted.mediated_devices or ()]),
+        ("usb", [each.resource_name for each in permitted.usb or ()]),
+    ):
+        for index, name in enumerate(names):
+            if not RESOURCE.fullmatch(name):
+                yield (
+                    f"{CONFIG}.permittedHostDevices.{kind}[{index}].resourceName {name!r} is none "
+                    "that a device plugin can serve: write it as vendor.com/name"
+                )
+    for index, device in enumerate(permitted.usb or ()):
+        where = f"{CONFIG}.permittedHostDevices.usb[{index}].selectors"
+        ids = [id for each in device.selectors or () for id in (each.vendor, each.product)]
+        wrong = [id for id in ids if not USB_ID.fullmatch(id)]
+        if wrong or not (ids or device.external_resource_provider):
+            yield (
+                f"{where} {wrong[0]!r} matches no device" if wrong else f"{where} is empty"
+            ) + ": write vendor and product as 46f4 and 0001"
+    for index, given in enumerate(permitted.pci_host_devices or ()):
         where = f"{CONFIG}.permittedHostDevices.pciHostDevices[{index}].pciVendorSelector"
         selector = given.pci_vendor_selector.lower()
         if not SELECTOR.fullmatch(selector):
