@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from hypothesis import given as any_of
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tests.node.hardware import Hardware, Kernel, Player, write
+from tests.node.hardware import Hardware, Kernel, Player, link, write
 from tests.node.pod_resources import claimed, kubelet, plugged, pod
 from tests.node.test_devices import WITHIN, Kubelet, lists
 from tests.node.test_host_devices import Told, configured, watching
@@ -194,12 +195,15 @@ def test_what_somebody_holds_is_not_touched(hardware: Hardware, site: Site) -> N
     assert site.advance(crypto).rounds[PF].done
 
 
-def test_a_process_of_the_node_holds_as_well(hardware: Hardware, site: Site) -> None:
+@pytest.mark.parametrize("opened", ["/dev/vfio/102", "/dev/vfio/devices/vfio5"])
+def test_a_process_of_the_node_holds_as_well(hardware: Hardware, site: Site, opened: str) -> None:
+    """By its group, or by the device itself, as with IOMMUFD."""
     hardware.qat(PF, "8086:4940", "dc", functions=2)
     process = hardware.root / "proc/4711"
     (process / "fd").mkdir(parents=True)
     (process / "comm").write_text("dpdk-testpmd\n")
-    (process / "fd/7").symlink_to("/dev/vfio/102")
+    (process / "fd/7").symlink_to(opened)
+    link(hardware.root / "class/vfio-dev/vfio5/device", f"../../../bus/pci/devices/{VFS[1]}")
     asked = policy(services=["sym"])
     found = site.advance(asked).rounds[PF]
     assert (found.reason, site.kernel.written) == ("InUse", [])
@@ -688,6 +692,22 @@ def test_a_device_has_one_owner(
     (folder / socket).unlink() if socket else None
     assert agent._look(()).offers.by_resource, "it is gone: we are the owner"
     assert kernel.written
+
+
+def test_a_socket_that_a_plugin_left_behind_is_named(hardware: Hardware, folder: Path) -> None:
+    """As Intel's plugin does when it is taken away; the kubelet clears up when it starts."""
+    hardware.qat(PF, "8086:4940")
+    folders = hostdevices.Folders(hardware.root, hardware.dev, folder, folder, folder, folder)
+    agent = hostdevices.HostDevices(folders, None, Told())  # type: ignore[arg-type]
+    agent._wanted = hostdevices.Wanted(qat=True)
+    left = folder / "qat.intel.com-cy.sock"
+    with socket.socket(socket.AF_UNIX) as plugin:
+        plugin.bind(str(left))
+        plugin.listen()
+        [complaint] = agent._look(()).complaints
+        assert "delete" not in complaint
+    [complaint] = agent._look(()).complaints
+    assert f"nobody answers at {left}: delete it" in complaint
 
 
 # What is written of it.

@@ -22,6 +22,7 @@ from virtpod.node.devices.sysfs import ADDRESS
 
 _HYPHENS = re.compile(r"([0-9a-f]{4})-([0-9a-f]{2})-([0-9a-f]{2})-([0-7])(?![0-9a-f])")
 _GROUP = re.compile(r"/dev/vfio/([0-9]+)")
+_DEVICE = re.compile(r"/dev/vfio/devices/(vfio[0-9]+)")
 
 
 @dataclass(frozen=True, order=True)
@@ -66,16 +67,30 @@ def _held(answer: Any) -> Iterator[Held]:
                         yield Held(pod.namespace, pod.name, part.driver_name, each, claimed=True)
 
 
-def of_processes(proc: Path) -> dict[str, str]:
-    """The IOMMU groups that processes have open (`/dev/vfio/<group>`), each with the process; a
-    guest's QEMU is one. Needs the node's processes; blocks."""
+def of_processes(proc: Path, sysfs: Path) -> dict[str, str]:
+    """The IOMMU groups of which processes have something open (`/dev/vfio/<group>`, or a device in
+    `/dev/vfio/devices`), each with the process; a guest's QEMU is one. Needs the node's processes;
+    blocks."""
     found = {}
     for process in proc.iterdir():
         if not process.name.isdecimal():
             continue
         with contextlib.suppress(OSError):
             for handle in os.scandir(process / "fd"):
-                if match := _GROUP.fullmatch(os.readlink(handle.path)):
+                opened = ""
+                with contextlib.suppress(OSError):  # it was closed meanwhile
+                    opened = os.readlink(handle.path)
+                if group := _group(opened, sysfs):
                     name = (process / "comm").read_text(errors="replace").strip()
-                    found[match[1]] = f"process {process.name} {name}"
+                    found[group] = f"process {process.name} {name}"
     return found
+
+
+def _group(opened: str, sysfs: Path) -> str:
+    """Of what a process has open; empty: it is nothing of VFIO's."""
+    if match := _GROUP.fullmatch(opened):
+        return match[1]
+    if match := _DEVICE.fullmatch(opened):
+        with contextlib.suppress(OSError):
+            return (sysfs / f"class/vfio-dev/{match[1]}/device/iommu_group").readlink().name
+    return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -218,12 +219,28 @@ class HostDevices:
 
 def _others(folders: Folders, held: Iterable[Held] | None) -> str:
     """Who else serves QAT on this node."""
-    if any(folders.device_plugins.glob(f"{INTEL}-*.sock")):
-        return "Another device plugin (Intel's names its sockets so)"
+    if sockets := sorted(folders.device_plugins.glob(f"{INTEL}-*.sock")):
+        why = "Intel's names its sockets so"
+        if all(map(_left_over, sockets)):
+            why = f"nobody answers at {sockets[0]}: delete it if the plugin is gone"
+        return f"Another device plugin ({why})"
     claimed = any(each.claimed and each.resource == INTEL for each in held or ())
     if claimed or any(folders.plugins.glob(f"{INTEL}*.sock")):
         return f"A driver of resource claims ({INTEL})"
     return ""
+
+
+def _left_over(path: Path) -> bool:
+    """Whether nobody listens at the socket: a plugin that is killed leaves it behind."""
+    with socket.socket(socket.AF_UNIX) as tried:
+        tried.settimeout(1)
+        try:
+            tried.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 def _unknown(held: Iterable[Held] | None) -> tuple[str, ...]:

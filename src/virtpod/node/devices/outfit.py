@@ -141,7 +141,7 @@ class Outfitter:
             for each in round.touched
             if each in outcome.functions
         }
-        using = holders.of_processes(self._proc) if round.touched else {}
+        using = holders.of_processes(self._proc, self._sysfs) if round.touched else {}
         if busy := sorted(f"{groups[one]} ({using[one]})" for one in groups.keys() & using.keys()):
             message = f"It is set up otherwise once these are free: {', '.join(busy)}"
             return self._refuse(address, Round("InUse", message), now)
