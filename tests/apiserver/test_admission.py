@@ -7,6 +7,7 @@ import contextlib
 import copy
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,16 @@ from hypothesis import strategies as st
 
 from tests.apiserver.site import Running
 from tests.rules.test_rules import merged
+from virtpod.api.instancetype import (
+    CPUInstancetype,
+    MemoryInstancetype,
+    VirtualMachineInstancetypeSpec,
+)
+from virtpod.api.preference import VirtualMachinePreferenceSpec
 from virtpod.apiserver import admission
 from virtpod.domain.facts import Cluster
-from virtpod.render import admit
+from virtpod.render import admit, patches
+from virtpod.render.expand import Choice, Named
 
 Json = dict[str, Any]
 
@@ -188,6 +196,77 @@ def test_a_vm_is_checked_through_its_template() -> None:
     assert all(cause["field"].startswith("spec.template.") for cause in causes)
     both = ask(path, envelope(vm(running=True), "VirtualMachine"))
     assert "mutually exclusive" in both["status"]["message"]
+
+
+TOPOLOGY = "kubevirt.io/pci-topology-version"
+ON_ROOT = {"kubevirt.io/placePCIDevicesOnRootComplex": "true"}
+
+
+def template_of(new: Json, old: Json | None = None, named: Named | None = None) -> Json:
+    """The annotations of the template after our mutation."""
+    facts = replace(FACTS, named=named or Named())
+    operation = {"operation": "UPDATE", "oldObject": old} if old else {}
+    review = json.dumps(envelope(new, VM, **operation)).encode()
+    mutated = admission.review("/virtualmachines-mutate", review, facts, admit)["response"]
+    after = patches.json(new, json.loads(mutated.get("patch") or "[]"))
+    review = json.dumps(envelope(after, VM, **operation)).encode()
+    again = admission.review("/virtualmachines-mutate", review, facts, admit)["response"]
+    assert json.loads(again.get("patch") or "[]") == []
+    annotations: Json = (after["spec"]["template"].get("metadata") or {}).get("annotations") or {}
+    return annotations
+
+
+def annotated(annotations: Json | None = None, **spec: Any) -> Json:
+    whole = vm()
+    template = whole["spec"]["template"]
+    if annotations is not None:
+        template["metadata"] = {"annotations": annotations}
+    template["spec"].update(spec)
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("given", "spec", "gets"),
+    [
+        (None, {}, {TOPOLOGY: "v3"}),
+        ({}, {}, {TOPOLOGY: "v3"}),
+        ({"team": "blue"}, {"architecture": "arm64"}, {"team": "blue", TOPOLOGY: "v3"}),
+        ({TOPOLOGY: "v2"}, {}, {TOPOLOGY: "v2"}),
+        ({TOPOLOGY: ""}, {}, {TOPOLOGY: ""}),
+        (ON_ROOT, {}, ON_ROOT),
+        (dict.fromkeys(ON_ROOT, "false"), {}, {**dict.fromkeys(ON_ROOT, "false"), TOPOLOGY: "v3"}),
+        (None, {"architecture": "s390x"}, {}),
+    ],
+)
+def test_a_new_vm_has_ports_for_what_is_plugged_in_later(given: Any, spec: Any, gets: Any) -> None:
+    assert template_of(annotated(given, **spec)) == gets
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"annotations": None}])
+def test_a_template_has_them_whatever_stands_for_nothing(metadata: Any) -> None:
+    new = vm()
+    new["spec"]["template"]["metadata"] = metadata
+    assert template_of(new) == {TOPOLOGY: "v3"}
+
+
+def test_an_existing_machine_keeps_its_bus() -> None:
+    old, new = annotated(), annotated(hostname="other")
+    assert template_of(new, old) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "gets"),
+    [({"team": "blue"}, {TOPOLOGY: "v3"}), ({TOPOLOGY: "v2"}, {}), (ON_ROOT, {})],
+)
+def test_what_a_vm_takes_its_annotations_from_may_say_otherwise(said: Json, gets: Json) -> None:
+    size = VirtualMachineInstancetypeSpec(
+        memory=MemoryInstancetype(guest="1Gi"), cpu=CPUInstancetype(guest=1), annotations=said
+    )
+    wish = VirtualMachinePreferenceSpec(annotations=said)
+    sized = annotated()
+    del sized["spec"]["template"]["spec"]["domain"]["memory"]
+    assert template_of(sized, named=Named(Choice(instancetype=size))) == gets
+    assert template_of(annotated(), named=Named(Choice(preference=wish))) == gets
 
 
 def test_a_vm_on_its_way_out_is_not_held_back() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterable
@@ -52,6 +53,7 @@ pytestmark = pytest.mark.apiserver
 
 GROUP = "subresources.kubevirt.io"
 READY = 60.0
+TOPOLOGY = "kubevirt.io/pci-topology-version"
 ROLES = {
     role.name: role.rules
     for role in rbac.USERS
@@ -391,6 +393,46 @@ async def test_a_vm_gets_its_defaults_and_a_bad_one_its_causes(site: Site) -> No
         'admission webhook "virtualmachine-validator.kubevirt.io" denied the request: '
     )
     assert refused.value.details["causes"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_who_applies_a_vm_again_does_not_fight_for_its_ports(site: Site) -> None:
+    """The annotation that a new VM gets stays, and nothing is written anew. It is in no last
+    applied configuration, and no field manager's."""
+    bare = _vm("applied")
+    made = await site.admin.apply(VMS, bare, manager="deployer", force=False)
+    assert made["spec"]["template"]["metadata"]["annotations"][TOPOLOGY] == "v3"
+    again = await site.admin.apply(VMS, bare, manager="deployer", force=False)
+    assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+
+    for labels in ({"app": "web"}, {"tier": "front"}):
+        labelled = _vm("applied")
+        labelled["spec"]["template"]["metadata"] = {"labels": labels}
+        seen = await site.admin.apply(VMS, labelled, manager="deployer", force=False)
+        told = {"labels": labels, "annotations": {TOPOLOGY: "v3"}}
+        assert seen["spec"]["template"]["metadata"] == told
+
+    for manifest in (_vm("applied-by-kubectl"), _vm("applied-by-kubectl")):
+        manifest |= {"apiVersion": VMS.api_version, "kind": VMS.kind}
+        told = await _kubectl(site, "apply", "--filename=-", stdin=json.dumps(manifest))
+    assert told.split() == ["virtualmachine.kubevirt.io/applied-by-kubectl", "unchanged"]
+    kept = await site.admin.get(VMS, ("default", "applied-by-kubectl"))
+    assert kept["spec"]["template"]["metadata"]["annotations"] == {TOPOLOGY: "v3"}
+
+
+async def _kubectl(site: Site, *words: str, stdin: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        str(server.BIN / "kubectl"),
+        f"--kubeconfig={site.kubeconfig}",
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(READY):
+        told, complained = await process.communicate(stdin.encode())
+    assert process.returncode == 0, complained.decode()
+    return told.decode()
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -55,6 +55,18 @@ def test_every_part_names_the_features(manifest: Path, capsys: pytest.CaptureFix
     assert "# cpu: default" in out
 
 
+def test_a_new_vm_is_explained_with_its_spare_ports(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ports(path: Path) -> int:
+        assert cli.run(["explain", "-f", str(path), "--only", "domain", "--plain"]) == 0
+        return capsys.readouterr().out.count('model="pcie-root-port"')
+
+    there = tmp_path / "there.yaml"
+    there.write_text(yaml.safe_dump({**VM, "metadata": {"name": "demo", "uid": "an older VM"}}))
+    assert (ports(manifest), ports(there)) == (9, 0)
+
+
 def test_one_part_is_plain_yaml(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["explain", "-f", str(manifest), "--only", "pod", "--plain"]) == 0
     (pod,) = yaml.safe_load_all(capsys.readouterr().out)

@@ -77,7 +77,7 @@ class Rules(Protocol):
     """`virtpod.render.admit`."""
 
     def vmi(self, raw: Json, cluster: Cluster, *, now: str, uuid: str) -> Verdict: ...
-    def vm(self, raw: Json, cluster: Cluster, *, uuid: str, named: Named) -> Verdict: ...
+    def vm(self, raw: Json, cluster: Cluster, *, uuid: str, named: Named, new: bool) -> Verdict: ...
     def replicaset(self, raw: Json, cluster: Cluster) -> Verdict: ...
 
 
@@ -115,7 +115,9 @@ class _Asked:
 
     def vm(self) -> Verdict:
         facts = self.facts
-        return self.rules.vm(self.new, facts.cluster, uuid=facts.uuid, named=facts.named)
+        return self.rules.vm(
+            self.new, facts.cluster, uuid=facts.uuid, named=facts.named, new=self.create
+        )
 
 
 @dataclass(frozen=True)

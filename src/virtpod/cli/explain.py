@@ -95,9 +95,11 @@ def _explain(document: Json, cluster: Cluster, args: argparse.Namespace) -> bool
     warnings: list[str] = []
     causes: list[Any] = []
     if document["kind"] == "VirtualMachine":
-        verdict = admit.vm(document, cluster, uuid=UUID)
+        verdict = admit.vm(document, cluster, uuid=UUID, new="uid" not in metadata)
         warnings, causes = verdict.warnings, verdict.causes
         raw = _instance(document)
+        if not causes:
+            raw["metadata"] = _instance(patches.json(document, verdict.patch))["metadata"]
     if not causes:
         verdict = admit.vmi(raw, cluster, now=NOW, uuid=UUID)
         warnings = warnings or verdict.warnings

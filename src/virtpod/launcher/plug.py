@@ -59,8 +59,9 @@ async def _plug_in(device: HostDevice, given: Sequence[Plugged], hypervisor: Hyp
             if NO_PORT not in str(error):
                 raise
             raise Refused(
-                f"device {device.name} finds no free port on the guest's PCI bus ({error}): have "
-                "annotation kubevirt.io/pci-topology-version: v3 in the template, which makes "
-                "ports from the next start on, or restart the VM with the device"
+                f"device {device.name} finds no free port on the guest's PCI bus ({error}): "
+                "restart the VM with the device; if its template lacks annotation "
+                "kubevirt.io/pci-topology-version: v3, as that of an older VM may, give it that, "
+                "which makes ports from the next start on"
             ) from None
         hypervisor.owns(own)

@@ -16,18 +16,20 @@ from typing import Any, TypeVar
 import msgspec
 
 from virtpod.api.base import decode
+from virtpod.api.meta import ObjectMeta
 from virtpod.api.replicaset import VirtualMachineInstanceReplicaSet
 from virtpod.api.vm import VirtualMachine
 from virtpod.api.vmi import (
     VirtualMachineInstance,
     VirtualMachineInstancePhaseTransitionTimestamp,
     VirtualMachineInstanceSpec,
+    VirtualMachineInstanceTemplateSpec,
 )
 from virtpod.domain.facts import Cluster
 from virtpod.domain.jsonpatch import Operation, diff
 from virtpod.features import ALL
 from virtpod.features.contract import DUPLICATE, REQUIRED, UNSUPPORTED, Cause
-from virtpod.features.machine import board, firmware
+from virtpod.features.machine import board, firmware, pci
 from virtpod.render import prefer
 from virtpod.render.expand import Choice, Named, expand, problems
 from virtpod.render.pod import PLACES
@@ -81,9 +83,15 @@ def vmi(raw: dict[str, Any], cluster: Cluster, *, now: str, uuid: str) -> Admiss
 
 
 def vm(
-    raw: dict[str, Any], cluster: Cluster, *, uuid: str, named: Named | None = None
+    raw: dict[str, Any],
+    cluster: Cluster,
+    *,
+    uuid: str,
+    named: Named | None = None,
+    new: bool = False,
 ) -> Admission:
-    """A VM that is created or updated, and what is `named` in it."""
+    """A VM that is created or updated, and what is `named` in it. `new`: it is created, so that no
+    guest knows its machine yet."""
     named = named or Named()
     try:
         given = decode(raw, VirtualMachine)
@@ -101,7 +109,6 @@ def vm(
         given.metadata.namespace,
         given.metadata.name,
     )
-    instance.metadata.annotations = annotations = _annotated(template)
     causes += named.causes
     for which, matcher in named.matchers.items():
         _match(given, which, matcher)
@@ -114,6 +121,9 @@ def vm(
         prefer.storage(named.choice.preference, given)
     board.defaults(instance, instance, cluster)
     firmware.identify(instance, uuid)
+    if new:
+        _make_room(template, named.choice)
+    instance.metadata.annotations = annotations = _annotated(template)
     after = msgspec.to_builtins(given)
     causes += [
         Cause(_in_vm(cause.field), cause.message, cause.reason)
@@ -167,6 +177,18 @@ def _match(vm: VirtualMachine, which: str, matcher: Mapping[str, Any] | None) ->
         if which == "instancetype" and domain and domain.memory:
             domain.memory.guest = None
     setattr(vm.spec, which, msgspec.convert(matcher, type(said)) if matcher else None)
+
+
+def _make_room(template: VirtualMachineInstanceTemplateSpec, choice: Choice) -> None:
+    """On the bus of a VM's machine, for what is plugged in later. An existing machine keeps its
+    bus, so this is said in the VM, not found out at each start."""
+    said = _annotated(template)
+    for given in (choice.instancetype, choice.preference):
+        said |= (given and given.annotations) or {}
+    architecture = template.spec.architecture if template.spec else None
+    if room := pci.topology(said, architecture):
+        metadata = template.metadata = template.metadata or ObjectMeta()
+        metadata.annotations = {**(metadata.annotations or {}), **room}
 
 
 def _annotated(template: Any) -> dict[str, str]:

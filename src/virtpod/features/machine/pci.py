@@ -1,7 +1,8 @@
 """Where devices sit on the guest's PCI bus, as annotations ask: for guests that are particular.
 
 `placePCIDevicesOnRootComplex`: no bridges. `disablePCIHole64`: no window above 4 GiB, for 32-bit
-guests. `pci-topology-version: v3`: ports that stay free for what is plugged in later.
+guests. `pci-topology-version: v3`: ports that stay free for what is plugged in later; a new VM gets
+it, unless it says otherwise.
 https://libvirt.org/pci-hotplug.html
 """
 
@@ -19,6 +20,8 @@ ROOT = "kubevirt.io/placePCIDevicesOnRootComplex"
 HOLE = "kubevirt.io/disablePCIHole64"
 TOPOLOGY = "kubevirt.io/pci-topology-version"
 PORTS = "v3"
+WITHOUT = ("s390x",)
+"""Architectures whose machines have no such bus."""
 SMALL = 2 * 2**30
 """Bytes of memory up to which a guest has fewer ports."""
 FEW, MANY = (8, 3), (16, 6)
@@ -33,7 +36,14 @@ def asked(vmi: VMI) -> Mapping[str, str] | None:
     """On architectures whose machines have such a bus."""
     given = vmi.metadata.annotations or {}
     found = {name: given[name] for name in (ROOT, HOLE, TOPOLOGY) if name in given}
-    return None if vmi.spec.architecture == "s390x" else found
+    return None if vmi.spec.architecture in WITHOUT else found
+
+
+def topology(given: Mapping[str, str], architecture: str | None) -> Mapping[str, str]:
+    """The annotation that a new VM gets beside those that are `given`; none where they say how its
+    bus is to be."""
+    said = TOPOLOGY in given or given.get(ROOT) == "true"
+    return {} if said or architecture in WITHOUT else {TOPOLOGY: PORTS}
 
 
 def tune(given: Mapping[str, str], vmi: VMI, facts: Guest, domain: Element) -> None:
