@@ -16,7 +16,7 @@ from virtpod.controllers import node, node_seen, node_vmi, vmi
 from virtpod.controllers.conditions import stamp
 from virtpod.controllers.lifecycle import MOVES, ON_NODE, PHASES
 from virtpod.controllers.node_devices import HEALTHY
-from virtpod.controllers.node_plug import PLUGGED
+from virtpod.controllers.node_plug import ALL_PLUGGED
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan
 from virtpod.kube.resources import PODS, VMIS, Obj
@@ -317,7 +317,7 @@ def page() -> str:
         f"- *Running*: condition `{HEALTHY}` is there, and False from when a device fails until it",
         "  is well again, which does not change the phase. The guest goes on, and so does the pod:",
         "  a device that was removed is the guest's loss, and a restart is its owner's to order.",
-        f"  Devices that come and go meanwhile have pods of their own; condition `{PLUGGED}`",
+        f"  Devices that come and go meanwhile have pods of their own; condition `{ALL_PLUGGED}`",
         "  says how far that is. Such a pod ends when the guest has let its device go.",
         "- *Succeeded*, *Failed*: the kubelet takes the devices back with the pod's end. A policy",
         "  that has waited for them (`InUse`) is followed then.",

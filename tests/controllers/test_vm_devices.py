@@ -13,7 +13,7 @@ from virtpod.kube.resources import Obj
 CARD: Obj = {"name": "card", "deviceName": "example.com/card"}
 DISK: Obj = {"name": "disk", "deviceName": "example.com/disk"}
 CLAIMED: Obj = {"name": "crypto", "claimName": "crypto", "requestName": "one"}
-PLUGGED = "virtpod.io/plugged-devices"
+PLUGGED_DEVICES = "virtpod.io/plugged-devices"
 
 
 def spec(*devices: Obj) -> Obj:
@@ -28,7 +28,7 @@ def vm(*devices: Obj) -> Obj:
 def vmi(*devices: Obj, plugged: str = "", phase: str = "Running") -> Obj:
     metadata: Obj = {"name": "vm", "namespace": "default", "uid": "u"}
     if plugged:
-        metadata["annotations"] = {PLUGGED: plugged}
+        metadata["annotations"] = {PLUGGED_DEVICES: plugged}
     return {"metadata": metadata, "spec": spec(*devices), "status": {"phase": phase}}
 
 

@@ -14,7 +14,7 @@ import pytest
 from msgspec import structs
 
 from tests.node.world import POD_UID, RUNNING, World, pod, vmi, world
-from virtpod.api.traits import PLUGGED
+from virtpod.api.traits import PLUGGED_DEVICES
 from virtpod.domain.facts import Cluster
 from virtpod.kube.resources import PODS, VMIS
 from virtpod.node import lending
@@ -346,7 +346,7 @@ CARD = "example.com/card"
 def _asks(node: World, *names: str) -> None:
     """The spec has devices that are to come while the guest runs."""
     obj = node.vmi()
-    obj["metadata"]["annotations"] = {PLUGGED: ",".join(names)}
+    obj["metadata"]["annotations"] = {PLUGGED_DEVICES: ",".join(names)}
     devices = [{"name": name, "deviceName": CARD} for name in names]
     obj["spec"]["domain"]["devices"]["hostDevices"] = devices
     node.put(obj)

@@ -11,7 +11,7 @@ from virtpod.api.vmi import VirtualMachineInstance as VMI
 
 VIOMMU = "virtpod.io/viommu"
 """Annotation of a VMI whose machine is to have an IOMMU: its model."""
-PLUGGED = "virtpod.io/plugged-devices"
+PLUGGED_DEVICES = "virtpod.io/plugged-devices"
 """Annotation of a VMI: the names, with commas between them, of those hostDevices that its pod does
 not bring: they are plugged into the guest when it runs."""
 
@@ -160,5 +160,5 @@ def own_devices(vmi: VMI) -> int:
 
 
 def plugged(annotations: Mapping[str, str] | None) -> tuple[str, ...]:
-    """The names that `PLUGGED` has."""
-    return tuple(filter(None, ((annotations or {}).get(PLUGGED) or "").split(",")))
+    """The names that `PLUGGED_DEVICES` has."""
+    return tuple(filter(None, ((annotations or {}).get(PLUGGED_DEVICES) or "").split(",")))

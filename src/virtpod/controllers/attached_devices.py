@@ -15,7 +15,7 @@ from virtpod.api.traits import plugged
 from virtpod.controllers.lifecycle import FINAL
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Reference
-from virtpod.kube.resources import PODS, VMIS, Obj, key_of
+from virtpod.kube.resources import PODS, VMIS, Obj, going, key_of
 from virtpod.render import attachment
 
 
@@ -44,7 +44,7 @@ def actions(vmi: Obj, launcher: Obj, pods: Sequence[Obj], cluster: Cluster) -> l
     made: list[Any] = []
     for pod in pods:
         name = pod["metadata"]["name"]
-        if not pod["metadata"].get("deletionTimestamp") and _useless(pod, name in right):
+        if not going(pod) and _useless(pod, name in right):
             made.append(Delete(PODS, key_of(pod), uid=pod["metadata"]["uid"]))
             made.append(_event(vmi, "SuccessfulDelete", f"Deleted attachment pod {name}"))
     held = {(pod["metadata"].get("annotations") or {}).get(attachment.DEVICE) for pod in pods}

@@ -20,7 +20,7 @@ from virtpod.controllers import claims as permanent
 from virtpod.controllers import lifecycle
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Reference
-from virtpod.kube.resources import PODS, VMIS, Obj, key_of
+from virtpod.kube.resources import PODS, VMIS, Obj, going, key_of
 from virtpod.render import attachment
 
 PENDING, ATTACHED, DETACHING, RELEASED = (
@@ -184,7 +184,7 @@ def _status(
     holding = {
         volume: pod
         for name, pod in have.items()
-        if name in pods and not _going(pod)
+        if name in pods and not going(pod)
         for volume in _held(pod)
     }
     for name, source in volumes.wanted.items():
@@ -239,7 +239,7 @@ def _done_with(
 ) -> bool:
     """Whether an attachment pod may go: it has ended, or others have what it holds, and the guest
     has let go of the rest."""
-    if _going(pod):
+    if going(pod):
         return False
     if (pod.get("status") or {}).get("phase") in lifecycle.FINAL:
         return True
@@ -260,11 +260,7 @@ def _held(pod: Obj) -> list[str]:
 
 def _runs(pod: Obj) -> bool:
     told = (pod.get("status") or {}).get("containerStatuses") or ()
-    return not _going(pod) and any("running" in (each.get("state") or {}) for each in told)
-
-
-def _going(pod: Obj) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp"))
+    return not going(pod) and any("running" in (each.get("state") or {}) for each in told)
 
 
 def _why(pod: Obj) -> str:

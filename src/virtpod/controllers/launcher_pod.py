@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from virtpod.controllers.lifecycle import FINAL
-from virtpod.kube.resources import Obj
+from virtpod.kube.resources import Obj, going
 
 WAITING = (
     "ErrImagePull",
@@ -18,10 +18,6 @@ WAITING = (
     "RunContainerError",
 )
 """Reasons for which a container does not start that the VMI's user should see."""
-
-
-def going(pod: Mapping[str, Any]) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def ended(pod: Mapping[str, Any]) -> bool:

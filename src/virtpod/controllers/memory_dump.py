@@ -15,7 +15,7 @@ from virtpod.controllers import conditions, node_hotplug
 from virtpod.controllers.lifecycle import phase_of
 from virtpod.kube.plan import Patch
 from virtpod.kube.plan import tests as tested
-from virtpod.kube.resources import VMIS, VMS, Obj, key_of
+from virtpod.kube.resources import VMIS, VMS, Obj, going, key_of
 
 ASSOCIATING, IN_PROGRESS, UNMOUNTING, COMPLETED, DISSOCIATING, FAILED = (
     "Associating",
@@ -43,7 +43,7 @@ def request(vm: Obj, vmi: Obj | None, now: float) -> Obj | None:
         return {**have, "phase": COMPLETED} if vmi is None or not _there(vmi, claim) else have
     if phase not in (ASSOCIATING, IN_PROGRESS):
         return have
-    if vmi is None or phase_of(vmi) != "Running" or vmi["metadata"].get("deletionTimestamp"):
+    if vmi is None or phase_of(vmi) != "Running" or going(vmi):
         why = "the guest ended before its memory was dumped"
         return {**have, "phase": FAILED, "message": why, "endTimestamp": conditions.stamp(now)}
     if phase == ASSOCIATING:
@@ -80,7 +80,7 @@ def actions(vm: Obj, vmi: Obj | None, gates: Collection[str]) -> list[Patch]:
             "spec": {"template": {"spec": {"volumes": _changed(volumes, claim)}}},
         }
         made.append(Patch(VMS, key_of(vm), body))
-    if vmi is None or phase_of(vmi) != "Running" or vmi["metadata"].get("deletionTimestamp"):
+    if vmi is None or phase_of(vmi) != "Running" or going(vmi):
         return made
     wanted = phase in (ASSOCIATING, IN_PROGRESS)
     # Of an earlier dump something may be left, which goes first.

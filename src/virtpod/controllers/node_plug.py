@@ -16,9 +16,9 @@ from virtpod.controllers import attached_devices, conditions
 from virtpod.controllers.conditions import Condition
 from virtpod.render import attachment
 
-PLUGGED = "HostDevicesPlugged"
+ALL_PLUGGED = "HostDevicesPlugged"
 """Condition of a VMI: whether it has all devices that come while it runs, and no others."""
-PENDING, FAILED = "AttachmentPodPending", "HotplugFailed"
+PENDING, LEAVING, FAILED = "AttachmentPodPending", "Detaching", "HotplugFailed"
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,11 @@ def condition(
     going = [name for name in there if name not in asked]
     if not coming and not going:
         said = f"The guest was given {', '.join(sorted(asked))} while it runs"
-        return conditions.new(PLUGGED, "True", "", said) if asked else None
+        return conditions.new(ALL_PLUGGED, "True", "", said) if asked else None
     if failure:
-        return conditions.new(PLUGGED, "False", FAILED, failure)
+        return conditions.new(ALL_PLUGGED, "False", FAILED, failure)
     said = "; ".join([*_awaited(coming, holders), *(f"{each} is to go" for each in going)])
-    return conditions.new(PLUGGED, "False", PENDING if coming else "Detaching", said)
+    return conditions.new(ALL_PLUGGED, "False", PENDING if coming else LEAVING, said)
 
 
 def _awaited(coming: Sequence[str], holders: Sequence[Holder]) -> Iterator[str]:

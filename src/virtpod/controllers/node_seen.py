@@ -14,7 +14,7 @@ from virtpod.controllers.lifecycle import HANDLER
 from virtpod.controllers.node_devices import Ailing
 from virtpod.domain.network_status import Attached
 from virtpod.kube.plan import Event, Reference
-from virtpod.kube.resources import VMIS
+from virtpod.kube.resources import VMIS, going
 from virtpod.wire.messages import DomainChanged
 
 Json = dict[str, Any]
@@ -135,7 +135,7 @@ class Known:
 
     @property
     def deleting(self) -> bool:
-        return bool(self.vmi["metadata"].get("deletionTimestamp"))
+        return going(self.vmi)
 
     @property
     def typed(self) -> VirtualMachineInstance:

@@ -121,7 +121,7 @@ def own_conditions(seen: Known, domain: DomainChanged) -> dict[str, Condition | 
         "Synchronized": None,
         OBSTRUCTED: None,
         **device_conditions(seen),
-        node_plug.PLUGGED: _plugged(seen, domain),
+        node_plug.ALL_PLUGGED: _plugged(seen, domain),
     }
 
 
@@ -143,7 +143,7 @@ def _plugged(seen: Known, domain: DomainChanged) -> Condition | None:
 
 
 def _plug_events(seen: Known, domain: DomainChanged) -> list[Event]:
-    before = conditions.find(conditions.of(seen.vmi), node_plug.PLUGGED) or {}
+    before = conditions.find(conditions.of(seen.vmi), node_plug.ALL_PLUGGED) or {}
     after = _plugged(seen, domain) or {}
     if not after or conditions.same(before, after):
         return []

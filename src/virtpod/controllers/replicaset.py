@@ -16,7 +16,7 @@ from virtpod.controllers.conditions import Condition
 from virtpod.controllers.lifecycle import FINAL
 from virtpod.controllers.lifecycle import phase_of as _phase
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference
-from virtpod.kube.resources import VMIRS, VMIS, Obj, key_of
+from virtpod.kube.resources import VMIRS, VMIS, Obj, going, key_of
 
 BURST = 20
 """Instances made or deleted in one turn."""
@@ -34,12 +34,12 @@ class Seen:
 def decide(seen: Seen) -> Plan:
     """Finished ones go, missing ones are made, those too many go."""
     owner = seen.set
-    if owner["metadata"].get("deletionTimestamp"):
+    if going(owner):
         return Plan("the set is going; its instances go with it")
     wanted = owner["spec"].get("replicas")
     wanted = 1 if wanted is None else int(wanted)
     paused = bool(owner["spec"].get("paused"))
-    standing = [vmi for vmi in seen.vmis if not vmi["metadata"].get("deletionTimestamp")]
+    standing = [vmi for vmi in seen.vmis if not going(vmi)]
     finished = [vmi for vmi in standing if _phase(vmi) in FINAL]
     live = [vmi for vmi in standing if _phase(vmi) not in FINAL]
     was_paused = conditions.status(conditions.of(owner), "ReplicaPaused") == "True"

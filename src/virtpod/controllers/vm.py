@@ -32,7 +32,7 @@ from virtpod.controllers.lifecycle import phase_of as phase
 from virtpod.domain.facts import Cluster
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference
 from virtpod.kube.plan import tests as tested
-from virtpod.kube.resources import VMIS, VMS, Obj, key_of, owner_of
+from virtpod.kube.resources import VMIS, VMS, Obj, going, key_of, owner_of
 
 ORPHAN = "orphan"
 RECEIVER = "kubevirt.io/create-migration-target"
@@ -69,7 +69,7 @@ class Seen:
 
     @property
     def deleting(self) -> bool:
-        return bool(self.vm["metadata"].get("deletionTimestamp"))
+        return going(self.vm)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class State:
 
     @property
     def going(self) -> bool:
-        return self.vmi is not None and bool(self.vmi["metadata"].get("deletionTimestamp"))
+        return self.vmi is not None and going(self.vmi)
 
     @property
     def start_asked(self) -> bool:
@@ -410,7 +410,7 @@ def _deleted(seen: Seen) -> Plan:
         if seen.vmi is None and not seen.vmi_gone:
             return Plan("no instance is seen, which is no proof that there is none", again_in=1.0)
         return Plan("the VM is going and its instance is gone", [_finalizers(vm, add=False)])
-    if not vmi["metadata"].get("deletionTimestamp"):
+    if not going(vmi):
         state = State(seen, vmi, decision.requests)
         decision = _stop(state, "the VM is going: its instance goes first")
     actions = list(decision.actions)
@@ -423,7 +423,7 @@ def _foreign(seen: Seen) -> Plan:
     """Adopt an instance that nobody owns; wait for one that somebody does."""
     vmi = seen.vmi
     assert vmi is not None
-    if owner_of(vmi) is None and not vmi["metadata"].get("deletionTimestamp"):
+    if owner_of(vmi) is None and not going(vmi):
         wanted = instance(seen.vm)["metadata"]["ownerReferences"]
         owners = [*(vmi["metadata"].get("ownerReferences") or []), *wanted]
         finalizers = [*(vmi["metadata"].get("finalizers") or []), FINALIZER]
@@ -476,9 +476,7 @@ def _pending_requests(seen: Seen) -> tuple[Obj, ...]:
     """Without those that are done: only the first counts, so they are trimmed from there."""
     requests = list((seen.vm.get("status") or {}).get("stateChangeRequests") or [])
     vmi = seen.ours
-    live = (
-        vmi is not None and phase(vmi) not in FINAL and not vmi["metadata"].get("deletionTimestamp")
-    )
+    live = vmi is not None and phase(vmi) not in FINAL and not going(vmi)
     uid = vmi["metadata"]["uid"] if vmi is not None else None
     while requests:
         first = requests[0]
@@ -614,13 +612,13 @@ def printable(vm: Obj, vmi: Obj | None, decision: Decision) -> str:
     told = conditions.of(vmi) if vmi is not None else []
     now = phase(vmi) if vmi is not None else ""
     over = vmi is None or now in FINAL
-    going = vmi is not None and bool(vmi["metadata"].get("deletionTimestamp"))
+    ends = vmi is not None and going(vmi)
     synchronized = conditions.find(told, "Synchronized") or {}
     broken = synchronized.get("reason") if synchronized.get("status") == "False" else None
     scheduled = conditions.find(told, "PodScheduled") or {}
-    if vm["metadata"].get("deletionTimestamp"):
+    if going(vm):
         return "Terminating"
-    if (going or decision.deleting) and not over:
+    if (ends or decision.deleting) and not over:
         return "Stopping"
     if now == "Running" and _migrating(vmi):
         return "Migrating"

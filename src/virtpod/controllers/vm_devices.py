@@ -2,7 +2,7 @@
 
 Those that were in the template at the start came with the pod, which keeps them until it ends.
 What is new comes by a pod of its own (`attached_devices.py`), and can go again; the instance's
-annotation `PLUGGED` tells them apart. A claim's device and a GPU wait for the next start
+annotation `PLUGGED_DEVICES` tells them apart. A claim's device and a GPU wait for the next start
 (`revision.py`), and so does another device of a name that the pod brought.
 
 A device of the same name and another resource is another device: the old one goes first, and the
@@ -15,12 +15,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from virtpod.api.traits import PLUGGED, plugged
+from virtpod.api.traits import PLUGGED_DEVICES, plugged
 from virtpod.controllers.lifecycle import ON_NODE, phase_of
 from virtpod.controllers.vm_interfaces import STAGE
 from virtpod.kube.plan import Patch, pointer
 from virtpod.kube.plan import tests as tested
-from virtpod.kube.resources import VMIS, Obj, key_of
+from virtpod.kube.resources import VMIS, Obj, going, key_of
 
 PATH = "/spec/domain/devices/hostDevices"
 NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -31,7 +31,7 @@ def actions(vm: Obj, vmi: Obj | None, strategy: str | None) -> list[Patch]:
     """The patch that brings the template into the instance."""
     if vmi is None or strategy == STAGE or phase_of(vmi) not in ON_NODE:
         return []
-    if vmi["metadata"].get("deletionTimestamp"):
+    if going(vmi):
         return []
     template = (vm["spec"].get("template") or {}).get("spec") or {}
     wanted = {each["name"]: each for each in _devices(template)}
@@ -47,7 +47,7 @@ def actions(vm: Obj, vmi: Obj | None, strategy: str | None) -> list[Patch]:
     if after == have:
         return []
     names = [each["name"] for each in after if each["name"] in late or each in coming]
-    where = pointer("metadata", "annotations", PLUGGED)
+    where = pointer("metadata", "annotations", PLUGGED_DEVICES)
     body = tested(vmi, "/metadata/uid", PATH, where)
     body.append({"op": "add", "path": PATH, "value": after})
     if not annotations:

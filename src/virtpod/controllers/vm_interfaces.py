@@ -13,7 +13,7 @@ from typing import Any
 from virtpod.controllers.lifecycle import ON_NODE, phase_of
 from virtpod.kube.plan import Patch
 from virtpod.kube.plan import tests as tested
-from virtpod.kube.resources import VMIS, Obj, key_of
+from virtpod.kube.resources import VMIS, Obj, going, key_of
 
 UP = (None, "", "up")
 STAGE = "Stage"
@@ -24,7 +24,7 @@ def actions(vm: Obj, vmi: Obj | None, strategy: str | None) -> list[Patch]:
     """The patch that brings the template into the instance."""
     if vmi is None or strategy == STAGE or phase_of(vmi) not in ON_NODE:
         return []
-    if vmi["metadata"].get("deletionTimestamp"):
+    if going(vmi):
         return []
     template = (vm["spec"].get("template") or {}).get("spec") or {}
     interfaces, networks = _interfaces(vmi["spec"]), _networks(vmi["spec"])

@@ -17,7 +17,7 @@ from virtpod.controllers.lifecycle import ON_NODE, phase_of
 from virtpod.features.disks.hotplug import BUSES
 from virtpod.kube.plan import Patch
 from virtpod.kube.plan import tests as tested
-from virtpod.kube.resources import VMIS, VMS, Obj, key_of
+from virtpod.kube.resources import VMIS, VMS, Obj, going, key_of
 
 DECLARATIVE, REQUESTS = "DeclarativeHotplugVolumes", "HotplugVolumes"
 
@@ -69,13 +69,13 @@ def requested(vm: Obj) -> Patch | None:
 
 def _live(vm: Obj, vmi: Obj, gates: Collection[str]) -> Patch | None:
     """What the instance's spec lacks, and what it has too much."""
-    if phase_of(vmi) not in ON_NODE or vmi["metadata"].get("deletionTimestamp"):
+    if phase_of(vmi) not in ON_NODE or going(vmi):
         return None
     if DECLARATIVE not in gates and REQUESTS not in gates:
         return None
     wanted = {each["name"]: each for each in _volumes(_spec(vm)) if changes(each)}
     given = {each["name"]: each for each in _disks(_spec(vm))}
-    going = {name for name, entry in hotplug.statuses(vmi).items() if entry.get("phase")}
+    underway = {name for name, entry in hotplug.statuses(vmi).items() if entry.get("phase")}
     volumes, disks = _volumes(vmi["spec"]), _disks(vmi["spec"])
     before = (list(volumes), list(disks))
     for volume in before[0]:
@@ -84,7 +84,7 @@ def _live(vm: Obj, vmi: Obj, gates: Collection[str]) -> Patch | None:
             volumes, disks = _removed(volumes, disks, name)
     there = {each["name"] for each in before[0]}
     for name, volume in wanted.items():
-        if name not in there and name not in going:
+        if name not in there and name not in underway:
             disk = _completed(given.get(name) or {"name": name, "disk": {}})
             volumes, disks = _added(volumes, disks, volume, disk)
     if (volumes, disks) == before:

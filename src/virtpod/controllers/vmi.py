@@ -25,7 +25,7 @@ from virtpod.controllers import (
     obstruction,
 )
 from virtpod.controllers.conditions import Condition
-from virtpod.controllers.launcher_pod import end_of, ended, going, outlived, running, waiting
+from virtpod.controllers.launcher_pod import end_of, ended, outlived, running, waiting
 from virtpod.controllers.lifecycle import CONTROLLER, FINAL, MACHINE_FINALIZER, ON_NODE
 from virtpod.controllers.node import ALARM, REMEDY, Standing, drain
 from virtpod.controllers.why import OBSTRUCTED
@@ -34,7 +34,7 @@ from virtpod.features.machine import state
 from virtpod.features.network.multus import NETWORKS
 from virtpod.kube.plan import Create, Delete, Event, Patch, Plan, Reference, pointer
 from virtpod.kube.plan import tests as tested
-from virtpod.kube.resources import PODS, PVCS, VMIS, Key, Obj, key_of, owner_of
+from virtpod.kube.resources import PODS, PVCS, VMIS, Key, Obj, going, key_of, owner_of
 from virtpod.render import pod as rendered
 from virtpod.render.attachment import NODE_LABEL
 
@@ -105,7 +105,7 @@ class Seen:
 
     @property
     def deleting(self) -> bool:
-        return bool(self.vmi["metadata"].get("deletionTimestamp"))
+        return going(self.vmi)
 
     @property
     def final(self) -> bool:

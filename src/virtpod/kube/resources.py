@@ -208,6 +208,11 @@ def key_of(obj: Mapping[str, Any]) -> Key:
     return Key(metadata.get("namespace") or "", metadata["name"])
 
 
+def going(obj: Mapping[str, Any]) -> bool:
+    """Whether somebody deleted it: it is there until nothing holds it any more."""
+    return bool(obj["metadata"].get("deletionTimestamp"))
+
+
 def owner_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:
     """The controlling owner's reference, of which an object has one at most."""
     references: list[dict[str, Any]] = obj["metadata"].get("ownerReferences") or []
