@@ -29,6 +29,7 @@ from tests.e2e.support import (
     on_node,
     ready,
     vmi,
+    why,
 )
 from tests.node.hardware import Hardware, Player, write
 
@@ -294,6 +295,8 @@ def test_a_device_is_lent_to_a_guest_that_runs(namespace: Namespace, hardware: H
 
     said = plugged(namespace.wait("vmi", "borrows", refused, "says why", 120))["message"]
     assert "passthrough of host PCI devices" in said
+    found = why(namespace, "borrows")
+    assert (found["code"], said in found["sentence"]) == ("DeviceNotPlugged", True)
     [holder] = namespace.items("pod", "kubevirt.io=hotplug-device")
     name = holder["metadata"]["name"]
 
@@ -335,6 +338,7 @@ def test_a_device_is_lent_to_a_guest_that_runs(namespace: Namespace, hardware: H
         return f"Insufficient {CY}" in plugged(found).get("message", "")
 
     namespace.wait("vmi", "borrows", waiting, "waits for a device")
+    assert why(namespace, "borrows")["code"] == "DeviceNotFree"
     lends(namespace)
     namespace.wait("vmi", "borrows", lambda found: not plugged(found), "waits no more")
     assert not namespace.items("pod", "kubevirt.io=hotplug-device")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from virtpod.controllers.why import Node, Observed
@@ -191,6 +192,22 @@ def terminated(**more: Any) -> Obj:
 def running(*conditions: Obj, spec: Obj | None = None, pods: Iterable[Obj] = ()) -> Observed:
     found = vmi("Running", *conditions, spec=spec, ran=STARTED, node="node1")
     return Observed(NOW, vm(), found, list(pods), nodes=[NODE])
+
+
+def plugged(reason: str, message: str) -> Obj:
+    """A device that does not come, or go, as it shall."""
+    return told("HostDevicesPlugged", "False", reason, message)
+
+
+AWAITED = "crypto2 waits for pod hp-device-1f2e3d4c"
+ALL_TAKEN = (
+    "0/2 nodes are available: 1 Insufficient qat.intel.com/cy, 1 node(s) didn't match Pod's node "
+    "affinity/selector. preemption: 0/2 nodes are available: 2 Preemption is not helpful."
+)
+NO_PORT = (
+    "device crypto2 finds no free port on the guest's PCI bus (internal error: No more available "
+    "PCI slots): restart the VM with the device"
+)
 
 
 def waiting(reason: str, message: str) -> Obj:
@@ -778,6 +795,29 @@ CASES: dict[str, tuple[str, Observed]] = {
         running(READY, pods=[pod("node1", deletionTimestamp=AGO_5_S)]),
     ),
     "paused": ("Paused", running(told("Paused", "True", "PausedByUser", "VMI was paused by user"))),
+    "a device finds no port": (
+        "DeviceNotPlugged",
+        running(READY, plugged("HotplugFailed", NO_PORT)),
+    ),
+    "a device that its node has not": (
+        "DeviceNotFree",
+        running(told("Ready", "False"), plugged("AttachmentPodPending", f"{AWAITED}: {ALL_TAKEN}")),
+    ),
+    "a device whose pod starts": (
+        "DeviceComing",
+        running(READY, plugged("AttachmentPodPending", f"{AWAITED}: ContainerCreating")),
+    ),
+    "a device that leaves": (
+        "DeviceComing",
+        running(READY, plugged("Detaching", "crypto2 is to go")),
+    ),
+    "it is not ready, and a device is on its way": (
+        "NotReady",
+        running(
+            told("Ready", "False", "ContainersNotReady", "containers with unready status"),
+            plugged("AttachmentPodPending", f"{AWAITED}: ContainerCreating"),
+        ),
+    ),
     "an agent probe without an agent": (
         "AgentMissing",
         running(READY, spec={"readinessProbe": {"guestAgentPing": {}}}),
@@ -787,6 +827,52 @@ CASES: dict[str, tuple[str, Observed]] = {
         running(told("Ready", "False", "ContainersNotReady", "containers with unready status")),
     ),
     "all is well": ("Running", running(READY)),
+    "all is well with its devices": (
+        "Running",
+        running(
+            READY,
+            told("HostDevicesPlugged", "True", "", "The guest was given crypto2 while it runs"),
+            told("HostDeviceTargets", "True", "", "Nodes with devices as it has: node2"),
+        ),
+    ),
+    "all is well, and it stays where it is": (
+        "Running",
+        running(
+            READY,
+            told(
+                "LiveMigratable",
+                "False",
+                "NotMigratable",
+                "HostDeviceNotLiveMigratable: devices of its node stay there: gpu",
+            ),
+            told(
+                "HostDeviceTargets",
+                "False",
+                "NoNodeForHostDevices",
+                "crypto: no other node offers 8086:4941 for sym;asym: node2 has it by a driver "
+                "that does not save its state (use qat_vfio_pci)",
+            ),
+        ),
+    ),
+    "all is well until it is restarted": (
+        "Running",
+        replace(
+            running(READY),
+            vm=vm(
+                status={
+                    "conditions": [
+                        told(
+                            "RestartRequired",
+                            "True",
+                            "",
+                            "a non-live-updatable field was changed in the template spec: "
+                            "spec.domain.devices.gpus; restart the VM for it to take effect",
+                        )
+                    ]
+                }
+            ),
+        ),
+    ),
     "all is well again": (
         "Running",
         Observed(

@@ -1,10 +1,14 @@
-"""What is wrong with the guest: not started, crashed, paused, not ready; or all is well."""
+"""What is wrong with the guest: not started, crashed, paused, without a device, not ready; or it is
+well."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from virtpod.controllers import node_plug
+from virtpod.controllers.why import placing
 from virtpod.controllers.why.case import Case, Found, Rule, ended, line, rule, seconds
+from virtpod.domain.moving import TARGETS
 from virtpod.features.guest import access_credentials
 from virtpod.kube.resources import Obj
 
@@ -250,6 +254,55 @@ def paused(case: Case) -> Found | None:
 
 
 @rule(
+    "DeviceNotPlugged",
+    "broken",
+    "Mend what it names; it is tried again by itself. What the template has is in the guest from "
+    "its next start on: virtctl restart.",
+)
+def device_not_plugged(case: Case) -> Found | None:
+    """A device of the node does not get into the running guest, or out of it."""
+    text = _device_awaited(case, node_plug.FAILED)
+    return _of_devices(case, "It runs, but a device does not get in or out", text)
+
+
+@rule(
+    "DeviceNotFree",
+    "broken",
+    "Stop what has one on that node, take the device out of the template, or restart the VM: the "
+    "scheduler then looks for a node that has all its devices.",
+)
+def device_not_free(case: Case) -> Found | None:
+    """A device that is to come into the running guest cannot be had on its node."""
+    text = _device_awaited(case, node_plug.PENDING)
+    text = text if placing.judged(text) else ""
+    return _of_devices(case, "It runs, but its node cannot give it a device", text)
+
+
+@rule(
+    "DeviceComing",
+    "waits",
+    "Wait a little, then ask again: a guest that still boots lets no device go. What keeps a pod "
+    "that it names: kubectl describe pod.",
+)
+def device_coming(case: Case) -> Found | None:
+    """A device of the node is on its way into the running guest, or out of it."""
+    text = _device_awaited(case, node_plug.PENDING, node_plug.LEAVING)
+    return _of_devices(case, "It runs, and its devices are being changed", text)
+
+
+def _device_awaited(case: Case, *reasons: str) -> str:
+    """What is said of devices that come or go, where that is for one of the reasons."""
+    told = case.told(node_plug.ALL_PLUGGED)
+    if case.phase != "Running" or told.get("status") != "False":
+        return ""
+    return str(told.get("message") or "") if told.get("reason") in reasons else ""
+
+
+def _of_devices(case: Case, sentence: str, text: str) -> Found | None:
+    return Found(ended(f"{sentence}: {text}"), "", (), case.vmi_reference()) if text else None
+
+
+@rule(
     "AgentMissing",
     "broken",
     "Install and start qemu-guest-agent in the guest, or take away what needs it: agent probes, "
@@ -327,8 +380,27 @@ def runs(case: Case) -> Found | None:
     ready = "ready" if case.told("Ready").get("status") == "True" else "its readiness is not known"
     agent = case.told("AgentConnected").get("status") == "True"
     evidence = [] if agent else ["the guest agent is not connected; nothing in its spec needs it"]
+    evidence += [f"{what}: {told}" for kind, what in BESIDE.items() if (told := _no(case, kind))]
+    waits = case.told("RestartRequired", case.seen.vm or {})
+    if waits.get("status") == "True":
+        evidence.append(f"its template has changed: {waits.get('message') or 'restart the VM'}")
     evidence += [f"an instance before this one: {line(event)}" for event in _before(case)[:2]]
     return Found(f"It runs{since}{where}, {ready}.", "", tuple(evidence), case.vmi_reference())
+
+
+BESIDE = {
+    "LiveMigratable": "it cannot be migrated",
+    TARGETS: "no other node could take it",
+}
+"""Conditions of a guest that runs well, and what it means where they do not hold."""
+
+
+def _no(case: Case, kind: str) -> str:
+    """Why a condition does not hold."""
+    told = case.told(kind)
+    if told.get("status") != "False":
+        return ""
+    return str(told.get("message") or told.get("reason") or "no word")
 
 
 def _before(case: Case) -> list[Obj]:
@@ -353,7 +425,10 @@ THERE: tuple[Rule, ...] = (
     paused_io_error,
     pod_terminating,
     paused,
+    device_not_plugged,
+    device_not_free,
     agent_missing,
     not_ready,
+    device_coming,
     runs,
 )

@@ -56,6 +56,11 @@ def reasons(message: str) -> dict[str, int]:
     return {said.strip().rstrip("."): int(count) for count, said in _REASON.findall(text)}
 
 
+def judged(message: str) -> bool:
+    """Whether the scheduler's reasons stand in it."""
+    return _COUNTED.search(message) is not None
+
+
 def said(case: Case) -> str:
     """The scheduler's message; "" where the pod is placed, or waits for nothing of it."""
     if not case.scheduling:
