@@ -27,7 +27,7 @@ from virtpod.api.qat import QATNodePolicy
 from virtpod.controllers.node_devices import Ailing, condition
 from virtpod.domain.qat import MODELS, Model
 from virtpod.domain.steps import WriteAttribute
-from virtpod.node.devices import health, holders, hostdevices, qat_state, setup
+from virtpod.node.devices import health, holders, hostdevices, qat, qat_state, setup, sysfs
 from virtpod.node.devices.holders import Held
 from virtpod.node.devices.metrics import Devices
 from virtpod.node.devices.outfit import PATIENCE, Outcome, Outfitter
@@ -808,6 +808,33 @@ def test_devices_and_their_owners_are_measured(hardware: Hardware, site: Site) -
         f'virtpod_qat_function_ring_pairs{{device="{VFS[1]}",parent="{PF}",service="sym"}} 2.0',
     ):
         assert line in said, said
+
+
+def test_what_others_gave_to_guests_is_measured_too(hardware: Hardware) -> None:
+    """By Intel's plugin or a driver of claims; what a pod that is no guest's has is its own."""
+    *_, third = hardware.qat(PF, "8086:4940", numa=1, driver="qat_vfio_pci", functions=3)
+    held = tuple(
+        Held("shop", pod, resource, name, claimed=resource == "qat.intel.com")
+        for pod, resource, name in (
+            ("launcher", "qat.intel.com/cy", VFS[0]),
+            ("launcher", "qat.intel.com", "qatvf-0000-3d-01-2"),
+            ("launcher", "qat.intel.com", "intel.com/qat=qatvf-0000-3d-01-2"),
+            ("container", "qat.intel.com/cy", VFS[1]),
+        )
+    )
+    functions = sysfs.functions(hardware.root)
+    inventory = hostdevices.Inventory(functions, qat.engines(hardware.root, functions))
+    look = hostdevices.Look(inventory, held=held)
+    registry = CollectorRegistry()
+    registry.register(Devices(lambda: look, lambda _, pod: "gateway" if pod == "launcher" else ""))
+    told = generate_latest(registry).decode()
+    whose = f'driver="qat_vfio_pci",name="gateway",namespace="shop",numa="1",parent="{PF}"'
+    for device, resource in ((VFS[0], "qat.intel.com/cy"), (third, "qat.intel.com")):
+        labels = f'device="{device}",{whose},resource="{resource}"'
+        assert f"virtpod_host_device_info{{{labels}}} 1.0" in told
+        labels = f'device="{device}",reason="",resource="{resource}"'
+        assert f"virtpod_host_device_healthy{{{labels}}} 1.0" in told
+    assert told.count("virtpod_host_device_info{") == 2
 
 
 def test_a_guest_s_condition_names_the_device() -> None:

@@ -58,7 +58,7 @@ def _of_resources(look: Look) -> Iterator[Metric]:
 def _of_devices(look: Look, owner: Owner) -> Iterator[Metric]:
     info = GaugeMetricFamily(
         "virtpod_host_device_info",
-        "A device that this node offers to guests, and whose it is.",
+        "A device that this node offers to guests, or that one has of others, and whose it is.",
         labels=("device", "resource", "driver", "numa", "parent", "namespace", "name"),
     )
     healthy = GaugeMetricFamily(
@@ -76,8 +76,21 @@ def _of_devices(look: Look, owner: Owner) -> Iterator[Metric]:
         info.add_metric((first, resource, driver, numa, piece.parent, namespace, name), 1)
         reason = piece.fault.reason if piece.fault else ""
         healthy.add_metric((first, resource, reason), float(not reason))
-    # What somebody has and is not offered any more.
+    # What somebody has and is not offered, or not by us.
     offered = look.offered
+    unwell = {
+        address for those in look.ailing.values() for each in those for address in each.addresses
+    }
+    for address, each in sorted({held.address: held for held in look.held or ()}.items()):
+        function = look.inventory.functions.get(address)
+        namespace, name = _named((each.namespace, each.pod), owner)
+        if function is None or address in offered or not name:
+            continue
+        numa = "" if function.numa is None else str(function.numa)
+        driver, parent = function.driver, function.parent
+        info.add_metric((address, each.resource, driver, numa, parent, namespace, name), 1)
+        if address not in unwell:
+            healthy.add_metric((address, each.resource, ""), 1.0)
     for those in look.ailing.values():
         for ailing in those:
             if not offered & set(ailing.addresses):
