@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from virtpod.domain.quantity import parse
 from virtpod.kube.resources import of
 from virtpod.operator.installer import mounts_images, probed
 from virtpod.render import rbac
@@ -23,6 +26,7 @@ from virtpod.render.install import (
 OPTIONS = Options("registry.example:5000/virtpod:1", "registry.example:5000/virt-launcher:1")
 OPERATORS = operator_manifests(OPTIONS)
 COMPONENTS = components({}, OPTIONS, Site(nodes=2, ca_bundle="PEM"))
+GOLDEN = Path(__file__).parents[1] / "golden"
 Json = dict[str, Any]
 
 
@@ -65,6 +69,19 @@ def test_only_virt_handler_is_privileged() -> None:
             assert privileged == (spec["serviceAccountName"] == "kubevirt-handler")
         if spec["serviceAccountName"] != "kubevirt-handler":
             assert spec["securityContext"]["runAsNonRoot"]
+
+
+def test_what_guests_wait_for_has_as_much_of_a_busy_node_as_a_guest_s_processor() -> None:
+    demo = yaml.safe_load((GOLDEN / "demo/vm/pod.yaml").read_text())
+    [guest] = [each for each in demo["spec"]["containers"] if each["name"] == "compute"]
+    processor = parse(guest["resources"]["requests"]["cpu"])
+    requested = {
+        container["name"]: parse(container["resources"]["requests"]["cpu"])
+        for spec in pod_specs()
+        for container in spec["containers"]
+    }
+    for name in ("virt-api", "virt-controller", "virt-handler"):
+        assert requested[name] >= processor, name
 
 
 def test_accounts_exist_and_are_bound() -> None:
