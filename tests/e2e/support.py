@@ -164,6 +164,16 @@ class Namespace:
         said = self.kubectl("get", "events", "--field-selector", field, "--output", "json")
         return [(item["reason"], item["message"]) for item in json.loads(said)["items"]]
 
+    def told(self, name: str, *reasons: str) -> list[tuple[str, str]]:
+        """The same, once events for all these reasons are there: they come after what they tell of.
+        Those of an object before it that had its name are there as well."""
+
+        def all_of_them() -> list[tuple[str, str]]:
+            said = self.events(name)
+            return said if set(reasons) <= {reason for reason, _ in said} else []
+
+        return eventually(all_of_them, lambda: f"{reasons}, but {self.events(name)}")
+
 
 def phase(thing: Object) -> str:
     return str((thing.get("status") or {}).get("phase", ""))

@@ -140,9 +140,7 @@ def test_virtctl_knows_both_versions(namespace: Namespace) -> None:
 
 
 def test_what_was_created_is_told_in_events(namespace: Namespace, demo: Object) -> None:
-    reasons = [reason for reason, _ in namespace.events("demo")]
-    assert "SuccessfulCreate" in reasons
-    assert "Started" in reasons
+    namespace.told("demo", "SuccessfulCreate", "Started")
 
 
 def test_server_side_dry_run_keeps_nothing(namespace: Namespace) -> None:

@@ -109,8 +109,7 @@ def test_what_is_in_its_memory_comes_into_a_claim(place: Namespace) -> None:
     vmi = place.get("vmi", NAME)
     assert vmi["metadata"]["uid"] == uid
     assert "dump" not in [each["name"] for each in vmi["status"]["volumeStatus"]]
-    reasons = {reason for reason, _ in place.events(NAME)}
-    assert {"MemoryDumpInProgress", "MemoryDumpCompleted"} <= reasons
+    place.told(NAME, "MemoryDumpInProgress", "MemoryDumpCompleted")
     place.virtctl("memory-dump", "remove", NAME)
     gone = place.wait("vm", NAME, lambda vm: not request(vm), "the claim is dissociated")
     names = [each["name"] for each in gone["spec"]["template"]["spec"]["volumes"]]

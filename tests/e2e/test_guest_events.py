@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from tests.e2e.support import (
-    BOOT,
-    Console,
-    Namespace,
-    condition,
-    conditions,
-    eventually,
-    phase,
-    vm,
-)
+from tests.e2e.support import BOOT, Console, Namespace, condition, conditions, phase, vm
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -52,15 +41,11 @@ def test_a_guest_starts_paused_reboots_and_panics(namespace: Namespace) -> None:
 
         console.run("modprobe pvpanic_pci")
         console.type("echo c >/proc/sysrq-trigger\n")
-        namespace.wait("vmi", NAME, lambda vmi: phase(vmi) == "Failed", "Failed", 30)
+        namespace.wait("vmi", NAME, lambda vmi: phase(vmi) == "Failed", "Failed")
 
-    def told() -> dict[str, str]:
-        return dict(namespace.events(NAME))
-
-    # Events come after what they tell of.
-    eventually(lambda: {"GuestPanicked", "Stopped"} <= told().keys(), lambda: str(told()))
-    assert "kernel panicked" in told()["GuestPanicked"]
-    assert "kernel panicked" in told()["Stopped"]
+    told = dict(namespace.told(NAME, "GuestPanicked", "Stopped"))
+    assert "kernel panicked" in told["GuestPanicked"]
+    assert "kernel panicked" in told["Stopped"]
 
     def ended(found: dict[str, object]) -> bool:
         return phase(found) == "Failed"
@@ -83,8 +68,6 @@ def test_a_guest_that_does_not_heed_is_hastened(namespace: Namespace) -> None:
         console.run("rm -r /etc/acpi/PWRF")
     namespace.virtctl("stop", NAME, "--grace-period", "300", "--force")
     namespace.wait("vmi", NAME, lambda vmi: vmi["metadata"].get("deletionTimestamp"), "deleted")
-    began = time.monotonic()
     namespace.virtctl("stop", NAME, "--grace-period", "1", "--force")
-    namespace.gone("vmi", NAME, 60)
-    assert time.monotonic() - began < 45
+    namespace.gone("vmi", NAME, 120)  # which is well before its first 300 s are over
     namespace.delete("vm", NAME)

@@ -99,8 +99,7 @@ def test_disks_come_and_are_written_to(place: Namespace) -> None:
             written = f"echo written-on-{claim} | dd of={disk} conv=fsync 2>&1"
             assert "records out" in console.run(written)
             assert f"written-on-{claim}" in console.run(f"dd if={disk} bs=64 count=1 2>&1")
-    reasons = {reason for reason, _ in place.events(NAME)}
-    assert {"VolumeMountedToPod", "VolumeReady"} <= reasons
+    place.told(NAME, "VolumeMountedToPod", "VolumeReady")
 
 
 def size_of(console: Console, name: str) -> int:
@@ -190,7 +189,7 @@ def test_a_secret_that_changes_reaches_the_guest(place: Namespace) -> None:
         return told.get("AccessCredentialsSynchronized", {}).get("status") == "True"
 
     place.wait("vmi", NAME, synchronized, "the guest has its keys", 120)
-    assert "AccessCredentialsSyncSuccess" in {reason for reason, _ in place.events(NAME)}
+    place.told(NAME, "AccessCredentialsSyncSuccess")
     with Console(place.name, NAME) as console:
         console.login()
         assert console.run("cat /root/.ssh/authorized_keys") == ANNA

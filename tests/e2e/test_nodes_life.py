@@ -109,7 +109,7 @@ def test_a_guest_is_evicted_for_memory_and_comes_back(namespace: Namespace) -> N
         namespace.wait("vm", "mobile", obstructed("NodesTainted"), "waits for the node")
         found = why(namespace, "mobile")
         assert "node.kubernetes.io/memory-pressure" in found["sentence"], found
-    told = [message for reason, message in namespace.events("mobile") if reason == "Stopped"]
+    told = [m for reason, m in namespace.told("mobile", "Stopped") if reason == "Stopped"]
     assert any("The node was low on resource: memory" in each for each in told), told
     namespace.running("mobile", other_than=uid, seconds=180)
     found = why(namespace, "mobile")
@@ -177,7 +177,7 @@ def test_a_guest_of_a_dead_node_waits_for_a_proof_and_then_runs_elsewhere(
     assert (held["metadata"]["uid"], phase(held)) == (uid, "Running")
     assert any(
         reason == "NodeUnresponsive" and OUT_OF_SERVICE in message
-        for reason, message in namespace.events("survivor")
+        for reason, message in namespace.told("survivor", "NodeUnresponsive")
     )
     assert not namespace.items("pod", f"kubevirt.io/created-by={uid}")
 

@@ -72,9 +72,10 @@ def test_memory_runs_out_in_the_container(place: Namespace, victim: str) -> None
             place.compute(pod["name"], "sh", "-c", eaters(size))
         uid = vmi["metadata"]["uid"]
         watch.until(
-            lambda _, seen: seen["metadata"]["uid"] == uid and phase(seen) == "Failed", "Failed", 30
+            lambda _, seen: seen["metadata"]["uid"] == uid and phase(seen) == "Failed", "Failed", 90
         )
-    [stopped] = [message for reason, message in place.events(greedy) if reason == "Stopped"]
+    said = place.told(greedy, "Stopped")
+    [stopped] = [message for reason, message in said if reason == "Stopped"]
     assert "OOMKilled" in stopped
     assert "limits.memory" in stopped
     whom = {"qemu": "QEMU was killed", "virt-launcher": "virt-launcher was ended by SIGKILL"}
@@ -87,7 +88,7 @@ def test_memory_runs_out_in_the_container(place: Namespace, victim: str) -> None
         assert (over["exitCode"], over["reason"]) == (137, "OOMKilled")
     found = why(place, greedy)
     assert found["code"] == "OOMKilled", found
-    place.wait("vmi", greedy, obstructed("OOMKilled"), "says so itself", 30)
+    place.wait("vmi", greedy, obstructed("OOMKilled"), "says so itself")
     place.delete("vm", greedy)
 
 
@@ -107,7 +108,8 @@ def test_a_node_is_drained(place: Namespace) -> None:
         said = str(refused.value)
         assert f'VMI "{place.name}/{GUARDED}" is configured with an eviction strategy' in said, said
         assert "not live-migratable" in said
-        told = [message for reason, message in place.events(GUARDED) if reason == "EvictionRefused"]
+        events = place.told(GUARDED, "EvictionRefused")
+        told = [message for reason, message in events if reason == "EvictionRefused"]
         assert any("Shut it down" in each for each in told), told
         ended = place.running(GUARDED)
         assert ended["metadata"]["uid"] == guarded["metadata"]["uid"]

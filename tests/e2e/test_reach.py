@@ -254,7 +254,7 @@ def test_an_address_that_cannot_be_kept_is_told_of(
         lambda each: conditions(each).get("AddressesKept", {}).get("reason") == "AddressChanged",
         "what it has is not what is asked for",
     )
-    assert "AddressChanged" in [reason for reason, _ in namespace.events("bridged")]
+    namespace.told("bridged", "AddressChanged")
     old = namespace.running("bridged")["metadata"]["uid"]
     namespace.virtctl("restart", "bridged")
     found = namespace.wait(

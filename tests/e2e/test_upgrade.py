@@ -366,7 +366,7 @@ def test_who_is_of_another_version_starts_anew_where_that_is_wanted(
         compute = namespace.launcher(after)["spec"]["containers"][0]
         assert compute["image"] == this.launcher
         assert compute["resources"]["limits"]["cpu"] == "1"
-        assert "SuccessfulEvict" in [reason for reason, _ in namespace.events("between")]
+        namespace.told("between", "SuccessfulEvict")
         Namespace(SYSTEM).wait("kubevirt", "kubevirt", counted(0), "none is outdated")
     finally:
         configured(

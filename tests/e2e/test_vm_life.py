@@ -163,8 +163,7 @@ def test_a_replica_set_is_scaled_paused_and_seen_by_an_autoscaler(namespace: Nam
     namespace.wait("vmirs", "set", lambda found: replicas(found) == (1, 1), "one is left")
     namespace.patch("vmirs", "set", {"spec": {"paused": False}})
     namespace.wait("vmirs", "set", lambda found: replicas(found) == (2, 2), "two again", 120)
-    reasons = {reason for reason, _ in namespace.events("set")}
-    assert {"SuccessfulPaused", "SuccessfulResumed"} <= reasons
+    namespace.told("set", "SuccessfulPaused", "SuccessfulResumed")
     namespace.delete("vmirs", "set")
 
 
