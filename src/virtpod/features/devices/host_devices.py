@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 
 from virtpod.api.hostdevices import GPU, HostDevice, VGPUDisplayOptions
 from virtpod.api.traits import VIOMMU, plugged
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, DeviceMissing, GivenDevice, Guest
+from virtpod.domain.qat import SERVICES, service
 from virtpod.domain.xml import E, Element
 from virtpod.features.contract import (
     DUPLICATE,
@@ -29,6 +31,8 @@ GATE = "HostDevices"
 QAT = "qat.intel.com/"
 GENERIC = f"{QAT}generic"
 """The functions before generation 4, which Linux has drivers for."""
+WORDS = {"generic", *(service(each) for n in (1, 2, 3) for each in combinations(SERVICES, n))}
+"""What resources can be called after."""
 QAT_VFIO = "qat_vfio_pci"
 BY_QAT_VFIO = {"8086:4941": "6.10", "8086:4943": "6.10", "8086:4945": "6.10", "8086:4949": "6.17"}
 """vendor:product of virtual functions whose state that driver saves, and since which Linux."""
@@ -105,6 +109,23 @@ def validate(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
 
 
 def warn(part: Asked, vmi: VMI, cluster: Cluster) -> Iterable[str]:
+    yield from _misnamed(vmi, cluster)
+    yield from _without_iommu(vmi, cluster)
+
+
+def _misnamed(vmi: VMI, cluster: Cluster) -> Iterable[str]:
+    """No node will ever offer such a resource, and the pod would wait for one."""
+    permitted = _permitted(cluster)
+    for where, device in _placed(vmi):
+        name = device.device_name or ""
+        if name.startswith(QAT) and name not in permitted and name.removeprefix(QAT) not in WORDS:
+            yield (
+                f"{where.removeprefix('spec')}: no QAT device is offered as {name}: cy is for sym "
+                f"and asym; otherwise join {', '.join(SERVICES)} by hyphens, in this order"
+            )
+
+
+def _without_iommu(vmi: VMI, cluster: Cluster) -> Iterable[str]:
     """QAT from generation 4 on has no driver in a guest's kernel."""
     memory = vmi.spec.domain.memory
     if VIOMMU in (vmi.metadata.annotations or {}) or (memory and memory.hugepages):
