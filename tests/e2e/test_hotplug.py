@@ -256,3 +256,18 @@ def test_disks_go_and_leave_nothing(place: Namespace) -> None:
     ]
     template = place.get("vm", NAME)["spec"]["template"]["spec"]
     assert [volume["name"] for volume in template["volumes"]] == ["root", "kept"]
+
+
+def test_a_new_vm_has_ports_for_three_disks_of_virtio(place: Namespace) -> None:
+    """Each wants a port of its own, and nobody asked for spare ones."""
+    claims = [*DISKS, "first"]
+    for claim in claims:
+        serial = f"--serial=of-{claim}"
+        place.virtctl("addvolume", NAME, f"--volume-name={claim}", serial, "--bus=virtio")
+    for claim in claims:
+        found = place.wait("vmi", NAME, at(claim, "Ready"), f"{claim} is there", 120)
+        assert entry(found, claim)["target"].startswith("vd")
+    with Console(place.name, NAME) as console:
+        console.login()
+        for claim in claims:
+            console.run(f"until grep -q of-{claim} /sys/block/vd*/serial; do sleep 1; done")
