@@ -1,29 +1,26 @@
-"""A network binding plugin's side-car, by grpc's own server: it joins the guest by QEMU's own user
-network. The test makes an image of it (`test_networks.py`)."""
+"""A network binding plugin's side-car: it joins the guest by QEMU's own user network. The test makes
+an image of it (`test_networks.py`)."""
 
+import asyncio
 import json
 import os
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from xml.etree import ElementTree
 
-import grpc
-
+from virtpod.wire.grpc import serving, unknown
 from virtpod.wire.protobuf import decode, encode, text
 
 NAME = "user-network"
 FOLDER = "/var/run/kubevirt-hooks"
-over = threading.Event()
+over = asyncio.Event()
 
 
-def info(request: bytes, context: Any) -> bytes:
+def info(request: bytes) -> bytes:
     points = [(3, encode([(1, hook), (2, 5)])) for hook in ("OnDefineDomain", "Shutdown")]
     return encode([(1, NAME), *points, (4, "v1alpha3")])
 
 
-def define(request: bytes, context: Any) -> bytes:
+def define(request: bytes) -> bytes:
     fields = decode(request)
     domain = ElementTree.fromstring(text(fields, 1))
     devices = domain.find("devices")
@@ -40,27 +37,31 @@ def define(request: bytes, context: Any) -> bytes:
     return encode([(1, ElementTree.tostring(domain))])
 
 
-def shut_down(request: bytes, context: Any) -> bytes:
+def shut_down(request: bytes) -> bytes:
     print("the guest is gone", file=sys.stderr, flush=True)  # noqa: T201  # its container's log
     over.set()
     return b""
 
 
-class Methods(grpc.GenericRpcHandler):
-    def service(self, handler_call_details: Any) -> Any:
-        own = {
-            "/kubevirt.hooks.info.Info/Info": info,
-            "/kubevirt.hooks.v1alpha3.Callbacks/OnDefineDomain": define,
-            "/kubevirt.hooks.v1alpha3.Callbacks/Shutdown": shut_down,
-        }.get(handler_call_details.method)
-        return own and grpc.unary_unary_rpc_method_handler(own)
+METHODS = {
+    "/kubevirt.hooks.info.Info/Info": info,
+    "/kubevirt.hooks.v1alpha3.Callbacks/OnDefineDomain": define,
+    "/kubevirt.hooks.v1alpha3.Callbacks/Shutdown": shut_down,
+}
+
+
+async def answer(method: str, request: bytes) -> bytes:
+    if method not in METHODS:
+        raise unknown(method)
+    return METHODS[method](request)
+
+
+async def main() -> None:
+    async with serving(f"{FOLDER}/{NAME}.sock", answer):
+        await over.wait()
+        await asyncio.sleep(0.5)  # the answer goes out first
 
 
 if __name__ == "__main__":
     os.umask(0)
-    server = grpc.server(ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers((Methods(),))
-    server.add_insecure_port(f"unix:{FOLDER}/{NAME}.sock")
-    server.start()
-    over.wait()
-    server.stop(1).wait()
+    asyncio.run(main())

@@ -80,7 +80,7 @@ def pod_link(network: str) -> str:
 
 @pytest.fixture(scope="module")
 def plugin_image(cluster: None) -> str:
-    """The side-car's image: Virtpod's, which has Python and grpc, and one file."""
+    """The side-car's image: Virtpod's, which has Python and gRPC, and one file."""
     store = layers.Store()
     program = Path(__file__).with_name("binding_plugin.py")
     with tempfile.TemporaryDirectory() as folder:

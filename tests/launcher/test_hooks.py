@@ -17,7 +17,6 @@ from grpc_tools import protoc
 
 from virtpod.launcher import hooks, shim
 from virtpod.launcher.hooks import HookFailed, Hooks
-from virtpod.launcher.unary import CallFailed, call, serve
 from virtpod.wire import protobuf
 
 WIRE = Path(protobuf.__file__).parent
@@ -194,27 +193,6 @@ async def test_an_unknown_version_is_refused(messages: dict[str, Any], place: Pa
     async with listening(place, side_car) as found:
         with pytest.raises(HookFailed, match=r"speaks .'v2'., none of v1alpha3"):
             await found.collect()
-
-
-async def test_who_does_not_speak_http2_does_not_hang_the_call(place: Path) -> None:
-    async def rude(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 no\r\n\r\n")
-        writer.close()
-
-    path = str(place / "rude")
-    async with await asyncio.start_unix_server(rude, path):
-        with pytest.raises(CallFailed):
-            await call(path, "/a.B/C", b"", 5)
-
-
-async def test_too_large_an_answer_is_refused(place: Path) -> None:
-    async def answer(method: str, message: bytes) -> bytes:
-        return bytes(5 * 1024 * 1024)
-
-    path = str(place / "large")
-    async with await serve(path, answer):
-        with pytest.raises(CallFailed, match="larger than"):
-            await call(path, "/a.B/C", b"", 5)
 
 
 async def test_the_shim_runs_scripts_for_grpcs_own_client(

@@ -9,7 +9,7 @@ import sys
 DOCUMENTS = ("virtpod.api.catalog", "virtpod.api.crd", "virtpod.api.lists", "virtpod.api.notes")
 """What writes documents loads all of the API, and reads its source."""
 HEAVY = (
-    *("aiohttp", "ssl", "yaml", "grpc", "cryptography", "uvloop", "pyroute2", "logging.config"),
+    *("aiohttp", "ssl", "yaml", "h2", "cryptography", "uvloop", "pyroute2", "logging.config"),
     *DOCUMENTS,
 )
 BEFORE_LISTENING = ("libvirt", "virtpod.render", "virtpod.features", "virtpod.api.vmi")

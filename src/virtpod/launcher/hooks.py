@@ -52,7 +52,7 @@ class SideCar:
 
     async def call(self, hook: str, fields: list[tuple[int, Value]], within: float) -> Any:
         """The fields of its answer. Raises HookFailed."""
-        from virtpod.launcher.unary import CallFailed, call
+        from virtpod.wire.grpc import CallFailed, call
 
         method = f"/kubevirt.hooks.{self.version}.Callbacks/{hook}"
         try:
@@ -158,7 +158,7 @@ def _sockets(folder: str) -> list[str]:
 
 async def _info(folder: str, socket: str) -> SideCar | None:
     """None: it does not answer yet. Raises HookFailed where it speaks no version of ours."""
-    from virtpod.launcher.unary import CallFailed, call
+    from virtpod.wire.grpc import CallFailed, call
 
     try:
         answer = decode(await call(socket, "/kubevirt.hooks.info.Info/Info", b"", TELL_WITHIN))

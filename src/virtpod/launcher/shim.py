@@ -16,7 +16,7 @@ import signal
 import sys
 
 from virtpod.domain import paths
-from virtpod.launcher.unary import CallFailed, serve
+from virtpod.wire.grpc import CallFailed, serving, unknown
 from virtpod.wire.protobuf import Malformed, decode, encode, text
 
 VERSIONS = ("v1alpha1", "v1alpha2", "v1alpha3")
@@ -34,7 +34,7 @@ class Shim:
         self.over = asyncio.Event()
 
     async def answer(self, method: str, message: bytes) -> bytes:
-        """Raises KeyError where the method is not of this version; CallFailed."""
+        """`Answer` of gRPC."""
         if method == "/kubevirt.hooks.info.Info/Info":
             return self._info()
         prefix = f"/kubevirt.hooks.{self.version}.Callbacks/"
@@ -42,7 +42,8 @@ class Shim:
         if hook == "Shutdown" and self.version == "v1alpha3":
             self.over.set()
             return b""
-        script = SCRIPTS[hook]
+        if (script := SCRIPTS.get(hook)) is None:
+            raise unknown(method)
         try:
             fields = decode(message)
         except Malformed as error:
@@ -94,9 +95,9 @@ async def run(version: str, folder: str = paths.HOOKS) -> None:
     path = os.path.join(folder, "shim.sock")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    await serve(path, shim.answer)
-    await shim.over.wait()
-    await asyncio.sleep(0.1)  # the answer goes out first
+    async with serving(path, shim.answer):
+        await shim.over.wait()
+        await asyncio.sleep(0.1)  # the answer goes out first
 
 
 def main() -> int:

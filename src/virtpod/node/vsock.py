@@ -2,8 +2,7 @@
 
 A stream of virt-api ends at a port in the guest, with TLS on the way unless it is asked away: our
 client certificate tells the guest who calls. Guests verify it by the bundle that they read from
-port 1 of their host, by gRPC (`kubevirt.vsock.system.v1.System/CABundle`). gRPC's own library does
-not listen there, so its connections are carried to a server on a unix socket.
+port 1 of their host, by gRPC (`kubevirt.vsock.system.v1.System/CABundle`).
 
 https://man7.org/linux/man-pages/man7/vsock.7.html
 """
@@ -18,11 +17,9 @@ import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import grpc
-import grpc.aio
-
 from virtpod.api.kubevirt import KubeVirt
 from virtpod.features.gates import resolve
+from virtpod.wire import grpc, protobuf
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +28,8 @@ AUTHORITY_PORT = 1
 LARGEST_PORT = 2**32 - 2
 DIAL_WITHIN = 10.0
 SERVICE = "kubevirt.vsock.system.v1.System"
-LOCAL = "unix-abstract:virtpod-vsock-authority"
-CHUNK = 64 * 1024
+LARGEST_QUESTION = 4096
+"""Bytes of a guest's message: the one that we know of has none."""
 MOST = 64
 """Guests that read the bundle at once; who comes then is turned away."""
 READ_WITHIN = 10.0
@@ -135,18 +132,8 @@ class Authority:
         except OSError as error:
             log.warning("no guest can ask for the CA by vsock", extra={"error": str(error)})
             return
-        server = grpc.aio.server()
-        told = grpc.unary_unary_rpc_method_handler(self._told)
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"CABundle": told}),)
-        )
-        server.add_insecure_port(LOCAL)
-        await server.start()
-        try:
-            with entrance:
-                await self._accept(entrance)
-        finally:
-            await server.stop(None)
+        with entrance:
+            await self._accept(entrance)
 
     async def _accept(self, entrance: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -157,45 +144,23 @@ class Authority:
                 if len(guests) >= MOST:
                     guest.close()
                     continue
-                task = tasks.create_task(_spliced(guest))
+                task = tasks.create_task(self._conversation(guest))
                 guests.add(task)
                 task.add_done_callback(guests.discard)
 
-    async def _told(self, request: bytes, context: object) -> bytes:
+    async def _conversation(self, guest: socket.socket) -> None:
+        """One guest's, bounded in time."""
+        with contextlib.suppress(OSError, TimeoutError), guest:
+            async with asyncio.timeout(READ_WITHIN):
+                reader, writer = await asyncio.open_connection(sock=guest)
+                await grpc.converse(reader, writer, self._told, LARGEST_QUESTION)
+
+    async def _told(self, method: str, message: bytes) -> bytes:
         """A message whose first field is the bundle's PEM."""
-        return field(1, self._bundle.read_bytes())
-
-
-def field(number: int, content: bytes) -> bytes:
-    """A field of bytes as protobuf has it. https://protobuf.dev/programming-guides/encoding/"""
-    length, size = b"", len(content)
-    while size > 0x7F:
-        length += bytes([size & 0x7F | 0x80])
-        size >>= 7
-    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+        if method != f"/{SERVICE}/CABundle":
+            raise grpc.unknown(method)
+        return protobuf.encode([(1, self._bundle.read_bytes())])
 
 
 async def _awaited(offer: Callable[[], Awaitable[None]]) -> None:
     await offer()
-
-
-async def _spliced(guest: socket.socket) -> None:
-    """One guest's conversation with the server, bounded in time."""
-    with contextlib.suppress(OSError, TimeoutError), guest:
-        async with asyncio.timeout(READ_WITHIN):
-            theirs = await asyncio.open_connection(sock=guest)
-            path = "\0" + LOCAL.partition(":")[2]
-            ours = await asyncio.open_unix_connection(path)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_carry(theirs[0], ours[1]))
-                tasks.create_task(_carry(ours[0], theirs[1]))
-
-
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(CHUNK):
-                writer.write(data)
-                await writer.drain()
-    finally:
-        writer.close()

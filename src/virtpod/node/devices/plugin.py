@@ -11,17 +11,17 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-import grpc
-import grpc.aio
+from google.protobuf.message import DecodeError
 
 from virtpod.node.inotify import Inotify
 from virtpod.wire import deviceplugin_pb2 as api
+from virtpod.wire import grpc
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,8 @@ class Plugin:
                     if (kubelet := self._identity("kubelet.sock")) is None:
                         await watch.changed()
                         continue
-                    async with self._serving():
+                    (self._folder / self._endpoint).unlink(missing_ok=True)
+                    async with grpc.serving(f"{self._folder}/{self._endpoint}", self.answer):
                         own = self._identity(self._endpoint)
                         if await self._register():
                             while (
@@ -129,19 +130,6 @@ class Plugin:
             return found.st_ino, found.st_ctime_ns
         return None
 
-    @contextlib.asynccontextmanager
-    async def _serving(self) -> AsyncIterator[None]:
-        socket = self._folder / self._endpoint
-        socket.unlink(missing_ok=True)
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers((self._handlers(),))
-        server.add_insecure_port(f"unix://{socket}")
-        await server.start()
-        try:
-            yield
-        finally:
-            await server.stop(None)
-
     async def _register(self) -> bool:
         """False where this kubelet does not answer: it may be an old one's socket."""
         request = api.RegisterRequest(
@@ -152,23 +140,22 @@ class Plugin:
         )
         pause = FIRST_PAUSE
         while pause < LONGEST_PAUSE:
-            async with grpc.aio.insecure_channel(f"unix://{self._folder}/kubelet.sock") as channel:
-                call = channel.unary_unary(
+            try:
+                await grpc.call(
+                    f"{self._folder}/kubelet.sock",
                     f"/{VERSION}.Registration/Register",
-                    request_serializer=api.RegisterRequest.SerializeToString,
-                    response_deserializer=api.Empty.FromString,
+                    request.SerializeToString(),
+                    ANSWER_WITHIN,
                 )
-                try:
-                    await call(request, timeout=ANSWER_WITHIN)
-                except grpc.aio.AioRpcError as error:
-                    log.info(
-                        "kubelet does not take a device plugin yet",
-                        extra={"resource": self.stock.resource, "error": error.details()},
-                    )
-                else:
-                    self._set_registered(True)
-                    log.info("device plugin registered", extra={"resource": self.stock.resource})
-                    return True
+            except grpc.CallFailed as error:
+                log.info(
+                    "kubelet does not take a device plugin yet",
+                    extra={"resource": self.stock.resource, "error": str(error)},
+                )
+            else:
+                self._set_registered(True)
+                log.info("device plugin registered", extra={"resource": self.stock.resource})
+                return True
             await asyncio.sleep(pause)
             pause *= 2
         return False
@@ -180,36 +167,27 @@ class Plugin:
 
     # What the kubelet calls
 
-    def _handlers(self) -> Any:
-        def unary(behaviour: Any, request: Any, response: Any) -> Any:
-            return grpc.unary_unary_rpc_method_handler(
-                behaviour, request.FromString, response.SerializeToString
-            )
-
-        return grpc.method_handlers_generic_handler(
-            f"{VERSION}.DevicePlugin",
-            {
-                "GetDevicePluginOptions": unary(self._options, api.Empty, api.DevicePluginOptions),
-                "ListAndWatch": grpc.unary_stream_rpc_method_handler(
-                    self._list, api.Empty.FromString, api.ListAndWatchResponse.SerializeToString
-                ),
-                "GetPreferredAllocation": unary(
-                    self._preferred, api.PreferredAllocationRequest, api.PreferredAllocationResponse
-                ),
-                "Allocate": unary(self._allocate, api.AllocateRequest, api.AllocateResponse),
-                "PreStartContainer": unary(
-                    self._before_start, api.PreStartContainerRequest, api.PreStartContainerResponse
-                ),
-            },
-        )
-
-    async def _options(self, request: Any, context: Any) -> Any:
-        return self._said()
+    async def answer(self, method: str, message: bytes) -> bytes | AsyncGenerator[bytes, None]:
+        """`Answer` of gRPC."""
+        match method.removeprefix(f"/{VERSION}.DevicePlugin/"):
+            case "GetDevicePluginOptions":
+                answer = self._said()
+            case "ListAndWatch":
+                return self._list()
+            case "GetPreferredAllocation":
+                answer = self._preferred(_read(api.PreferredAllocationRequest, message))
+            case "Allocate":
+                answer = self._allocate(_read(api.AllocateRequest, message))
+            case "PreStartContainer":
+                answer = api.PreStartContainerResponse()
+            case _:
+                raise grpc.unknown(method)
+        return _written(answer)
 
     def _said(self) -> Any:
         return api.DevicePluginOptions(get_preferred_allocation_available=self.stock.particular)
 
-    async def _preferred(self, request: Any, context: Any) -> Any:
+    def _preferred(self, request: Any) -> Any:
         answers = []
         for asked in request.container_requests:
             chosen = self.stock.prefer(
@@ -220,30 +198,27 @@ class Plugin:
             answers.append(api.ContainerPreferredAllocationResponse(deviceIDs=chosen))
         return api.PreferredAllocationResponse(container_responses=answers)
 
-    async def _before_start(self, request: Any, context: Any) -> Any:
-        return api.PreStartContainerResponse()
-
-    async def _list(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def _list(self) -> AsyncGenerator[bytes, None]:
         changed = asyncio.Event()
         self._listeners.add(changed)
         try:
             while True:
-                yield api.ListAndWatchResponse(
-                    devices=[_device(unit) for unit in self.stock.units()]
-                )
+                devices = [_device(unit) for unit in self.stock.units()]
+                yield _written(api.ListAndWatchResponse(devices=devices))
                 await changed.wait()
                 changed.clear()
         finally:
             self._listeners.discard(changed)
 
-    async def _allocate(self, request: Any, context: Any) -> Any:
+    def _allocate(self, request: Any) -> Any:
+        """Raises CallFailed."""
         answers = []
         for asked in request.container_requests:
             try:
                 grant = self.stock.grant(list(asked.devices_ids))
             except KeyError as error:
                 told = f"{self.stock.resource}: {error.args[0]} is not on this node any more"
-                await context.abort(grpc.StatusCode.NOT_FOUND, told)
+                raise grpc.CallFailed(told, grpc.Status.NOT_FOUND) from error
             nodes = [
                 api.DeviceSpec(container_path=node, host_path=node, permissions=EVERYTHING)
                 for node in grant.nodes
@@ -255,6 +230,21 @@ class Plugin:
                 api.ContainerAllocateResponse(devices=nodes, mounts=mounts, envs=dict(grant.env))
             )
         return api.AllocateResponse(container_responses=answers)
+
+
+def _read(kind: Any, message: bytes) -> Any:
+    """Raises CallFailed."""
+    try:
+        return kind.FromString(message)
+    except DecodeError as error:
+        raise grpc.CallFailed(
+            f"no {kind.DESCRIPTOR.name}: {error}", grpc.Status.INTERNAL
+        ) from error
+
+
+def _written(message: Any) -> bytes:
+    written: bytes = message.SerializeToString()
+    return written
 
 
 def _device(unit: Unit) -> Any:

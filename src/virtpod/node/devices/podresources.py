@@ -9,8 +9,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
+from google.protobuf.message import DecodeError
 
+from virtpod.wire import grpc
 from virtpod.wire import podresources_pb2 as api
 
 log = logging.getLogger(__name__)
@@ -30,15 +31,12 @@ async def allocatable(folder: Path) -> Any:
 
 
 async def _told(folder: Path, method: str, request: Any, response: Any) -> Any:
-    async with grpc.aio.insecure_channel(f"unix://{folder}/kubelet.sock") as channel:
-        call = channel.unary_unary(
-            f"/v1.PodResourcesLister/{method}",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=response.FromString,
-        )
-        try:
-            return await call(request, timeout=ANSWER_WITHIN)
-        except grpc.aio.AioRpcError as error:
-            asked = {"asked": method, "error": error.details()}
-            log.info("the kubelet does not tell its resources", extra=asked)
-            return None
+    path = f"{folder}/kubelet.sock"
+    whole = f"/v1.PodResourcesLister/{method}"
+    try:
+        answer = await grpc.call(path, whole, request.SerializeToString(), ANSWER_WITHIN)
+        return response.FromString(answer)
+    except (grpc.CallFailed, DecodeError) as error:
+        asked = {"asked": method, "error": str(error)}
+        log.info("the kubelet does not tell its resources", extra=asked)
+        return None
