@@ -1,5 +1,5 @@
-"""A network binding plugin's side-car: it joins the guest by QEMU's own user network. The test makes
-an image of it (`test_networks.py`)."""
+"""A network binding plugin's side-car: it joins the guest by QEMU's own user network. The test
+makes an image of it (`test_networks.py`)."""
 
 import asyncio
 import json

@@ -156,6 +156,8 @@ async def test_who_goes_without_a_word_is_noticed(path: str) -> None:
 
 async def test_the_end_of_a_server_ends_its_calls_and_its_socket(path: str) -> None:
     service = Service()
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, told: reported.append(told))
     async with channel(path) as theirs:
         async with serving(path, service.answer):
             waiting = theirs.unary_unary("/a.B/Wait")(b"", timeout=WITHIN)
@@ -165,6 +167,7 @@ async def test_the_end_of_a_server_ends_its_calls_and_its_socket(path: str) -> N
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await waiting
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert not reported
 
 
 async def test_a_successors_socket_stays(path: str) -> None:
