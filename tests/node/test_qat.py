@@ -258,6 +258,25 @@ def test_what_cannot_be_is_said_and_nothing_done(
     assert says in found.message
 
 
+@pytest.mark.parametrize(
+    ("physical", "says"),
+    [
+        ("8086:37c8", "load that of C62x, of Linux (qat_c62x)"),
+        ("8086:4944", "load that of 402xx, of Linux (qat_4xxx)"),
+        ("8086:4948", "load that of 6xxx, of Linux 6.16 and later (qat_6xxx)"),
+        ("8086:18a0", "load that of C4xxx, which is Intel's and not in Linux"),
+    ],
+)
+def test_the_driver_of_a_device_that_has_none_is_named(
+    hardware: Hardware, site: Site, physical: str, says: str
+) -> None:
+    hardware.qat(PF, physical, functions=0)
+    hardware.unbind(PF)
+    found = site.advance(policy(numVFs=2)).rounds[PF]
+    assert found.reason == "NoDriver"
+    assert says in found.message
+
+
 @pytest.mark.parametrize("physical", ["8086:6f54", "8086:18a0"])
 def test_vfio_pci_takes_what_is_not_on_its_deny_list(
     hardware: Hardware, site: Site, physical: str

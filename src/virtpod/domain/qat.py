@@ -44,6 +44,8 @@ class Model:
     """vendor:product of its physical functions, `virtual` of its virtual ones."""
     virtual: str
     generation: int
+    module: str = ""
+    """Of Linux, that drives physical functions; empty: it has none, and Intel's is to be built."""
     migratable: bool = False
     """By the kernel's driver qat_vfio_pci."""
 
@@ -71,16 +73,16 @@ class Model:
 
 
 MODELS = (
-    Model("DH895xCC", "8086:0435", "8086:0443", 2),
-    Model("C3xxx", "8086:19e2", "8086:19e3", 2),
-    Model("C62x", "8086:37c8", "8086:37c9", 2),
+    Model("DH895xCC", "8086:0435", "8086:0443", 2, "qat_dh895xcc"),
+    Model("C3xxx", "8086:19e2", "8086:19e3", 2, "qat_c3xxx"),
+    Model("C62x", "8086:37c8", "8086:37c9", 2, "qat_c62x"),
     Model("D15xx", "8086:6f54", "8086:6f55", 2),
     Model("C4xxx", "8086:18a0", "8086:18a1", 3),
-    Model("4xxx", "8086:4940", "8086:4941", 4, migratable=True),
-    Model("401xx", "8086:4942", "8086:4943", 4, migratable=True),
-    Model("402xx", "8086:4944", "8086:4945", 4, migratable=True),
-    Model("420xx", "8086:4946", "8086:4947", 4),
-    Model("6xxx", "8086:4948", "8086:4949", 6, migratable=True),
+    Model("4xxx", "8086:4940", "8086:4941", 4, "qat_4xxx", migratable=True),
+    Model("401xx", "8086:4942", "8086:4943", 4, "qat_4xxx", migratable=True),
+    Model("402xx", "8086:4944", "8086:4945", 4, "qat_4xxx", migratable=True),
+    Model("420xx", "8086:4946", "8086:4947", 4, "qat_420xx"),
+    Model("6xxx", "8086:4948", "8086:4949", 6, "qat_6xxx", migratable=True),
 )
 PHYSICAL = {model.physical: model for model in MODELS}
 VIRTUAL = {model.virtual: model for model in MODELS} | {"8086:0442": MODELS[0]}

@@ -30,7 +30,7 @@ from virtpod.wire.messages import DomainChanged, OwnDevice
 GATE = "HostDevices"
 QAT = "qat.intel.com/"
 GENERIC = f"{QAT}generic"
-"""The functions before generation 4, which Linux has drivers for."""
+"""The functions before generation 4, which need no qatlib in the guest."""
 WORDS = {"generic", *(service(each) for n in (1, 2, 3) for each in combinations(SERVICES, n))}
 """What resources can be called after."""
 QAT_VFIO = "qat_vfio_pci"

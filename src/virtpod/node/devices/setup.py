@@ -119,10 +119,14 @@ def _impossible(engine: Engine, wanted: Policy, around: Surroundings) -> Round |
     """What no write would bring about."""
     model = engine.model
     if not engine.function.driver:
+        whose = "which is Intel's and not in Linux"
+        if model.module:
+            since = " 6.16 and later" if model.generation >= 6 else ""
+            whose = f"of Linux{since} ({model.module})"
         return Round(
             "NoDriver",
-            f"No driver has the physical function: load the one of {model.name} (qat_* of the "
-            "kernel) and look at the kernel's log for its firmware",
+            f"No driver has the physical function: load that of {model.name}, {whose}, and look at "
+            "the kernel's log for its firmware",
         )
     if wanted.services is not None:
         if reason := qat.unfit(wanted.services, model):
