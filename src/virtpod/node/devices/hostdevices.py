@@ -113,7 +113,10 @@ class HostDevices:
                     concerned = bool(self._wanted) or self._guests()
                     if self._settled is not None and (concerned or not self._settled):
                         self._settled = True
-                        self.look = await self._seen() if concerned else Look()
+                        if concerned:
+                            self.look = await self._seen()
+                        else:
+                            self.look, self._touched = Look(), frozenset()
                         self._offer(self.look.offers, tasks)
                         if not await self._listener.looked(self.look):
                             self._settled = False

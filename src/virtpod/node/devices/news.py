@@ -30,8 +30,7 @@ OFFERED = "HostDevicesOffered"
 
 class DeviceNews:
     """`known` is the Node as it was last seen; `condition` sets the node's `OFFERED`; `changed` is
-    told of
-    pods (namespace, name) whose devices fare otherwise than before."""
+    told of pods (namespace, name) whose devices fare otherwise than before."""
 
     def __init__(
         self,
