@@ -11,6 +11,9 @@ from tempfile import TemporaryDirectory
 import grpc
 import grpc.aio
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, StreamEnded
 
 from virtpod.wire.grpc import LIMIT, CallFailed, Status, call, serving, unknown
 
@@ -198,6 +201,38 @@ async def test_who_does_not_speak_http2_does_not_hang_the_call(path: str, rude: 
     async with await asyncio.start_unix_server(speaks, path):
         with pytest.raises(CallFailed):
             await call(path, "/a.B/C", b"", WITHIN)
+
+
+@pytest.mark.parametrize("size", [10, 2 * LIMIT])
+async def test_a_call_taken_back_at_once_leaves_the_connection_to_others(
+    path: str, size: int
+) -> None:
+    """Question and reset in one piece; a kubelet has one connection for all that it asks."""
+    service = Service()
+    asked = [(":method", "POST"), (":scheme", "http"), (":path", "/a.B/Echo")]
+    asked += [(":authority", "localhost"), ("te", "trailers"), ("content-type", "application/grpc")]
+    async with serving(path, service.answer):
+        reader, writer = await asyncio.open_unix_connection(path)
+        h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        h2.initiate_connection()
+        body = b"\0" + size.to_bytes(4, "big") + bytes(size)
+        part = body[: h2.max_outbound_frame_size]
+        for number in (1, 3, 5):
+            h2.send_headers(number, asked)
+            h2.send_data(number, part, end_stream=part == body)
+            h2.reset_stream(number, 8)
+        h2.send_headers(7, asked)
+        h2.send_data(7, b"\0\0\0\0\1x", end_stream=True)
+        writer.write(h2.data_to_send())
+        said: list[object] = []
+        async with asyncio.timeout(WITHIN):
+            while not any(isinstance(event, StreamEnded) for event in said):
+                data = await reader.read(65536)
+                assert data, "the connection is closed"
+                said += h2.receive_data(data)
+        [answer] = [event.data for event in said if isinstance(event, DataReceived)]
+        assert answer == b"\0\0\0\0\1x"
+        writer.close()
 
 
 @pytest.mark.parametrize("rude", [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"])

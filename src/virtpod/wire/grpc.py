@@ -284,29 +284,38 @@ class _Answers(_Talk):
         self.writer.close()
 
     def _heed(self, event: Event, tasks: asyncio.TaskGroup) -> None:
+        """Sends nothing: a later event, which h2 knows of already, may be the call's end. Tasks
+        begin when all are heeded."""
         match event:
             case RequestReceived(stream_id=int(number), headers=headers):
                 self.streams[number] = _Stream({str(k): str(v) for k, v in headers or ()})
-                self.h2.send_headers(number, HEADERS)
             case DataReceived(stream_id=int(number)):
                 try:
                     self.take(event)
                 except CallFailed as error:
-                    self._refuse(number, error)
+                    large = self.streams[number]
+                    if large.answering is None:
+                        large.answering = tasks.create_task(self._refuse(number, error))
             case StreamEnded(stream_id=int(number)) if stream := self.streams.get(number):
-                stream.answering = tasks.create_task(self._reply(stream))
+                stream.ended = True
+                if stream.answering is None:
+                    stream.answering = tasks.create_task(self._reply(number, stream))
             case StreamReset(stream_id=int(number)):
                 gone = self.streams.pop(number, None)
                 if gone and gone.answering:
                     gone.answering.cancel()
 
-    def _refuse(self, number: int, error: CallFailed) -> None:
+    async def _refuse(self, number: int, error: CallFailed) -> None:
         """Without waiting for the rest of what is asked."""
-        del self.streams[number]
-        self.h2.send_headers(number, _trailers(error.status, str(error)), end_stream=True)
-        self.h2.reset_stream(number, ErrorCodes.NO_ERROR)
+        stream = self.streams.pop(number)
+        trailers = _trailers(error.status, str(error))
+        self.h2.send_headers(number, [*HEADERS, *trailers], end_stream=True)
+        if not stream.ended:
+            self.h2.reset_stream(number, ErrorCodes.NO_ERROR)
+        self.push()
 
-    async def _reply(self, stream: _Stream) -> None:
+    async def _reply(self, number: int, stream: _Stream) -> None:
+        self.h2.send_headers(number, HEADERS)
         status, said, method = Status.OK, "", stream.headers.get(":path", "")
         try:
             answer = await self._answer(method, _unframed(stream.body))
