@@ -195,6 +195,64 @@ def test_what_somebody_holds_is_not_touched(hardware: Hardware, site: Site) -> N
     assert site.advance(crypto).rounds[PF].done
 
 
+def lent_whole(hardware: Hardware) -> None:
+    """The physical function itself is vfio-pci's, so that its driver shows nothing of QAT."""
+    hardware.qat(PF, "8086:4940", functions=0)
+    hardware.unbind(PF)
+    hardware.bind(PF, "vfio-pci")
+    for name in ("state", "cfg_services", "auto_reset"):
+        (hardware.functions / PF / "qat" / name).unlink()
+
+
+@pytest.mark.parametrize(
+    "spec", [{"numVFs": 2}, {"services": ["dc"]}, {"autoReset": True}], ids=str
+)
+def test_a_device_that_is_lent_whole_is_not_touched(
+    hardware: Hardware, site: Site, spec: dict[str, Any]
+) -> None:
+    lent_whole(hardware)
+    found = site.advance(policy(**spec), held={PF: "pod shop/virt-launcher-a"}).rounds[PF]
+    assert (found.reason, site.kernel.written) == ("InUse", [])
+    assert f"{PF} (pod shop/virt-launcher-a)" in found.message
+    same = site.advance(policy(numVFs=0), held={PF: "pod shop/virt-launcher-a"}).rounds[PF]
+    assert same.done, "nothing is asked of it"
+
+
+@pytest.mark.parametrize(
+    "spec", [{"numVFs": 3}, {"services": ["sym"]}, {"autoReset": True}], ids=str
+)
+def test_a_device_is_not_touched_under_who_has_its_physical_function(
+    hardware: Hardware, site: Site, spec: dict[str, Any]
+) -> None:
+    """Whatever driver it has."""
+    hardware.qat(PF, "8086:4940", "dc", functions=2)
+    found = site.advance(policy(**spec), held={PF: "pod shop/a"}).rounds[PF]
+    assert (found.reason, site.kernel.written) == ("InUse", [])
+    hardware.qat(PF, "8086:4940", "dc", functions=0, state="down")
+    found = site.advance(policy(), held={PF: "pod shop/a"}).rounds[PF]
+    assert (found.reason, site.kernel.written) == ("InUse", [])
+
+
+def test_a_process_may_have_a_physical_function(hardware: Hardware, site: Site) -> None:
+    lent_whole(hardware)
+    process = hardware.root / "proc/4711"
+    (process / "fd").mkdir(parents=True)
+    (process / "comm").write_text("qemu-system-x86\n")
+    (process / "fd/7").symlink_to("/dev/vfio/100")
+    found = site.advance(policy(numVFs=2)).rounds[PF]
+    assert (found.reason, site.kernel.written) == ("InUse", [])
+    assert f"{PF} (process 4711 qemu-system-x86)" in found.message
+
+
+def test_a_physical_function_that_is_offered_is_withdrawn_first(
+    hardware: Hardware, site: Site
+) -> None:
+    lent_whole(hardware)
+    first = site.advance(policy(numVFs=2), offered=[PF])
+    assert (first.rounds[PF].reason, site.kernel.written) == ("InProgress", [])
+    assert first.touched == {PF}
+
+
 @pytest.mark.parametrize("opened", ["/dev/vfio/102", "/dev/vfio/devices/vfio5"])
 def test_a_process_of_the_node_holds_as_well(hardware: Hardware, site: Site, opened: str) -> None:
     """By its group, or by the device itself, as with IOMMUFD."""
@@ -217,7 +275,7 @@ def test_what_is_offered_is_withdrawn_before_it_is_touched(hardware: Hardware, s
     hardware.qat(PF, "8086:4940", "dc", functions=2)
     asked = policy(services=["sym"])
     first = site.advance(asked, offered=VFS)
-    assert first.touched == frozenset(VFS)
+    assert first.touched == {PF, *VFS}
     assert (first.rounds[PF].reason, site.kernel.written) == ("InProgress", [])
     # The kubelet gave one away before it heard: it stays.
     late = site.advance(asked, offered=(), held={VFS[0]: "pod a/b"})

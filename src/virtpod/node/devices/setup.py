@@ -41,8 +41,8 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Round:
-    """`reason`, in one word, and `message`: how far the device is. Steps touch the virtual
-    functions `touched`, which nobody may get meanwhile."""
+    """`reason`, in one word, and `message`: how far the device is. Steps touch the functions
+    `touched`, the physical one among them, which nobody may get meanwhile."""
 
     reason: str
     message: str = ""
@@ -83,18 +83,22 @@ def _selects(spec: Policy, engine: Engine) -> bool:
 
 def decide(engine: Engine, wanted: Policy, around: Surroundings) -> Round:
     """The next round."""
-    if reason := _impossible(engine, wanted, around):
-        return reason
+    found = _impossible(engine, wanted, around) or _next(engine, wanted, around)
+    if not found.done and (holders := _holders((engine.address,), around)):
+        return holders  # it may lack what it has with its own driver, so this comes first
+    return found
+
+
+def _next(engine: Engine, wanted: Policy, around: Surroundings) -> Round:
     steps = _whole(engine, wanted)
-    touched = engine.function.children
+    touched = (engine.address, *engine.function.children)
     if steps == [WriteAttribute(f"{_folder(engine)}/qat/state", "up")]:
-        touched = ()  # whoever has its functions has waited for this
+        touched = (engine.address,)  # whoever has its virtual functions has waited for this
     if not steps:
+        touched = ()
         if engine.function.children and wanted.driver:
             touched = _strangers(engine, wanted.driver, around)
             steps = [step for each in touched for step in _bound(around, each, wanted.driver)]
-        else:
-            touched = ()
     resets = wanted.auto_reset
     if not steps and resets is not None and engine.auto_reset is (not resets):
         value = "on" if resets else "off"
@@ -105,14 +109,21 @@ def decide(engine: Engine, wanted: Policy, around: Surroundings) -> Round:
         return Round(DONE)
     if around.held is None:
         return Round("HoldersUnknown", "The kubelet does not tell which devices pods have; waiting")
-    holders = sorted({f"{each} ({around.held[each]})" for each in touched if each in around.held})
-    if holders:
-        return Round(
-            "InUse",
-            f"It is set up otherwise once these are free: {', '.join(holders)}; "
-            "stop their guests, or move the device out of the policy",
-        )
-    return Round("InProgress", "It is being set up", tuple(steps), touched)
+    return _holders(touched, around) or Round(
+        "InProgress", "It is being set up", tuple(steps), touched
+    )
+
+
+def _holders(addresses: Iterable[str], around: Surroundings) -> Round | None:
+    """None: no pod has any of these."""
+    held = around.held or {}
+    if not (holders := sorted({f"{each} ({held[each]})" for each in addresses if each in held})):
+        return None
+    return Round(
+        "InUse",
+        f"It is set up otherwise once these are free: {', '.join(holders)}; "
+        "stop their guests, or move the device out of the policy",
+    )
 
 
 def _impossible(engine: Engine, wanted: Policy, around: Surroundings) -> Round | None:
