@@ -20,6 +20,15 @@ NAMES = tuple(model.name for model in qat.MODELS)
 def _causes(asked: Asked[QATNodePolicy]) -> Iterable[Cause]:
     spec = asked.new.spec
     selector = spec.device_selector or QATDeviceSelector()
+    for name, named in (
+        ("addresses", selector.addresses),
+        ("models", selector.models),
+        ("numaNodes", selector.numa_nodes),
+    ):
+        if named == []:
+            # Left out it would be for all devices, and written so for none: nobody shall guess.
+            where = f"spec.deviceSelector.{name}"
+            yield Cause(where, f"{where} must name one, or be left out to be for all devices")
     for index, name in enumerate(selector.models or ()):
         yield from one_of(f"spec.deviceSelector.models[{index}]", name, NAMES)
     for index, address in enumerate(selector.addresses or ()):
