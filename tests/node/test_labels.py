@@ -169,6 +169,31 @@ async def test_what_somebody_took_away_comes_back() -> None:
         )
 
 
+async def test_a_condition_of_the_node_changes_over_when_its_status_does() -> None:
+    since = "2026-01-01T00:00:00Z"
+    other = {"type": "Ready", "status": "True", "lastTransitionTime": since}
+    old = {"type": "HostDevicesOffered", "status": "False", "lastTransitionTime": since}
+    async with FakeCluster() as cluster, cluster.client("virt-handler") as client:
+        cluster.put(NODES, {**node(), "status": {"conditions": [other]}})
+
+        async def told(*complaints: str) -> dict[str, str]:
+            await beat.condition("HostDevicesOffered", complaints)
+            ready, said = cluster.get(NODES, "", "node1")["status"]["conditions"]
+            assert ready == other
+            return dict(said)
+
+        beat = heartbeat.Heartbeat(client, "node1", able, lambda: True, shared)
+        assert (await told("one"))["lastTransitionTime"] > since
+        cluster.put(NODES, {**node(), "status": {"conditions": [other, old]}})
+        for complaints in (("one",), ("one", "two")):
+            said = await told(*complaints)
+            assert (said["message"], said["lastTransitionTime"]) == ("; ".join(complaints), since)
+            assert said["lastHeartbeatTime"] > since
+        said = await told()
+        assert (said["status"], said["reason"], said["message"]) == ("True", "AsConfigured", "")
+        assert said["lastTransitionTime"] > since
+
+
 def test_machine_types_that_qemu_drops_are_told() -> None:
     elsewhere = OLD.replace("<machine>isapc", "<machine deprecated='yes'>isapc")
     assert deprecated_machines(elsewhere) == ("pc-q35-9.2",)

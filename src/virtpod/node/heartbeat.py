@@ -7,10 +7,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from virtpod.controllers import conditions
 from virtpod.kube import errors
 from virtpod.kube.client import Client
 from virtpod.kube.resources import NODES, Key
@@ -81,17 +83,18 @@ class Heartbeat:
         await self.client.patch(NODES, Key("", self.node), body)
 
     async def condition(self, kind: str, complaints: Sequence[str]) -> None:
-        """A condition of the node: True where nobody complains."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        said = {
+        """A condition of the node: True where nobody complains. Raises ApiError."""
+        before = conditions.of(await self.client.get(NODES, Key("", self.node)))
+        now = time.time()
+        said: conditions.Condition = {
             "type": kind,
             "status": "False" if complaints else "True",
             "reason": "NotAsConfigured" if complaints else "AsConfigured",
             "message": "; ".join(complaints)[:LONGEST],
-            "lastTransitionTime": now,
-            "lastHeartbeatTime": now,
         }
-        body = {"status": {"conditions": [said]}}
+        after = conditions.find(conditions.put(before, said, now), kind) or said
+        beats = {**after, "lastHeartbeatTime": conditions.stamp(now)}
+        body = {"status": {"conditions": [beats]}}
         await self.client.patch(NODES, Key("", self.node), body, "strategic", subresource="status")
 
     async def beat(self) -> None:
