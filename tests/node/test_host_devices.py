@@ -22,6 +22,7 @@ from tests.node.test_devices import WITHIN, Kubelet, lists
 from virtpod.api.kubevirt import KubeVirt, PermittedHostDevices
 from virtpod.api.qat import QATNodePolicy
 from virtpod.domain.qat import MODELS, Model
+from virtpod.kube import errors
 from virtpod.node.devices import hostdevices, news, offers, qat, sysfs
 from virtpod.node.devices.look import Look
 from virtpod.node.inotify import Inotify
@@ -406,6 +407,34 @@ def configured(**configuration: Any) -> KubeVirt:
     return msgspec.convert({"spec": {"configuration": configuration}}, KubeVirt)
 
 
+async def no_state(_resource: Any, _key: Any) -> Any:
+    raise errors.NotFound("no QATNodeState")
+
+
+async def test_a_state_of_before_waits_for_the_policies_and_is_not_forgotten() -> None:
+    """Nothing is wanted any more, and nothing else would have it looked at again."""
+    node = {"metadata": {"name": "node1", "uid": "1"}}
+    stored = {"status": {"devices": [{"address": "0000:3d:00.0"}]}}
+    applied: list[dict[str, Any]] = []
+
+    async def get(_resource: Any, _key: Any) -> Any:
+        return stored
+
+    async def apply(_resource: Any, body: dict[str, Any]) -> None:
+        applied.append(body["status"])
+
+    client: Any = SimpleNamespace(get=get, apply=apply)
+    policies: Any = SimpleNamespace(synced=False, values=tuple)
+    nobody: Any = None
+    tells = news.DeviceNews(client, nobody, "node1", lambda: node, nobody, policies, nobody)
+    assert not await tells.looked(Look()), "not told yet"
+    assert applied == []
+    policies.synced = True
+    for _ in range(2):
+        assert await tells.looked(Look())
+        assert [each["devices"] for each in applied] == [[]]
+
+
 @pytest.mark.parametrize(("status", "told"), [("False", [()]), ("True", []), (None, [])])
 async def test_what_an_agent_of_before_complained_of_is_taken_back(
     status: str | None, told: list[Any]
@@ -417,9 +446,10 @@ async def test_what_an_agent_of_before_complained_of_is_taken_back(
     async def condition(complaints: Sequence[str]) -> None:
         said.append(tuple(complaints))
 
-    unread: Any = SimpleNamespace(synced=False)
+    policies: Any = SimpleNamespace(synced=True, values=tuple)
     nobody: Any = None
-    tells = news.DeviceNews(nobody, nobody, "node1", lambda: node, condition, unread, nobody)
+    stateless: Any = SimpleNamespace(get=no_state)
+    tells = news.DeviceNews(stateless, nobody, "node1", lambda: node, condition, policies, nobody)
     assert not await tells.looked(Look()), "the node is not known: it must be told later"
     assert said == []
     node = {"metadata": {"name": "node1"}, "status": {"conditions": conditions}}

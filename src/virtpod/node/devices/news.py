@@ -75,11 +75,11 @@ class DeviceNews:
         self._tell_events(look)
         try:
             await self._tell_node(look)
-            await self._tell_state(look)
+            told = await self._tell_state(look)
         except errors.ApiError as error:
             log.warning("cannot tell about host devices", extra={"error": str(error)})
             return False
-        return self._complaints is not None
+        return told and self._complaints is not None
 
     def _tell_pods(self, look: Look) -> None:
         if look.held is None:
@@ -113,10 +113,11 @@ class DeviceNews:
             await self._condition(complaints)
             self._complaints = complaints
 
-    async def _tell_state(self, look: Look) -> None:
+    async def _tell_state(self, look: Look) -> bool:
+        """False: not yet, as nobody knows the node or its policies."""
         known = self._known()
         if known is None or self.policies() is None:
-            return
+            return False
         if self._state is None:
             try:
                 found = await self._client.get(QAT_NODE_STATES, Key("", self._name))
@@ -124,10 +125,10 @@ class DeviceNews:
                 found = {}
             self._state = found.get("status") or {}
         if not self._state and not look.inventory.engines:
-            return
+            return True
         status = qat_state.status(look, self._state, time.time())
         if status == self._state:
-            return
+            return True
         metadata = known["metadata"]
         owner = {"apiVersion": "v1", "kind": "Node", "name": self._name, "uid": metadata["uid"]}
         body = {
@@ -136,3 +137,4 @@ class DeviceNews:
         }
         await self._client.apply(QAT_NODE_STATES, body)
         self._state = status
+        return True
