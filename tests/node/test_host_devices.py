@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -274,6 +275,38 @@ def test_mediated_and_usb_devices(hardware: Hardware) -> None:
     assert grant.env == {"USB_RESOURCE_EXAMPLE_COM_PAIR": "1:4,1:6"}
 
 
+async def test_a_mediated_device_that_leaves_is_offered_no_more(
+    hardware: Hardware, tmp_path: Path
+) -> None:
+    free, given = "aa618089-8b16-4d01-a136-25a0f3c73123", "bb618089-8b16-4d01-a136-25a0f3c73123"
+    parent = hardware.function("0000:05:00.0", "10de:1eb8", "nvidia")
+    for group, uuid in (("12", free), ("13", given)):
+        write(parent / uuid / "mdev_type/name", "GRID T4-1Q")
+        link(parent / uuid / "iommu_group", f"../../../../kernel/iommu_groups/{group}")
+        link(hardware.root / f"bus/mdev/devices/{uuid}", f"../../pci/devices/0000:05:00.0/{uuid}")
+    leaving: frozenset[str] = frozenset()
+    told = Told()
+    mine = {"mdevNameSelector": "GRID T4-1Q", "resourceName": "nvidia.com/T4"}
+    with tempfile.TemporaryDirectory(prefix="mdev") as made:
+        folder = Path(made)
+        holder = pod("p", **plugged("nvidia.com/T4", given))
+        async with (
+            kubelet(folder / "pod-resources", [holder]),
+            watching(hardware, folder, told, leaving=lambda: leaving) as devices,
+        ):
+            devices.configured(configured(permittedHostDevices={"mediatedDevices": [mine]}))
+
+            async def offers_just(*uuids: str) -> None:
+                async with asyncio.timeout(WITHIN):
+                    while devices.look.offered != set(uuids):  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+
+            await offers_just(free, given)
+            leaving = frozenset({free, given})
+            devices.wake()
+            await offers_just(given)  # which a pod has got meanwhile, and which does not ail
+
+
 @pytest.mark.parametrize("selector", ["GRID T4-1Q", "GRID_T4-1Q"])
 def test_a_type_s_name_is_written_with_spaces_or_without(hardware: Hardware, selector: str) -> None:
     uuid = "aa618089-8b16-4d01-a136-25a0f3c73123"
@@ -387,13 +420,17 @@ class Told:
 
 @contextlib.asynccontextmanager
 async def watching(
-    hardware: Hardware, folder: Path, told: Told, guests: Callable[[], bool] = lambda: False
+    hardware: Hardware,
+    folder: Path,
+    told: Told,
+    guests: Callable[[], bool] = lambda: False,
+    leaving: Callable[[], frozenset[str]] = frozenset,
 ) -> AsyncIterator[hostdevices.HostDevices]:
     folders = hostdevices.Folders(
         hardware.root, hardware.dev, folder, folder / "pod-resources", folder / "registry"
     )
     with Inotify() as inotify:
-        given = hostdevices.HostDevices(folders, inotify, told, guests)
+        given = hostdevices.HostDevices(folders, inotify, told, guests, leaving)
         task = asyncio.create_task(given.run())
         try:
             yield given

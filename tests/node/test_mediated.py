@@ -3,7 +3,7 @@ is written into `create` and `remove` becomes devices, or takes them away."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,18 @@ def kubevirt(**config: Any) -> KubeVirt:
     return msgspec.convert(raw, KubeVirt)
 
 
-def handler(cards: Cards, folder: Path, labels: Mapping[str, str] | None = None) -> MediatedDevices:
+def handler(
+    cards: Cards,
+    folder: Path,
+    labels: Mapping[str, str] | None = None,
+    offered: Callable[[], Collection[str]] = tuple,
+) -> MediatedDevices:
     async def own() -> Mapping[str, str]:
         if labels is None:
             raise errors.Unavailable("no API server")
         return labels
 
-    return MediatedDevices(cards.root, cards.hardware.dev, folder, own)
+    return MediatedDevices(cards.root, cards.hardware.dev, folder, own, offered)
 
 
 async def looks(cards: Cards, made: MediatedDevices, times: int = 6) -> None:
@@ -142,6 +147,33 @@ async def test_other_types_take_the_place_of_what_nobody_uses(tmp_path: Path) ->
     async with kubelet(tmp_path):
         await looks(cards, makes)
         assert cards.counted()[FIRST] == {SMALL: 0, LARGE: 2}
+
+
+async def test_a_device_is_withdrawn_before_it_is_removed(tmp_path: Path) -> None:
+    cards = Cards(tmp_path, FIRST)
+    first, second = (uuid_of(FIRST, SMALL, n) for n in range(2))
+    for uuid in (first, second):
+        cards.make(FIRST, SMALL, uuid)
+    offered = {first, second}
+    makes = handler(cards, tmp_path, offered=lambda: offered)
+    makes.configured(kubevirt(mediatedDeviceTypes=[]))
+    async with kubelet(tmp_path):
+        await looks(cards, makes, 3)
+        assert makes.leaving == {first, second}
+        assert cards.made(FIRST) == {first: SMALL, second: SMALL}, "still offered"
+        offered.clear()
+        await looks(cards, makes, 1)
+        assert len(cards.made(FIRST)) == 2, "who has got one just now is seen at the next look"
+    async with kubelet(tmp_path, [pod("p", **plugged("nvidia.com/T4", first))]):
+        await looks(cards, makes, 1)
+        assert cards.made(FIRST) == {first: SMALL}
+        await looks(cards, makes, 1)
+        assert makes.leaving == frozenset(), "it may be offered again"
+    async with kubelet(tmp_path):
+        await looks(cards, makes, 1)
+        offered.add(first)
+        await looks(cards, makes, 3)
+        assert cards.made(FIRST) == {first: SMALL}, "it was offered again meanwhile"
 
 
 @pytest.mark.parametrize("after", [{"spec": {"configuration": {}}}, {"spec": {}}], ids=str)

@@ -188,7 +188,7 @@ async def serve(args: argparse.Namespace) -> None:
                 args.pod_resources_dir,
                 args.plugins_dir,
             )
-            given = HostDevices(folders, inotify, news, sync.has_devices)
+            given = HostDevices(folders, inotify, news, sync.has_devices, lambda: makes.leaving)
             sync.ailing = news.ailing
             REGISTRY.register(Devices(lambda: given.look, sync.vmi_of_pod))
             policies.on_change(lambda _key, _old, _new: given.wake())
@@ -198,6 +198,7 @@ async def serve(args: argparse.Namespace) -> None:
                 args.dev_dir,
                 args.pod_resources_dir,
                 partial(_node_labels, client, node),
+                lambda: given.look.offered,
             )
             kubevirts.on_change(lambda _key, _old, new: makes.configured(new))
             vsocks = Shared(VSOCK, args.device_plugins_dir, args.dev_dir, inotify)

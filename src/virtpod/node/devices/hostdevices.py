@@ -68,7 +68,7 @@ class Listener(Protocol):
 
 class HostDevices:
     """`run()` it in a task; `look` is what was seen last. `guests`: whether one here has devices
-    of the node."""
+    of the node; `leaving`: the uuids of mediated devices that are about to be removed."""
 
     def __init__(
         self,
@@ -76,11 +76,13 @@ class HostDevices:
         inotify: Inotify,
         listener: Listener,
         guests: Callable[[], bool] = lambda: False,
+        leaving: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self._folders = folders
         self._inotify = inotify
         self._listener = listener
         self._guests = guests
+        self._leaving = leaving
         self._wanted = Wanted()
         self._settled: bool | None = None
         """All is told of what the KubeVirt object says now; None: what it says is not known."""
@@ -155,7 +157,7 @@ class HostDevices:
             sysfs.usb(root) if permitted.usb else (),
             others_serve_qat=others,
             faults=self._faults(outcome, now),
-            touched=outcome.touched,
+            touched=outcome.touched | self._leaving().difference(each.id for each in held or ()),
             allocation=outcome.allocation,
             locks=_may_raise_limits(self._folders.proc),
             held={each.address or each.id: each.resource for each in held or ()},

@@ -2,7 +2,9 @@
 
 Their uuids follow from their place, so that ours are known again: what somebody else has made is
 left alone. A card of which no wanted type is made yet gets the one that fewest cards have, and as
-many of it as it has room for. Nothing that a container was given, or that is open, is removed.
+many of it as it has room for. Nothing that a container was given, or that is open, is removed;
+what is offered is withdrawn first, and removed at the look after the one that finds it withdrawn:
+what the kubelet has given away meanwhile is seen by then.
 
 https://docs.kernel.org/driver-api/vfio-mediated-device.html,
 https://kubevirt.io/user-guide/compute/mediated_devices_configuration/
@@ -132,12 +134,18 @@ def _ours(device: Mediated, kind: MediatedType | None) -> bool:
 
 @dataclass
 class MediatedDevices:
-    """`run()` it in a task. `labels` asks for the node's own."""
+    """`run()` it in a task. `labels` asks for the node's own; `offered` are the uuids of what the
+    kubelet may give away."""
 
     sysfs: Path
     dev: Path
     pod_resources: Path
     labels: Callable[[], Awaitable[Mapping[str, str]]]
+    offered: Callable[[], Collection[str]]
+    leaving: frozenset[str] = frozenset()
+    """The uuids of those that are about to be removed, and shall not be offered."""
+    _withdrawn: frozenset[str] = frozenset()
+    """Those of them that were not offered at the last look."""
     _config: MediatedDevicesConfiguration | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _known: Mapping[str, str] | None = None
@@ -153,6 +161,7 @@ class MediatedDevices:
         given = configuration.mediated_devices_configuration or MediatedDevicesConfiguration()
         self._config = None if off else given
         self._known = None
+        self._withdrawn = frozenset()  # the look that comes now comes too soon
         self._changed.set()
 
     async def run(self) -> None:
@@ -175,6 +184,7 @@ class MediatedDevices:
             self._say("cannot read the node's labels", error=str(error))
             return True
         if chosen is None:
+            self.leaving = self._withdrawn = frozenset()
             return False
         types, devices = await asyncio.to_thread(self._there)
         used: Collection[str] = ()
@@ -183,7 +193,13 @@ class MediatedDevices:
             held = await of_pods(self.pod_resources)
             # Where nobody knows what is in use, nothing is removed.
             used = {d.uuid for d in devices} if held is None else {each.id for each in held}
-        for each in plan(types, devices, chosen, used):
+        todo = plan(types, devices, chosen, used)
+        self.leaving = frozenset(each.uuid for each in todo if isinstance(each, Remove))
+        withdrawn = self.leaving.difference(self.offered())
+        due, self._withdrawn = self._withdrawn & withdrawn, withdrawn
+        for each in todo:
+            if isinstance(each, Remove) and each.uuid not in due:
+                continue
             try:
                 await asyncio.to_thread(self._do, each, devices)
             except OSError as error:

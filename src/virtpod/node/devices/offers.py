@@ -43,7 +43,8 @@ class Inventory:
     faults: Mapping[str, Fault] = field(default_factory=dict)
     """What ails functions, physical ones included, by address."""
     touched: frozenset[str] = frozenset()
-    """Functions that are being set up: nobody gets them meanwhile."""
+    """Functions that are being set up, and mediated devices that are about to be removed: nobody
+    gets them meanwhile."""
     allocation: Mapping[str, str] = field(default_factory=dict)
     """How functions of a QAT device are chosen (balanced, packed), by its address."""
     locks: bool = True
@@ -377,7 +378,7 @@ def _mediated(inventory: Inventory, wanted: Wanted) -> Iterator[Found]:
                 each.parent,
             )
             for each in inventory.mediated
-            if _underscored(each.type) == name and each.group
+            if _underscored(each.type) == name and each.group and each.uuid not in inventory.touched
         ]
         yield "MDEV_PCI_RESOURCE", given.resource_name, pieces
 
