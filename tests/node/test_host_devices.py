@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +43,7 @@ def offered(
     quick: bool = False,
     allocation: str = "",
     locks: bool = True,
+    held: Mapping[str, str] = {},
     **permitted: Any,
 ) -> offers.Offers:
     functions = sysfs.functions(hardware.root)
@@ -53,6 +54,7 @@ def offered(
         sysfs.usb(hardware.root),
         allocation=dict.fromkeys(functions, allocation),
         locks=locks,
+        held=held,
     )
     wanted = offers.Wanted(msgspec.convert(permitted, PermittedHostDevices), qat=quick)
     return offers.offers(inventory, wanted)
@@ -296,15 +298,11 @@ async def test_a_mediated_device_that_leaves_is_offered_no_more(
         ):
             devices.configured(configured(permittedHostDevices={"mediatedDevices": [mine]}))
 
-            async def offers_just(*uuids: str) -> None:
-                async with asyncio.timeout(WITHIN):
-                    while devices.look.offered != set(uuids):  # noqa: ASYNC110
-                        await asyncio.sleep(0.02)
-
-            await offers_just(free, given)
+            await offers_just(devices, free, given)
             leaving = frozenset({free, given})
             devices.wake()
-            await offers_just(given)  # which a pod has got meanwhile, and which does not ail
+            # A pod has got it meanwhile; it does not ail.
+            await offers_just(devices, given)
 
 
 @pytest.mark.parametrize("selector", ["GRID T4-1Q", "GRID_T4-1Q"])
@@ -317,6 +315,59 @@ def test_a_type_s_name_is_written_with_spaces_or_without(hardware: Hardware, sel
     mine = {"mdevNameSelector": selector, "resourceName": "nvidia.com/T4"}
     [unit] = offered(hardware, mediatedDevices=[mine]).by_resource["nvidia.com/T4"].units()
     assert unit.id == uuid
+
+
+def keys(hardware: Hardware, *numbers: int) -> None:
+    """USB devices of bus 1 as they are now: of one kind if even, of another if odd."""
+    shutil.rmtree(hardware.root / "bus/usb", ignore_errors=True)
+    for number in numbers:
+        folder = hardware.root / f"bus/usb/devices/1-{number}"
+        for name, text in (("idVendor", "46f4"), ("busnum", "1"), ("devnum", str(number))):
+            write(folder / name, text)
+        write(folder / "idProduct", f"000{1 + number % 2}")
+
+
+PAIR = {
+    "resourceName": "example.com/pair",
+    "selectors": [{"vendor": "46f4", "product": "1"}, {"vendor": "46f4", "product": "2"}],
+}
+
+
+def test_what_a_pod_has_stays_in_its_usb_set(hardware: Hardware) -> None:
+    def units(held: dict[str, str]) -> list[str]:
+        found = offered(hardware, usb=[PAIR], held=held)
+        return [each.id for each in found.by_resource["example.com/pair"].units()]
+
+    keys(hardware, 2, 3, 4, 5)
+    assert units({}) == ["1.2-1.3", "1.4-1.5"]
+    held = {"1.4-1.5": "example.com/pair"}
+    assert units(held) == ["1.4-1.5", "1.2-1.3"]
+    keys(hardware, 3, 4, 5)
+    assert units(held) == ["1.4-1.5"], "the one that is left is no reason to part them"
+    keys(hardware, 2, 3, 5)
+    assert units(held) == ["1.2-1.3"], "what is left of a set is not free"
+    keys(hardware, 2, 5)
+    assert units(held) == []
+    assert units({}) == ["1.2-1.5"]
+    keys(hardware, 4, 5)
+    assert units({"1.4-1.5": "example.com/old"}) == [], "by whatever name"
+
+
+async def test_usb_sets_stay_while_the_kubelet_does_not_tell_who_has_them(
+    hardware: Hardware,
+) -> None:
+    keys(hardware, 2, 3, 4, 5)
+    told = Told()
+    with tempfile.TemporaryDirectory(prefix="usb") as made:
+        folder = Path(made)
+        async with watching(hardware, folder, told) as devices:
+            holder = pod("p", **plugged("example.com/pair", "1.4-1.5"))
+            async with kubelet(folder / "pod-resources", [holder]):
+                devices.configured(configured(permittedHostDevices={"usb": [PAIR]}))
+                await offers_just(devices, "1:2", "1:3", "1:4", "1:5")
+            keys(hardware, 3, 4, 5)
+            devices.wake()
+            await offers_just(devices, "1:4", "1:5")
 
 
 def test_usb_ids_may_lack_their_zeroes(hardware: Hardware) -> None:
@@ -438,6 +489,12 @@ async def watching(
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+async def offers_just(devices: hostdevices.HostDevices, *addresses: str) -> None:
+    async with asyncio.timeout(WITHIN):
+        while devices.look.offered != set(addresses):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 def configured(**configuration: Any) -> KubeVirt:

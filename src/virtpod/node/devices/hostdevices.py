@@ -91,6 +91,8 @@ class HostDevices:
         self._outfitter = Outfitter(folders.sysfs, folders.proc)
         self._errors = health.Watch()
         self._touched: frozenset[str] = frozenset()
+        self._held: tuple[Held, ...] = ()
+        """As the kubelet told last."""
         self.look = Look()
 
     def configured(self, kubevirt: KubeVirt | None) -> None:
@@ -137,6 +139,8 @@ class HostDevices:
 
     async def _seen(self) -> Look:
         held = await holders.of_pods(self._folders.pod_resources)
+        if held is not None:
+            self._held = held
         return await asyncio.to_thread(self._look, held)
 
     def _look(self, held: tuple[Held, ...] | None) -> Look:
@@ -160,7 +164,7 @@ class HostDevices:
             touched=outcome.touched | self._leaving().difference(each.id for each in held or ()),
             allocation=outcome.allocation,
             locks=_may_raise_limits(self._folders.proc),
-            held={each.address or each.id: each.resource for each in held or ()},
+            held={each.address or each.id: each.resource for each in self._held},
         )
         found = offers(inventory, self._wanted)
         return Look(

@@ -7,6 +7,7 @@ which anything else sits is not given away at all, and the node says so.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from virtpod.node.devices.qat import Engine
 from virtpod.node.devices.sysfs import Function, Mediated, Usb
 
 VFIO = "/dev/vfio/vfio"
+_SET = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(-[0-9]{1,3}\.[0-9]{1,3})*")
 IOMMU_OFF = (
     "The node's IOMMU is off, so that no PCI function can be given to a guest: boot it with "
     "intel_iommu=on or amd_iommu=on, and enable VT-d or AMD-Vi in its firmware"
@@ -50,7 +52,8 @@ class Inventory:
     locks: bool = True
     """virt-handler may let guests lock their memory, which VFIO takes."""
     held: Mapping[str, str] = field(default_factory=dict)
-    """The resource, or the driver of a claim, by which a pod has each, by address or uuid."""
+    """The resource, or the driver of a claim, by which a pod has each, by address, uuid, or the
+    unit of a set; as the kubelet told last."""
 
     @property
     def iommu(self) -> bool:
@@ -389,16 +392,40 @@ def _underscored(name: str) -> str:
 
 
 def _usb(inventory: Inventory, wanted: Wanted) -> Iterator[Found]:
-    taken: set[tuple[int, int]] = set()
+    present = {(each.bus, each.number): each for each in inventory.usb}
+    held = {unit: places for unit in inventory.held if (places := _places(unit))}
+    # What is left of a set is not free either, where somebody has the set.
+    taken = {place for places in held.values() for place in places}
     for given in wanted.permitted.usb or ():
-        if not given.external_resource_provider:
-            yield "USB_RESOURCE", given.resource_name, list(_sets(inventory, given, taken))
+        if given.external_resource_provider:
+            continue
+        whole = [
+            _set([present[place] for place in places])
+            for unit, places in held.items()
+            if inventory.held[unit] == given.resource_name and present.keys() >= set(places)
+        ]
+        yield "USB_RESOURCE", given.resource_name, [*whole, *_sets(inventory, given, taken)]
+
+
+def _set(devices: Sequence[Usb]) -> Piece:
+    addresses = tuple(f"{each.bus}:{each.number}" for each in devices)
+    nodes = tuple(f"/dev/bus/usb/{each.bus:03}/{each.number:03}" for each in devices)
+    unit = Unit("-".join(addresses).replace(":", "."), numa=devices[0].numa)
+    return Piece(unit, nodes, addresses)
+
+
+def _places(unit: str) -> list[tuple[int, int]]:
+    """Bus and number of each device of a set, by its unit's id; empty: it is none of `_set`'s."""
+    if not _SET.fullmatch(unit):
+        return []
+    pairs = (each.split(".") for each in unit.split("-"))
+    return [(int(bus), int(number)) for bus, number in pairs]
 
 
 def _sets(
     inventory: Inventory, given: USBHostDevice, taken: set[tuple[int, int]]
 ) -> Iterator[Piece]:
-    """As many whole sets as there are: one device for each selector."""
+    """As many whole sets as there are of what is not taken: one device for each selector."""
     ids = [f"{each.vendor:0>4}:{each.product:0>4}".lower() for each in given.selectors or ()]
     while ids:
         chosen: list[Usb] = []
@@ -411,8 +438,4 @@ def _sets(
             else:
                 return
         taken |= {(device.bus, device.number) for device in chosen}
-        addresses = tuple(f"{device.bus}:{device.number}" for device in chosen)
-        nodes = tuple(f"/dev/bus/usb/{each.bus:03}/{each.number:03}" for each in chosen)
-        yield Piece(
-            Unit("-".join(addresses).replace(":", "."), numa=chosen[0].numa), nodes, addresses
-        )
+        yield _set(chosen)
