@@ -110,8 +110,8 @@ def test_claims_and_templates_have_their_places(tmp_path: Path) -> None:
     assert devices(vmi(), [], tmp_path, sysfs.root) == {
         "picture/gpu": (GivenDevice("mdev", UUID),),
         "crypto/cy": (
-            GivenDevice("pci", first, "0000:3d:00.0"),
-            GivenDevice("pci", second, "0000:3d:00.0"),
+            GivenDevice("pci", first, "0000:3d:00.0", group="101"),
+            GivenDevice("pci", second, "0000:3d:00.0", group="102"),
         ),
     }
 

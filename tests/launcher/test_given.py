@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import msgspec
+import pytest
+
 from tests.node.hardware import Hardware
-from virtpod.domain.facts import GivenDevice
+from virtpod.api.vmi import VirtualMachineInstance
+from virtpod.domain.facts import DeviceMissing, GivenDevice, Guest
+from virtpod.domain.xml import text
+from virtpod.features.devices import host_devices
 from virtpod.launcher.given import given
 from virtpod.launcher.shown import in_domain
 
@@ -17,6 +24,7 @@ def test_each_plugin_s_variables_are_understood(tmp_path: Path) -> None:
     function = tmp_path / "bus/pci/devices" / VF
     function.mkdir(parents=True)
     (function / "physfn").symlink_to("../0000:3d:00.0")
+    (function / "iommu_group").symlink_to("../../../../kernel/iommu_groups/17")
     environment = {
         "PCI_RESOURCE_INTEL_COM_QAT": f"{VF},{OTHER}",
         "MDEV_PCI_RESOURCE_NVIDIA_COM_T4": "aa618089-8b16-4d01-a136-25a0f3c73123",
@@ -27,7 +35,7 @@ def test_each_plugin_s_variables_are_understood(tmp_path: Path) -> None:
     }
     names = ["intel.com/qat", "nvidia.com/T4", "example.com/key", "example.com/nic"]
     found = given([*names, "qat.intel.com/cy", "example.com/absent"], environment, tmp_path)
-    pair = (GivenDevice("pci", VF, "0000:3d:00.0"), GivenDevice("pci", OTHER))
+    pair = (GivenDevice("pci", VF, "0000:3d:00.0", group="17"), GivenDevice("pci", OTHER))
     assert found == {
         "intel.com/qat": pair,
         "nvidia.com/T4": (GivenDevice("mdev", "aa618089-8b16-4d01-a136-25a0f3c73123"),),
@@ -35,6 +43,50 @@ def test_each_plugin_s_variables_are_understood(tmp_path: Path) -> None:
         "example.com/nic": (GivenDevice("pci", "0000:01:10.0"),),
         "qat.intel.com/cy": pair,
     }
+
+
+def shared(names: list[str], given: dict[str, tuple[GivenDevice, ...]]) -> dict[str, str]:
+    """The alias of each function that a guest has whose devices of these names are all GPUs."""
+    gpus = [{"name": name, "deviceName": "example.com/gpu"} for name in names]
+    raw = {"spec": {"domain": {"devices": {"gpus": gpus}}}}
+    vmi = msgspec.convert(raw, VirtualMachineInstance)
+    found = {}
+    for element in host_devices.devices(host_devices.asked(vmi), vmi, Guest(given=given)):
+        xml: Any = ElementTree.fromstring(text(element))
+        if xml.tag == "hostdev":
+            place = xml.find("source/address").attrib
+            address = ":".join(place[part][2:] for part in ("domain", "bus", "slot"))
+            found[f"{address}.{place['function'][2:]}"] = xml.find("alias").get("name")
+    return found
+
+
+@pytest.mark.parametrize("sizes", [(4, 2), (1, 2), (2, 2), (1, 3, 1)], ids=str)
+def test_each_device_is_all_functions_of_its_group(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    """A GPU with its audio and USB functions beside one that has fewer."""
+    hardware = Hardware(tmp_path / "sys", tmp_path / "dev")
+    expected = {}
+    for card, size in enumerate(sizes):
+        for number in range(size):
+            address = f"0000:0{card + 5}:00.{number}"
+            hardware.function(address, "10de:1eb8", "vfio-pci", str(card + 20))
+            expected[address] = f"ua-gpu-g{card}" + (f"-{number}" if number else "")
+    environment = {"PCI_RESOURCE_EXAMPLE_COM_GPU": ",".join(expected)}
+    found = given(["example.com/gpu"], environment, hardware.root)
+    names = [f"g{card}" for card in range(len(sizes))]
+    assert shared(names, found) == expected
+
+
+def test_no_function_is_lost_whose_group_nobody_tells() -> None:
+    several = tuple(GivenDevice("pci", f"0000:05:00.{number}") for number in range(5))
+    assert list(shared(["a", "b"], {"example.com/gpu": several}).values()) == [
+        "ua-gpu-a",
+        "ua-gpu-a-1",
+        "ua-gpu-b",
+        "ua-gpu-b-1",
+        "ua-gpu-b-2",
+    ]
+    with pytest.raises(DeviceMissing, match="given no device of resource"):
+        shared(["a", "b"], {"example.com/gpu": several[:1]})
 
 
 def test_resources_of_intel_s_plugin_are_told_apart_by_service(tmp_path: Path) -> None:

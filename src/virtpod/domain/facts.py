@@ -112,6 +112,8 @@ class GivenDevice:
     """The address of the physical function that it is a virtual one of."""
     driver: str = ""
     """The kernel's that has it, where that is not vfio-pci but one of the device's own."""
+    group: str = ""
+    """Its IOMMU group; empty: nobody tells."""
 
 
 @dataclass(frozen=True)

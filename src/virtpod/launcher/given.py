@@ -100,9 +100,11 @@ def described(kind: str, address: str, sysfs: Path = Path("/sys")) -> GivenDevic
     """What sysfs has to say of it."""
     if kind != "pci":
         return GivenDevice(kind, address)
-    driver = _target(sysfs / "bus/pci/devices" / address / "driver")
+    folder = sysfs / "bus/pci/devices" / address
+    driver = _target(folder / "driver")
     own = "" if driver == "vfio-pci" else driver
-    return GivenDevice(kind, address, physical(address, sysfs), own)
+    group = _target(folder / "iommu_group")
+    return GivenDevice(kind, address, physical(address, sysfs), own, group)
 
 
 def physical(address: str, sysfs: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from virtpod.api.hostdevices import GPU, HostDevice, VGPUDisplayOptions
 from virtpod.api.traits import VIOMMU, plugged
@@ -235,25 +235,38 @@ def _alias(device: HostDevice | GPU, number: int) -> str:
 
 def _given(part: Asked, facts: Guest) -> Iterator[tuple[HostDevice | GPU, list[GivenDevice]]]:
     """What each is. Raises DeviceMissing."""
-    left = {name: list(given) for name, given in facts.given.items()}
     wanted: defaultdict[str, int] = defaultdict(int)
     for device in part:
         wanted[device.device_name or ""] += 1
+    shares = {name: _shares(facts.given.get(name, ()), count) for name, count in wanted.items()}
     for device in part:
         if _claims(device):
             yield device, list(_allotted(device, facts))
             continue
         name = device.device_name or ""
-        given = left.get(name) or []
-        # A unit may hold several functions: each who asks has the same share of them.
-        share = len(facts.given.get(name, ())) // wanted[name]
-        if not given or not share:
+        if not shares[name]:
             raise DeviceMissing(
                 f"{device.name}: the pod was given no device of resource {name}; its device plugin "
                 "names none in the environment"
             )
-        yield device, given[:share]
-        del given[:share]
+        yield device, shares[name].pop(0)
+
+
+def _shares(given: Sequence[GivenDevice], count: int) -> list[list[GivenDevice]]:
+    """What each of so many devices is, with nothing left over; empty where there are fewer. The
+    functions of an IOMMU group are one device: that is what a node gives away."""
+    groups: dict[str, list[GivenDevice]] = {}
+    for each in given:
+        groups.setdefault(each.group or each.address, []).append(each)
+    units = list(groups.values())
+    if len(units) < count:
+        units = [[each] for each in given]  # whoever gave them sees more in a group than one
+    if len(units) < count:
+        return []
+    bounds = [len(units) * number // count for number in range(count + 1)]
+    return [
+        [each for unit in units[first:last] for each in unit] for first, last in pairwise(bounds)
+    ]
 
 
 def _allotted(device: HostDevice | GPU, facts: Guest) -> tuple[GivenDevice, ...]:
