@@ -71,7 +71,11 @@ def url(address: str) -> str:
 def test_a_guest_is_told_by_dhcp_and_its_router_of_both_families(
     namespace: Namespace, third: Object
 ) -> None:
-    wait = "for i in $(seq 40); do ip -6 addr show scope global | grep /128 && break; sleep 1; done"
+    # Whoever calls before the kernel has looked for duplicates is refused.
+    wait = (
+        "for i in $(seq 60); do ip -6 addr show scope global >/tmp/six; grep -q /128 /tmp/six "
+        "&& ! grep -q tentative /tmp/six && break; sleep 1; done; cat /tmp/six"
+    )
     with Console(namespace.name, "on-node1") as console:
         assert "fd10:0:2::2/128" in console.login().run(wait)
         assert "default via fe80::1" in console.run("ip -6 route")

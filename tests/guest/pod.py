@@ -475,7 +475,7 @@ async def _up(
                 serial = await Serial.of(box)
                 said = await serial.until(until, within)
             except (AssertionError, OSError) as error:
-                if EMULATORS_DEFECT in (why := await handler.crashed()):
-                    raise EmulatorFell(why) from error
-                raise
+                why = await handler.crashed()
+                kind = EmulatorFell if EMULATORS_DEFECT in why else AssertionError
+                raise kind(f"{error}; {why}") from error
             yield Guest(box, handler, serial, said)
