@@ -25,6 +25,13 @@ SYSTEM = "kubevirt"
 BOOT = 120
 """Seconds that a guest may need to its login prompt when the machine is busy with other things."""
 
+SIX = (
+    "for i in $(seq 40); do ip -6 addr show scope global >/tmp/six; "
+    "grep -q /128 /tmp/six && ! grep -q tentative /tmp/six && break; sleep 1; done"
+)
+"""Run in a guest, waits for the IPv6 address that its network gave it; before the kernel has looked
+for duplicates, whoever calls there is refused."""
+
 ENVIRONMENT = {
     **os.environ,
     "KUBECONFIG": str(layout.KUBECONFIG),

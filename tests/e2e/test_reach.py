@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.support import (
+    SIX,
     Console,
     Namespace,
     Object,
@@ -91,12 +92,6 @@ def guests(namespace: Namespace) -> dict[str, Object]:
             if name != "bridged":
                 console.run(SIX)
     return found
-
-
-SIX = (
-    "for i in $(seq 40); do ip -6 addr show scope global >/tmp/six; "
-    "grep -q /128 /tmp/six && ! grep -q tentative /tmp/six && break; sleep 1; done"
-)
 
 
 def families(addresses: list[str]) -> dict[str, str]:

@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.guest.conftest import VMI, admitted
+from tests.guest.conftest import VMI, admitted, one_after_the_other
 from tests.guest.pod import (
     EMULATORS_DEFECT,
     QEMU,
     Container,
     EmulatorFell,
-    container,
     up,
 )
 
@@ -54,14 +53,7 @@ def boxes(
     (image / "disk").mkdir(parents=True)
     disk = image / "disk/disk.img"
     disk.write_bytes(SECTOR.ljust(510, b"\0") + b"\x55\xaa" + bytes((1 << 20) - 512))
-
-    @contextmanager
-    def another() -> Iterator[Container]:
-        with container(folders) as box:
-            box.volume(0, image)
-            yield box
-
-    return another
+    return one_after_the_other(folders, image)
 
 
 def machine(sockets: int) -> dict[str, Any]:

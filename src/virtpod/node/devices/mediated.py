@@ -179,7 +179,7 @@ class MediatedDevices:
         """Once; whether there is more to be seen to. What cannot be done is said in the log, and
         tried again at the next look."""
         try:
-            chosen = wanted(self._config, await self._labels())
+            chosen = wanted(self._config, await self._labels() if self._config else {})
         except errors.ApiError as error:
             self._say("cannot read the node's labels", error=str(error))
             return True
