@@ -30,6 +30,8 @@ class Kubelet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.registered: asyncio.Queue[Any] = asyncio.Queue()
+        self.refuses = ""
+        """With these words it takes nobody."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -52,6 +54,8 @@ class Kubelet:
             await server.stop(None)
 
     async def _register(self, request: Any, context: Any) -> Any:
+        if self.refuses:
+            await context.abort(grpc.StatusCode.UNKNOWN, self.refuses)
         await self.registered.put(request)
         return api.Empty()
 

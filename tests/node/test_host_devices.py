@@ -606,6 +606,35 @@ async def test_without_configuration(
         await until(lambda: given.look.offers.by_resource == {})
 
 
+async def test_a_kubelet_that_refuses_a_resource_is_told_of_on_the_node(
+    hardware: Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hostdevices, "EVERY", 0.05)
+    folder = tmp_path / "device-plugins"
+    folder.mkdir()
+    kubelet = Kubelet(folder)
+    kubelet.refuses = "the ResourceName is invalid"
+    hardware.function("0000:01:00.0", "8086:10ca", group="7")
+    told = Told()
+    async with kubelet.running(), watching(hardware, folder, told) as given:
+        given.configured(configured(permittedHostDevices={"pciHostDevices": [NIC]}))
+        said = await asyncio.wait_for(refusals(told, some=True), WITHIN)
+        assert "example.com/nic" in said
+        assert "permittedHostDevices" in said
+        kubelet.refuses = ""
+        async with kubelet.plugin() as (request, _):
+            assert request.resource_name == "example.com/nic"
+        await asyncio.wait_for(refusals(told, some=False), WITHIN)
+
+
+async def refusals(told: Told, *, some: bool) -> str:
+    """Once what the node says has a refusal of the kubelet's, or has none: that."""
+    while True:
+        found = [each for each in await told.complaints.get() if "ResourceName is invalid" in each]
+        if bool(found) == some:
+            return "; ".join(found)
+
+
 async def test_offers_follow_the_host(
     hardware: Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,8 +173,13 @@ class HostDevices:
             held,
             outcome.policies,
             outcome.rounds,
-            _unknown(held) if outcome.rounds else (),
+            (*self._refusals(), *(_unknown(held) if outcome.rounds else ())),
         )
+
+    def _refusals(self) -> tuple[str, ...]:
+        """Why the kubelet does not take what was offered at the look before."""
+        plugins = (plugin for _, (plugin, _) in sorted(self._plugins.items()))
+        return tuple(plugin.refusal for plugin in plugins if plugin.refusal)
 
     def _set_up(self, held: tuple[Held, ...] | None, now: float) -> Outcome:
         labels, policies = self._listener.node(), self._listener.policies()

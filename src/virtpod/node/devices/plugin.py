@@ -29,6 +29,8 @@ VERSION = "v1beta1"
 EVERYTHING = "mrw"
 ANSWER_WITHIN = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
+PATIENCE = 1.0
+"""Seconds that a kubelet may need to begin, before its refusal is one."""
 PREFIX = "devices.kubevirt.io/"
 LONGEST_NAME = 48
 
@@ -79,7 +81,8 @@ class Stock(Protocol):
 
 class Plugin:
     """One resource's plugin. `run()` it in a task; `registered` tells whether the kubelet has it,
-    `changed` is called when that changes. Tell it of changes of the stock by `restocked()`."""
+    `changed` is called when that changes; `refusal` says why it has not for some time, and what to
+    do. Tell it of changes of the stock by `restocked()`."""
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class Plugin:
     ) -> None:
         self.stock = stock
         self.registered = False
+        self.refusal = ""
         self._folder = folder
         self._inotify = inotify
         self._changed = changed
@@ -148,17 +152,30 @@ class Plugin:
                     ANSWER_WITHIN,
                 )
             except grpc.CallFailed as error:
-                log.info(
-                    "kubelet does not take a device plugin yet",
-                    extra={"resource": self.stock.resource, "error": str(error)},
-                )
+                self._refused(str(error), late=pause > PATIENCE)
             else:
+                self.refusal = ""
                 self._set_registered(True)
                 log.info("device plugin registered", extra={"resource": self.stock.resource})
                 return True
             await asyncio.sleep(pause)
             pause *= 2
         return False
+
+    def _refused(self, error: str, *, late: bool) -> None:
+        resource = self.stock.resource
+        extra = {"resource": resource, "error": error}
+        if not late:
+            log.info("kubelet does not take a device plugin yet", extra=extra)
+            return
+        refusal = (
+            f"The kubelet does not take the device plugin of {resource} ({error}), so that no pod "
+            "can have one: look at the kubelet's log, and at the resource's name where "
+            "permittedHostDevices has it"
+        )
+        if refusal != self.refusal:
+            log.warning("kubelet does not take a device plugin", extra=extra)
+        self.refusal = refusal
 
     def restocked(self) -> None:
         """The kubelet is told what there is now."""
