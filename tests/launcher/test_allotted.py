@@ -150,6 +150,38 @@ def test_the_node_s_word_counts_where_no_driver_tells(tmp_path: Path) -> None:
     }
 
 
+def allotted(*addresses: str) -> list[Allotted]:
+    """As the node knows them."""
+    return [Allotted(claim="crypto", request="cy", kind="pci", address=each) for each in addresses]
+
+
+def test_of_a_file_that_breaks_off_nothing_counts(tmp_path: Path) -> None:
+    """A guest never starts with less than its claim was allotted: it is tried again."""
+    first, second = "0000:3d:01.0", "0000:3d:01.1"
+    told = functions(first, second)
+    told["requests"][0]["devices"][1]["attributes"] = "none"
+    write(tmp_path, CRYPTO, told)
+    assert devices(vmi(), [], tmp_path) == {}
+    found = devices(vmi(), allotted(first, second), tmp_path)["crypto/cy"]
+    assert [each.address for each in found] == [first, second]
+    write(tmp_path, CRYPTO, functions(first))
+    other = tmp_path / CRYPTO.replace("vfio.example.com", "another.example.com")
+    other.write_text(json.dumps(functions(second))[:-20])
+    assert devices(vmi(), [], tmp_path) == {}
+    other.write_text("[" * 200_000)
+    assert devices(vmi(), [], tmp_path) == {}
+
+
+def test_a_device_whose_address_no_driver_tells_is_the_node_s_to_tell(tmp_path: Path) -> None:
+    first, second = "0000:3d:01.0", "0000:3d:01.1"
+    told = functions(first, second)
+    told["requests"][0]["devices"][1]["attributes"] = {"services": {"string": "sym"}}
+    write(tmp_path, CRYPTO, told)
+    found = devices(vmi(), allotted(first, second), tmp_path)["crypto/cy"]
+    assert [each.address for each in found] == [first, second]
+    assert [each.address for each in devices(vmi(), [], tmp_path)["crypto/cy"]] == [first]
+
+
 @pytest.mark.parametrize("address", ["", "3d:01.0", "0000:3d:01.0/../..", "0000:3d:01.8", 7])
 def test_what_is_no_address_is_none(tmp_path: Path, address: Any) -> None:
     told = functions("0000:3d:01.0")

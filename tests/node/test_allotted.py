@@ -170,6 +170,30 @@ async def test_other_words_of_containers_for_their_devices(site: Site) -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    "edits",
+    [
+        ["/dev/vfio/7"],
+        {"deviceNodes": ["/dev/vfio/7"]},
+        {"deviceNodes": 7, "env": 7},
+        {"env": {"QAT0": "0000:01:00.0"}},
+        "[" * 3000,
+    ],
+)
+async def test_no_specification_is_too_odd(site: Site, edits: Any) -> None:
+    site.hardware.function("0000:01:00.0", "8086:10ca", group="7")
+    spec = {"kind": "example.com/x", "devices": [{"name": "a", "containerEdits": edits}]}
+    odd = edits if isinstance(edits, str) else json.dumps(spec)
+    (site.cdi / "odd.json").write_text(odd)
+    good = {"deviceNodes": [{"path": "/dev/vfio/7"}]}
+    spec = {"kind": "example.com/x", "devices": [{"name": "b", "containerEdits": good}]}
+    (site.cdi / "good.json").write_text(json.dumps(spec))
+    site.fake.put(RESOURCE_CLAIMS, claim(cy="a", dc="b"))
+    told = {name: [f"example.com/x={name}"] for name in ("a", "b")}
+    async with kubelet(site.kubelet, given(told)):
+        assert await site.found("cy", "dc") == [("dc", "pci", "0000:01:00.0")]
+
+
 async def test_nothing_is_known_and_nothing_fails(site: Site) -> None:
     assert await site.found("cy") == [], "no such claim"
 

@@ -1,7 +1,8 @@
 """Which devices resource claims were allotted: their drivers say it in files of this container.
 
 A file is a stream of JSON objects that mean the same, newest version first. What no file tells the
-node may know (`Sync.allotted`): the claim's driver need not write any.
+node may know (`Sync.allotted`): the claim's driver need not write any. No guest gets a part of what
+its request was allotted because a file cannot be read.
 
 https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/ (device
 metadata, KEP-5304), https://kubernetes.io/docs/reference/node/dra-standard-device-attributes/
@@ -10,7 +11,8 @@ metadata, KEP-5304), https://kubernetes.io/docs/reference/node/dra-standard-devi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +44,18 @@ def devices(
     found = {}
     for asked in claimed(vmi):
         place = _place(vmi, asked, folder)
-        told = list(_told(place, asked.request)) if place else []
-        told = told or [
-            (each.kind, each.address)
-            for each in known
-            if (each.claim, each.request) == (asked.claim, asked.request)
-        ]
-        if told:
+        told = _told(place, asked.request) if place else Told()
+        those = told.devices
+        if told.broken or told.nameless or not those:
+            from_node = [
+                (each.kind, each.address)
+                for each in known
+                if (each.claim, each.request) == (asked.claim, asked.request)
+            ]
+            those = from_node or ([] if told.broken else those)
+        if those:
             found[asked.key] = tuple(
-                described(kind, address, sysfs) for kind, address in dict.fromkeys(told)
+                described(kind, address, sysfs) for kind, address in dict.fromkeys(those)
             )
     return found
 
@@ -67,23 +72,38 @@ def _place(vmi: VMI, asked: Claimed, folder: Path) -> Path | None:
     return None
 
 
-def _told(place: Path, request: str) -> Iterator[tuple[str, str]]:
+@dataclass
+class Told:
+    """What the files of a request say."""
+
+    devices: list[tuple[str, str]] = field(default_factory=list)
     """Kind and address of each device that can be a guest's."""
+    nameless: bool = False
+    """There are others, of which no attribute says which they are."""
+    broken: bool = False
+    """A file says nothing, or nothing that makes sense; its driver may be about to write it."""
+
+
+def _told(place: Path, request: str) -> Told:
+    told = Told()
     for file in sorted(place.glob("*-metadata.json"))[:MOST]:
         try:
             with file.open("rb") as opened:
                 metadata = _first(opened.read(LARGEST).decode())
-            requests = metadata.get("requests") or []
-            yield from (
-                named
-                for each in requests
+            named = [
+                device(one.get("attributes") or {})
+                for each in metadata.get("requests") or []
                 # One of several alternatives is called request/alternative.
                 if str(each["name"]).partition("/")[0] == request
                 for one in each.get("devices") or []
-                if (named := device(one.get("attributes") or {}))
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            ]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log("cannot read a claim's metadata", file=str(file), error=repr(error))
+            told.broken = True
+        else:
+            told.devices += [each for each in named if each]
+            told.nameless = told.nameless or None in named
+    return told
 
 
 def _first(text: str) -> dict[str, Any]:

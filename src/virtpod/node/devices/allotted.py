@@ -109,7 +109,16 @@ class Allotments:
         if named := published(slices.items, result):
             return [named]
         edits = specifications(self._cdi, await self._given(pod, claim, result))
-        return list(dict.fromkeys(each for edit in edits for each in inside(edit, self._sysfs)))
+        found: dict[Named, None] = {}
+        for edit in edits:
+            try:
+                found |= dict.fromkeys(inside(edit, self._sysfs))
+            except (AttributeError, TypeError) as error:
+                log.warning(
+                    "cannot understand a CDI specification",
+                    extra={"device": result.device, "error": str(error)},
+                )
+        return list(found)
 
     async def _given(self, pod: Pod, claim: str, result: Result) -> list[str]:
         """The CDI names of what the kubelet has the container given for the device."""
@@ -167,13 +176,22 @@ def specifications(folders: Iterable[Path], names: Iterable[str]) -> list[Mappin
                     spec = yaml.safe_load(opened.read(LARGEST))
                 for each in spec.get("devices") or ():
                     found[f"{spec['kind']}={each['name']}"] = each.get("containerEdits") or {}
-            except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+            except (
+                OSError,
+                ValueError,
+                yaml.YAMLError,
+                AttributeError,
+                KeyError,
+                TypeError,
+                RecursionError,
+            ):
                 log.warning("cannot read a CDI specification", extra={"file": str(file)})
     return [found[name] for name in wanted if name in found]
 
 
 def inside(edits: Mapping[str, Any], sysfs: Path) -> Iterator[Named]:
-    """The devices that a container with these edits has."""
+    """The devices that a container with these edits has. Raises AttributeError or TypeError of what
+    are no edits."""
     for node in edits.get("deviceNodes") or ():
         path = str(node.get("hostPath") or node.get("path") or "")
         if group := GROUP.fullmatch(path):
