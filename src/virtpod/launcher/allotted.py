@@ -52,7 +52,7 @@ def devices(
                 for each in known
                 if (each.claim, each.request) == (asked.claim, asked.request)
             ]
-            those = from_node or ([] if told.broken else those)
+            those = from_node if told.broken else max(those, from_node, key=len)
         if those:
             found[asked.key] = tuple(
                 described(kind, address, sysfs) for kind, address in dict.fromkeys(those)

@@ -53,18 +53,22 @@ def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
             message = f"duplicate resourceClaims name {claim.name!r}: a claim is named once"
             yield Cause(f"{where}.name", message, DUPLICATE)
         known.add(claim.name)
-    taken: dict[str, str] = {}
+    taken: dict[tuple[str, str, str], str] = {}
+    shared = {claim.name: claim.resource_claim_name or "" for claim in claims}
     for device in devices:
         yield from _validate_device(device, known, cluster)
         if not (device.claim and device.request):
             continue
-        if first := taken.get(device.key):
+        # Two of the pod's names may be of one ResourceClaim.
+        same = shared.get(device.claim, "")
+        pair = (same, "" if same else device.claim, device.request)
+        if first := taken.get(pair):
             message = (
                 f"duplicate claimName/requestName pair {device.key!r}: {first} has this device "
                 "already; add a request to the claim for another one"
             )
             yield Cause(device.where, message, DUPLICATE)
-        taken.setdefault(device.key, device.where)
+        taken.setdefault(pair, device.where)
 
 
 def _validate_claim(where: str, claim: Claim) -> Iterable[Cause]:
