@@ -305,6 +305,15 @@ async def test_a_mediated_device_that_leaves_is_offered_no_more(
             await offers_just(devices, given)
 
 
+def test_a_link_that_leads_to_itself_is_no_device(hardware: Hardware) -> None:
+    folder = hardware.root / "bus/mdev/devices"
+    folder.mkdir(parents=True)
+    (folder / "aa618089-8b16-4d01-a136-25a0f3c73123").symlink_to(
+        "aa618089-8b16-4d01-a136-25a0f3c73123"
+    )
+    assert sysfs.mediated(hardware.root) == []
+
+
 @pytest.mark.parametrize("selector", ["GRID T4-1Q", "GRID_T4-1Q"])
 def test_a_type_s_name_is_written_with_spaces_or_without(hardware: Hardware, selector: str) -> None:
     uuid = "aa618089-8b16-4d01-a136-25a0f3c73123"

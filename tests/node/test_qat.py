@@ -33,6 +33,7 @@ from virtpod.node.devices.metrics import Devices
 from virtpod.node.devices.outfit import PATIENCE, Outcome, Outfitter
 from virtpod.node.devices.setup import Round
 from virtpod.node.devices.sysfs import Errors
+from virtpod.node.steps import attributes
 from virtpod.wire import podresources_pb2 as api
 
 PF = "0000:3d:00.0"
@@ -233,13 +234,18 @@ def test_a_device_is_not_touched_under_who_has_its_physical_function(
     assert (found.reason, site.kernel.written) == ("InUse", [])
 
 
-def test_a_process_may_have_a_physical_function(hardware: Hardware, site: Site) -> None:
+@pytest.mark.parametrize(
+    "spec", [{"numVFs": 2}, {"services": ["dc"]}, {"autoReset": True}], ids=str
+)
+def test_a_process_may_have_a_physical_function(
+    hardware: Hardware, site: Site, spec: dict[str, Any]
+) -> None:
     lent_whole(hardware)
     process = hardware.root / "proc/4711"
     (process / "fd").mkdir(parents=True)
     (process / "comm").write_text("qemu-system-x86\n")
     (process / "fd/7").symlink_to("/dev/vfio/100")
-    found = site.advance(policy(numVFs=2)).rounds[PF]
+    found = site.advance(policy(**spec)).rounds[PF]
     assert (found.reason, site.kernel.written) == ("InUse", [])
     assert f"{PF} (process 4711 qemu-system-x86)" in found.message
 
@@ -377,6 +383,34 @@ def test_what_the_kernel_refuses_is_said_and_tried_again_later(
     outcome = site.advance(asked)
     assert outcome.rounds[PF].done, "it had been left down"
     assert outcome.engines[PF].state == "up"
+
+
+@pytest.mark.parametrize("then", ["sym", "dc"])
+def test_what_the_kernel_refuses_costs_no_functions(
+    hardware: Hardware, site: Site, then: str
+) -> None:
+    """They were taken away for other services, and the policy says nothing of their number."""
+    hardware.qat(PF, "8086:4940", "dc", functions=2)
+    site.kernel.refuse = {"cfg_services"}
+    for _ in range(2):
+        assert site.advance(policy(services=["sym"])).rounds[PF].reason == "Failed"
+        site.now += PATIENCE
+    site.kernel.refuse = set()
+    outcome = site.advance(policy(services=[then]))
+    assert outcome.rounds[PF].done
+    assert outcome.engines[PF].services == (then,)
+    assert outcome.engines[PF].function.children == tuple(VFS)
+    hardware.remove(VFS[0])
+    hardware.remove(VFS[1])
+    assert not site.advance(policy(services=[then])).engines[PF].function.children, (
+        "somebody's wish"
+    )
+
+
+def test_an_attribute_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        attributes.write(tmp_path, [WriteAttribute("bus/pci/devices/x/sriov_numvfs", "1")])
+    assert raised.value.filename == "bus/pci/devices/x/sriov_numvfs"
 
 
 # Rate limits.
@@ -885,6 +919,22 @@ def test_devices_and_their_owners_are_measured(hardware: Hardware, site: Site) -
         f'virtpod_qat_function_ring_pairs{{device="{VFS[1]}",parent="{PF}",service="sym"}} 2.0',
     ):
         assert line in said, said
+
+
+def test_a_device_that_two_pods_share_is_measured_once(hardware: Hardware) -> None:
+    """By one claim. Prometheus takes no series twice."""
+    hardware.qat(PF, "8086:4940", state="down")
+    held = tuple(
+        Held("shop", pod, "qat.intel.com", "qatvf-0000-3d-01-0", claimed=True) for pod in "ab"
+    )
+    functions = sysfs.functions(hardware.root)
+    inventory = hostdevices.Inventory(functions, qat.engines(hardware.root, functions))
+    registry = CollectorRegistry()
+    look = hostdevices.Look(inventory, held=held)
+    registry.register(Devices(lambda: look, lambda _, pod: pod))
+    told = generate_latest(registry).decode()
+    labels = f'device="{VFS[0]}",reason="DeviceDown",resource="qat.intel.com"'
+    assert told.count(f"virtpod_host_device_healthy{{{labels}}} 0.0") == 1, told
 
 
 def test_what_others_gave_to_guests_is_measured_too(hardware: Hardware) -> None:

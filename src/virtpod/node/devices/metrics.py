@@ -91,11 +91,14 @@ def _of_devices(look: Look, owner: Owner) -> Iterator[Metric]:
         info.add_metric((address, each.resource, driver, numa, parent, namespace, name), 1)
         if address not in unwell:
             healthy.add_metric((address, each.resource, ""), 1.0)
-    for those in look.ailing.values():
-        for ailing in those:
-            if not offered & set(ailing.addresses):
-                labels = (ailing.addresses[0], ailing.resource, ailing.reason)
-                healthy.add_metric(labels, 0.0)
+    failing = {
+        (ailing.addresses[0], ailing.resource, ailing.reason)
+        for those in look.ailing.values()  # pods may share one, by a claim
+        for ailing in those
+        if not offered & set(ailing.addresses)
+    }
+    for labels in sorted(failing):
+        healthy.add_metric(labels, 0.0)
     yield from (info, healthy)
 
 

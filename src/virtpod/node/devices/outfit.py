@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from virtpod.api.qat import QATNodePolicy
 from virtpod.node.devices import holders, qat, setup, sysfs
 from virtpod.node.devices.qat import Engine
@@ -48,6 +50,8 @@ class Outfitter:
         self._write = write
         self._asker = Asker(root, lambda sysfs, steps: self._write(sysfs, steps))
         self._refused: dict[str, tuple[float, Round]] = {}
+        self._had: dict[str, int] = {}
+        """How many functions were taken away to be made anew, by the device's address."""
 
     def advance(
         self,
@@ -123,7 +127,10 @@ class Outfitter:
         return found
 
     def _round(self, engine: Engine, wanted: Policy, around: Surroundings, now: float) -> Round:
-        found = setup.decide(engine, wanted, around)
+        found = setup.decide(engine, self._with_functions(engine, wanted), around)
+        if not found.steps and not found.done and (user := self._user(engine)):
+            # It may lack what it has with its own driver.
+            return _in_use([f"{engine.address} ({user})"])
         at, refused = self._refused.get(engine.address, (0.0, None))
         if refused is None:
             return found
@@ -134,6 +141,22 @@ class Outfitter:
             return refused
         return found
 
+    def _with_functions(self, engine: Engine, wanted: Policy) -> Policy:
+        """Where a round was broken off after it had taken away functions of whose number the policy
+        says nothing: with as many as there were."""
+        had = self._had.get(engine.address)
+        if wanted.num_vfs is not None or engine.function.children or not had:
+            self._had.pop(engine.address, None)
+            return wanted
+        return msgspec.structs.replace(wanted, num_vfs=had)
+
+    def _user(self, engine: Engine) -> str:
+        """The process that has the physical function itself open; empty: none."""
+        function = engine.function
+        if not function.vfio or not function.group:
+            return ""
+        return holders.of_processes(self._proc, self._sysfs).get(function.group, "")
+
     def _carried_out(self, address: str, round: Round, outcome: Outcome, now: float) -> Round:
         """The round, or why it could not be."""
         groups = {
@@ -143,9 +166,10 @@ class Outfitter:
         }
         using = holders.of_processes(self._proc, self._sysfs) if round.touched else {}
         if busy := sorted(f"{groups[one]} ({using[one]})" for one in groups.keys() & using.keys()):
-            message = f"It is set up otherwise once these are free: {', '.join(busy)}"
-            return self._refuse(address, Round("InUse", message), now)
+            return self._refuse(address, _in_use(busy), now)
         self._asker.forget(address)
+        if have := len(outcome.engines[address].function.children):
+            self._had[address] = have
         try:
             self._write(self._sysfs, round.steps)
         except OSError as error:
@@ -161,3 +185,7 @@ class Outfitter:
         log.warning("QAT device not set up", extra={"device": address, "why": round.message})
         self._refused[address] = now, round
         return round
+
+
+def _in_use(holders: Iterable[str]) -> Round:
+    return Round("InUse", f"It is set up otherwise once these are free: {', '.join(holders)}")

@@ -141,7 +141,7 @@ def mediated(sysfs: Path) -> list[Mediated]:
         kind = text(folder / "mdev_type/name") or _target(folder / "mdev_type")
         try:
             parent = folder.resolve().parent
-        except OSError:
+        except (OSError, RuntimeError):  # the second where links lead round in a circle
             continue
         group = _target(folder / "iommu_group")
         found.append(Mediated(folder.name, kind, parent.name, group, _numa(parent)))
