@@ -159,6 +159,13 @@ def own_devices(vmi: VMI) -> int:
     return len([*(devices.gpus or ()), *(devices.host_devices or ()), *functions])
 
 
+def starts_with_devices(vmi: VMI) -> bool:
+    """Whether it asks for some that are there from its start on, network cards' functions apart."""
+    devices = vmi.spec.domain.devices
+    later = plugged(vmi.metadata.annotations)
+    return bool(devices.gpus) or any(each.name not in later for each in devices.host_devices or ())
+
+
 def plugged(annotations: Mapping[str, str] | None) -> tuple[str, ...]:
     """The names that `PLUGGED_DEVICES` has."""
     return tuple(filter(None, ((annotations or {}).get(PLUGGED_DEVICES) or "").split(",")))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from virtpod.api.network import Interface, Network
+from virtpod.api.traits import starts_with_devices
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, DeviceMissing, Guest
 from virtpod.domain.xml import E, Element, pci_address
@@ -21,7 +22,8 @@ from virtpod.features.network import at, joined, names, seen_as
 from virtpod.wire.messages import DomainChanged
 
 OVERHEAD = 2**30
-"""Bytes: QEMU maps the guest's memory for the device; KubeVirt's figure."""
+"""Bytes: QEMU maps the guest's memory for the device; KubeVirt's figure, which stands for all of a
+guest's devices together."""
 
 Part = list[tuple[int, Interface, Network]]
 
@@ -43,7 +45,7 @@ def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
 
 
 def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
-    return PodPart(overhead=OVERHEAD)
+    return PodPart(overhead=0 if starts_with_devices(vmi) else OVERHEAD)
 
 
 def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
