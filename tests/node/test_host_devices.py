@@ -485,12 +485,13 @@ async def watching(
     told: Told,
     guests: Callable[[], bool] = lambda: False,
     leaving: Callable[[], frozenset[str]] = frozenset,
+    owner: Callable[[str, str], str] = lambda _namespace, pod: pod,
 ) -> AsyncIterator[hostdevices.HostDevices]:
     folders = hostdevices.Folders(
         hardware.root, hardware.dev, folder, folder / "pod-resources", folder / "registry"
     )
     with Inotify() as inotify:
-        given = hostdevices.HostDevices(folders, inotify, told, guests, leaving)
+        given = hostdevices.HostDevices(folders, inotify, told, guests, leaving, owner)
         task = asyncio.create_task(given.run())
         try:
             yield given
@@ -592,6 +593,37 @@ async def test_devices_that_others_gave_to_guests_are_watched_too(
         await until(lambda: bool(given.look.ailing))
     [ailing] = given.look.ailing["shop", "gateway"]
     assert (ailing.addresses, ailing.reason) == ((first,), "DeviceRemoved")
+
+
+async def test_what_a_container_has_by_a_driver_of_the_kernel_is_well(
+    hardware: Hardware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network card's function, say: only a guest needs VFIO."""
+    monkeypatch.setattr(hostdevices, "EVERY", 0.05)
+    folder = tmp_path / "device-plugins"
+    folder.mkdir()
+    addresses = ("0000:5e:02.0", "0000:5e:02.1")
+    for address in addresses:
+        hardware.function(address, "8086:1889", "iavf", group="7")
+    has = [
+        pod(name, "shop", **plugged("intel.com/sriov", address))
+        for name, address in zip(("router", "virt-launcher-x"), addresses, strict=True)
+    ]
+    told = Told()
+    owners = {("shop", "virt-launcher-x"): "x"}
+    async with (
+        kubelet(folder / "pod-resources", has),
+        watching(
+            hardware, folder, told, lambda: True, owner=lambda *pod: owners.get(pod, "")
+        ) as given,
+    ):
+        given.configured(configured())
+        await until(lambda: bool(given.look.held))
+        assert set(given.look.ailing) == {("shop", "virt-launcher-x")}
+        [fault] = given.look.faults
+        assert fault.reason == "DriverChanged"
+        hardware.remove(addresses[0])
+        await until(lambda: ("shop", "router") in given.look.ailing)
 
 
 async def test_without_configuration(

@@ -188,7 +188,14 @@ async def serve(args: argparse.Namespace) -> None:
                 args.pod_resources_dir,
                 args.plugins_dir,
             )
-            given = HostDevices(folders, inotify, news, sync.has_devices, lambda: makes.leaving)
+            given = HostDevices(
+                folders,
+                inotify,
+                news,
+                sync.has_devices,
+                lambda: makes.leaving,
+                sync.vmi_of_pod,
+            )
             sync.ailing = news.ailing
             REGISTRY.register(Devices(lambda: given.look, sync.vmi_of_pod))
             policies.on_change(lambda _key, _old, _new: given.wake())

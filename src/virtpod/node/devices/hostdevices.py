@@ -11,7 +11,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -68,7 +68,8 @@ class Listener(Protocol):
 
 class HostDevices:
     """`run()` it in a task; `look` is what was seen last. `guests`: whether one here has devices
-    of the node; `leaving`: the uuids of mediated devices that are about to be removed."""
+    of the node; `leaving`: the uuids of mediated devices that are about to be removed; `owner`: the
+    VMI of a pod, by namespace and name, empty where it is no guest's."""
 
     def __init__(
         self,
@@ -77,12 +78,14 @@ class HostDevices:
         listener: Listener,
         guests: Callable[[], bool] = lambda: False,
         leaving: Callable[[], frozenset[str]] = frozenset,
+        owner: Callable[[str, str], str] = lambda _namespace, pod: pod,
     ) -> None:
         self._folders = folders
         self._inotify = inotify
         self._listener = listener
         self._guests = guests
         self._leaving = leaving
+        self._owner = owner
         self._wanted = Wanted()
         self._settled: bool | None = None
         """All is told of what the KubeVirt object says now; None: what it says is not known."""
@@ -141,7 +144,9 @@ class HostDevices:
         held = await holders.of_pods(self._folders.pod_resources)
         if held is not None:
             self._held = held
-        return await asyncio.to_thread(self._look, held)
+        found = await asyncio.to_thread(self._look, held)
+        pods = {(each.namespace, each.pod) for each in held or ()}
+        return replace(found, strangers=frozenset(pod for pod in pods if not self._owner(*pod)))
 
     def _look(self, held: tuple[Held, ...] | None) -> Look:
         """What is there now, and fit to be given away. Blocks."""

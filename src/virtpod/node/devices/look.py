@@ -29,6 +29,8 @@ class Look:
     """How far each of these is."""
     others: tuple[str, ...] = ()
     """What is wrong beside the offers, each with its remedy."""
+    strangers: frozenset[PodName] = frozenset()
+    """Pods that have devices and are no guest's."""
 
     @property
     def complaints(self) -> tuple[str, ...]:
@@ -107,6 +109,9 @@ class Look:
         if held.address:
             # Of other plugins and drivers as well: an address is an address.
             known = self.inventory
+            function = known.functions.get(held.address)
+            if (held.namespace, held.pod) in self.strangers and function and not function.vfio:
+                return known.faults.get(held.address)  # a container needs no VFIO
             return known.faults.get(held.address) or health.of_held(
                 held.address, known.functions, known.engines
             )
