@@ -603,6 +603,19 @@ def test_a_device_of_the_node_that_ails_is_told_once_and_so_is_its_recovery() ->
     assert "HostDevicesHealthy" not in conditions(none), "a guest without devices"
 
 
+def test_a_network_card_s_function_that_ails_is_told_as_other_devices_are() -> None:
+    ails = Ailing("intel.com/sriov", ("0000:5e:02.0",), "DeviceRemoved", "It is gone")
+    own = OwnDevice(name="fast", kind="pci", address="0000:5e:02.0")
+    guest = replace(RUNS, domain=structs.replace(RUNNING, devices=(own,)))
+    obj = vmi("Running")
+    obj["spec"]["domain"]["devices"]["interfaces"] = [{"name": "fast", "sriov": {}}]
+    obj["spec"]["networks"] = [{"name": "fast", "multus": {"networkName": "vfs"}}]
+    plan = decide(seen("Running", guest, vmi=obj, ailing=(ails,)))
+    assert conditions(plan)["HostDevicesHealthy"] == ("False", "DeviceRemoved")
+    assert told(plan) == ["HostDeviceUnhealthy"]
+    assert "fast (0000:5e:02.0): It is gone" in plan.actions[-1].message  # type: ignore
+
+
 def test_the_kinds_of_devices_that_could_move_are_noted_beside_what_others_noted() -> None:
     own = OwnDevice(name="crypto", kind="pci", id="8086:4941", services="sym;asym", moves=True)
     guest = replace(RUNS, domain=structs.replace(RUNNING, devices=(own,)))

@@ -26,6 +26,7 @@ from virtpod.wire.messages import (
     Failed,
     Hello,
     InterfaceSeen,
+    OwnDevice,
     Plugged,
     Release,
     Shutdown,
@@ -358,6 +359,16 @@ def _holder(device: str) -> dict[str, Any]:
     made["metadata"]["uid"] = "holder"
     status = {"phase": "Running", "containerStatuses": [{"name": "x", "state": {"running": {}}}]}
     return {**made, "status": status}
+
+
+async def test_a_function_of_a_network_card_is_a_device_of_the_node_too(node: World) -> None:
+    await _running(node)
+    assert not node.sync.has_devices()
+    own = OwnDevice(name="fast", kind="pci", address="0000:5e:02.0")
+    node.launcher.say(structs.replace(RUNNING, seq=2, devices=(own,)))
+    async with asyncio.timeout(10):
+        while not node.sync.has_devices():  # noqa: ASYNC110 # nobody tells
+            await asyncio.sleep(0.005)
 
 
 async def test_a_device_comes_and_goes_while_the_guest_runs(

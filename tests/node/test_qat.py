@@ -991,6 +991,29 @@ def test_a_guest_s_condition_names_the_device() -> None:
     assert good["status"] == "True"
 
 
+def test_a_guest_s_condition_names_its_network_card_s_function() -> None:
+    from tests.node.world import vmi
+
+    obj = vmi()
+    obj["spec"]["domain"]["devices"]["interfaces"] = [
+        {"name": "fast", "sriov": {}},
+        {"name": "slow", "masquerade": {}},
+    ]
+    from virtpod.api.vmi import VirtualMachineInstance
+
+    typed = msgspec.convert(obj, VirtualMachineInstance)
+    ailing = Ailing("intel.com/sriov", (VFS[1],), "DeviceRemoved", "it is gone")
+    told = condition(typed, (ailing,), {"fast": VFS[1]})
+    assert told
+    assert (told["status"], told["reason"]) == ("False", "DeviceRemoved")
+    assert told["message"] == f"fast ({VFS[1]}): it is gone"
+    good = condition(typed, (), {})
+    assert good
+    assert good["status"] == "True"
+    del obj["spec"]["domain"]["devices"]["interfaces"][0]
+    assert condition(msgspec.convert(obj, VirtualMachineInstance), (), {}) is None
+
+
 # Whatever stands in sysfs.
 
 ATTRIBUTES = (

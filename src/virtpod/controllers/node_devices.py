@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from virtpod.api.traits import own_devices
 from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers import conditions
 from virtpod.controllers.conditions import Condition
@@ -34,9 +35,8 @@ def condition(
     addresses: Mapping[str, str],
 ) -> Condition | None:
     """None where the guest has no such devices. `addresses`: of each device, as the guest's domain
-    has them (`DomainChanged.host_devices`)."""
-    devices = vmi.spec.domain.devices
-    if not devices.host_devices and not devices.gpus:
+    has them (`DomainChanged`)."""
+    if not own_devices(vmi):
         return None
     if not ailing:
         return conditions.new(HEALTHY, "True")
@@ -56,6 +56,8 @@ def _named(vmi: VirtualMachineInstance, ailing: Ailing, addresses: Mapping[str, 
         each.name: each.device_name
         for each in (*(devices.gpus or ()), *(devices.host_devices or ()))
     }
+    # Which resource a network's function is of its NetworkAttachmentDefinition says.
+    asked |= {nic.name: None for nic in devices.interfaces or () if nic.sriov}
     found = {
         name if name in asked else name.rpartition("-")[0]
         for name, address in addresses.items()

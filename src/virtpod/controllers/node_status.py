@@ -160,7 +160,10 @@ def device_conditions(seen: Known) -> dict[str, Condition | None]:
     if seen.ailing is None:
         return {}
     domain = seen.guest.domain
-    names = domain.host_devices if domain else {}
+    names: dict[str, str] = {}
+    if domain:
+        functions = {each.name: each.address for each in domain.devices if each.address}
+        names = functions | domain.host_devices
     found = node_devices.condition(seen.typed, seen.ailing, names)
     return {node_devices.HEALTHY: found}
 

@@ -201,7 +201,7 @@ class NodeSync:
     def has_devices(self) -> bool:
         """Whether a guest here has devices of the node."""
         domains = [each.guest.domain for each in self._attended.values()]
-        return any(domain.host_devices for domain in domains if domain)
+        return any(domain.host_devices or domain.devices for domain in domains if domain)
 
     def guests(self) -> list[HostedGuest]:
         """Those that run here now."""
