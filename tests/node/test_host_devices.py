@@ -173,6 +173,18 @@ def test_what_others_provide_is_left_to_them(hardware: Hardware) -> None:
     assert "Another device plugin offers QAT" in told[0]
 
 
+@pytest.mark.parametrize("name", ["kvm", "tun", "vhost-net", "vhost-vsock", "pr-helper"])
+def test_what_every_guest_needs_is_not_replaced(hardware: Hardware, name: str) -> None:
+    """Two plugins of one resource have one socket, and each would take it from the other."""
+    hardware.function("0000:01:00.0", "8086:10ca", group="7")
+    own = {"pciVendorSelector": "8086:10ca", "resourceName": f"devices.kubevirt.io/{name}"}
+    found = offered(hardware, pciHostDevices=[own])
+    assert found.by_resource == {}
+    [complaint] = found.complaints
+    assert f"devices.kubevirt.io/{name}" in complaint
+    assert "call it otherwise" in complaint
+
+
 def test_a_device_is_offered_by_one_name(hardware: Hardware) -> None:
     virtual = hardware.qat("0000:3d:00.0", "8086:4940")
     mine = {"pciVendorSelector": "8086:4941", "resourceName": "intel.com/qat"}

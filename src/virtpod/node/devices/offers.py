@@ -18,9 +18,12 @@ from virtpod.node.devices import health
 from virtpod.node.devices.health import Fault
 from virtpod.node.devices.plugin import Grant, Unit
 from virtpod.node.devices.qat import Engine
+from virtpod.node.devices.shared import DEVICES, RESERVATIONS, VSOCK
 from virtpod.node.devices.sysfs import Function, Mediated, Usb
 
 VFIO = "/dev/vfio/vfio"
+OWN = frozenset(each.resource for each in (*DEVICES, VSOCK, RESERVATIONS))
+"""Resources that have plugins of their own (`shared`)."""
 _SET = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}(-[0-9]{1,3}\.[0-9]{1,3})*")
 IOMMU_OFF = (
     "The node's IOMMU is off, so that no PCI function can be given to a guest: boot it with "
@@ -212,6 +215,12 @@ def offers(inventory: Inventory, wanted: Wanted) -> Offers:
         *_mediated(inventory, wanted),
         *_usb(inventory, wanted),
     ):
+        if resource in OWN:
+            complaints.append(
+                f"{resource} is a resource that every guest may need: call it otherwise in "
+                "permittedHostDevices"
+            )
+            continue
         variables.setdefault(resource, prefix)
         offer = found[resource]
         for piece in pieces:
