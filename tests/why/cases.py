@@ -194,6 +194,37 @@ def running(*conditions: Obj, spec: Obj | None = None, pods: Iterable[Obj] = ())
     return Observed(NOW, vm(), found, list(pods), nodes=[NODE])
 
 
+STAYS = (
+    told(
+        "LiveMigratable",
+        "False",
+        "NotMigratable",
+        "HostDeviceNotLiveMigratable: devices of its node stay there: gpu",
+    ),
+    told(
+        "HostDeviceTargets",
+        "False",
+        "NoNodeForHostDevices",
+        "crypto: no other node offers 8086:4941 for sym;asym: node2 has it by a driver "
+        "that does not save its state (use qat_vfio_pci)",
+    ),
+)
+
+
+def evicting(strategy: str) -> Obj:
+    """The cluster's strategy."""
+    return {
+        "spec": {"configuration": {"evictionStrategy": strategy}},
+        "status": {"phase": "Deployed"},
+    }
+
+
+def asked_to_leave(*conditions: Obj) -> Observed:
+    found = vmi("Running", *conditions, ran=STARTED, node="node1")
+    found["status"]["evacuationNodeName"] = "node1"
+    return Observed(NOW, vm(), found, nodes=[NODE])
+
+
 def plugged(reason: str, message: str) -> Obj:
     """A device that does not come, or go, as it shall."""
     return told("HostDevicesPlugged", "False", reason, message)
@@ -835,25 +866,24 @@ CASES: dict[str, tuple[str, Observed]] = {
             told("HostDeviceTargets", "True", "", "Nodes with devices as it has: node2"),
         ),
     ),
-    "all is well, and it stays where it is": (
+    "all is well, and it stays where it is": ("Running", running(READY, *STAYS)),
+    "all is well, and its strategy says that it stays": (
         "Running",
-        running(
-            READY,
-            told(
-                "LiveMigratable",
-                "False",
-                "NotMigratable",
-                "HostDeviceNotLiveMigratable: devices of its node stay there: gpu",
-            ),
-            told(
-                "HostDeviceTargets",
-                "False",
-                "NoNodeForHostDevices",
-                "crypto: no other node offers 8086:4941 for sym;asym: node2 has it by a driver "
-                "that does not save its state (use qat_vfio_pci)",
-            ),
+        replace(
+            running(READY, *STAYS, spec={"evictionStrategy": "None"}),
+            kubevirt=evicting("LiveMigrate"),
         ),
     ),
+    "all is well, but it cannot move as its strategy says": (
+        "Running",
+        running(READY, *STAYS, spec={"evictionStrategy": "LiveMigrate"}),
+    ),
+    "all is well, but it cannot move as the cluster's strategy says": (
+        "Running",
+        replace(running(READY, *STAYS), kubevirt=evicting("LiveMigrateIfPossible")),
+    ),
+    "all is well, but it was asked to leave its node": ("Running", asked_to_leave(READY, *STAYS)),
+    "all is well as far as is known": ("Running", running()),
     "all is well until it is restarted": (
         "Running",
         replace(

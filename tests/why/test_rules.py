@@ -65,6 +65,23 @@ def test_what_does_not_run_is_not_said_to_run() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("all is well, and it stays where it is", False),
+        ("all is well, and its strategy says that it stays", False),
+        ("all is well, but it cannot move as its strategy says", True),
+        ("all is well, but it cannot move as the cluster's strategy says", True),
+        ("all is well, but it was asked to leave its node", True),
+    ],
+)
+def test_migration_is_spoken_of_where_it_is_asked_for(name: str, moves: bool) -> None:
+    found = diagnose(CASES[name][1])
+    assert found.sentence.startswith("All is well: ")
+    assert any("cannot be migrated" in line for line in found.evidence) == moves
+    assert any("no other node" in line for line in found.evidence) == moves
+
+
+@pytest.mark.parametrize(
     ("message", "counted"),
     [
         (

@@ -377,22 +377,42 @@ def runs(case: Case) -> Found | None:
     at = {each.get("phase"): each.get("phaseTransitionTimestamp") for each in stamps}
     since = f" since {at['Running']}" if at.get("Running") else ""
     where = f" on {case.node}" if case.node else ""
-    ready = "ready" if case.told("Ready").get("status") == "True" else "its readiness is not known"
+    ready = case.told("Ready").get("status") == "True"
     agent = case.told("AgentConnected").get("status") == "True"
     evidence = [] if agent else ["the guest agent is not connected; nothing in its spec needs it"]
-    evidence += [f"{what}: {told}" for kind, what in BESIDE.items() if (told := _no(case, kind))]
+    if _is_to_move(case):
+        evidence += [
+            f"{what}: {told}" for kind, what in MOVING.items() if (told := _no(case, kind))
+        ]
     waits = case.told("RestartRequired", case.seen.vm or {})
     if waits.get("status") == "True":
         evidence.append(f"its template has changed: {waits.get('message') or 'restart the VM'}")
     evidence += [f"an instance before this one: {line(event)}" for event in _before(case)[:2]]
-    return Found(f"It runs{since}{where}, {ready}.", "", tuple(evidence), case.vmi_reference())
+    stays = f"{since}{where}"
+    said = (
+        f"All is well: it runs{stays}, ready."
+        if ready
+        else f"It runs{stays}, its readiness is not known."
+    )
+    return Found(said, "", tuple(evidence), case.vmi_reference())
 
 
-BESIDE = {
+MOVING = {
     "LiveMigratable": "it cannot be migrated",
     TARGETS: "no other node could take it",
 }
-"""Conditions of a guest that runs well, and what it means where they do not hold."""
+"""Conditions of a guest that is to move, and what it means where they do not hold."""
+
+
+def _is_to_move(case: Case) -> bool:
+    """Whether it was asked to leave its node, or its or the cluster's evictionStrategy says that it
+    moves when it is."""
+    if case.vmi is None:
+        return False
+    asked = (case.vmi.get("status") or {}).get("evacuationNodeName")
+    default = ((case.seen.kubevirt or {}).get("spec") or {}).get("configuration") or {}
+    strategy = case.vmi["spec"].get("evictionStrategy") or default.get("evictionStrategy") or "None"
+    return bool(asked) or strategy != "None"
 
 
 def _no(case: Case, kind: str) -> str:
