@@ -388,12 +388,9 @@ def runs(case: Case) -> Found | None:
     if waits.get("status") == "True":
         evidence.append(f"its template has changed: {waits.get('message') or 'restart the VM'}")
     evidence += [f"an instance before this one: {line(event)}" for event in _before(case)[:2]]
-    stays = f"{since}{where}"
-    said = (
-        f"All is well: it runs{stays}, ready."
-        if ready
-        else f"It runs{stays}, its readiness is not known."
-    )
+    said = f"It runs{since}{where}, its readiness is not known."
+    if ready:
+        said = f"All is well: it runs{since}{where}, ready."
     return Found(said, "", tuple(evidence), case.vmi_reference())
 
 
