@@ -187,5 +187,5 @@ class Outfitter:
         return round
 
 
-def _in_use(holders: Iterable[str]) -> Round:
-    return Round("InUse", f"It is set up otherwise once these are free: {', '.join(holders)}")
+def _in_use(holding: Iterable[str]) -> Round:
+    return Round("InUse", f"It is set up otherwise once these are free: {', '.join(holding)}")
