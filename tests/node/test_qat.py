@@ -23,7 +23,9 @@ from tests.node.hardware import Hardware, Kernel, Player, link, write
 from tests.node.pod_resources import claimed, kubelet, plugged, pod
 from tests.node.test_devices import WITHIN, Kubelet, lists
 from tests.node.test_host_devices import Told, configured, watching
+from tests.node.world import vmi
 from virtpod.api.qat import QATNodePolicy
+from virtpod.api.vmi import VirtualMachineInstance
 from virtpod.controllers.node_devices import Ailing, condition
 from virtpod.domain.qat import MODELS, Model
 from virtpod.domain.steps import WriteAttribute
@@ -965,15 +967,11 @@ def test_what_others_gave_to_guests_is_measured_too(hardware: Hardware) -> None:
 
 
 def test_a_guest_s_condition_names_the_device() -> None:
-    from tests.node.world import vmi
-
     obj = vmi()
     devices = obj["spec"]["domain"]["devices"]
     devices["hostDevices"] = [
         {"name": name, "deviceName": "qat.intel.com/cy"} for name in ("crypto0", "crypto1")
     ]
-    from virtpod.api.vmi import VirtualMachineInstance
-
     typed = msgspec.convert(obj, VirtualMachineInstance)
     ailing = Ailing("qat.intel.com/cy", (VFS[1],), "NoHeartbeat", "it has no heartbeat")
     told = condition(typed, (ailing,), {"crypto0": VFS[0], "crypto1": VFS[1]})
@@ -992,15 +990,11 @@ def test_a_guest_s_condition_names_the_device() -> None:
 
 
 def test_a_guest_s_condition_names_its_network_card_s_function() -> None:
-    from tests.node.world import vmi
-
     obj = vmi()
     obj["spec"]["domain"]["devices"]["interfaces"] = [
         {"name": "fast", "sriov": {}},
         {"name": "slow", "masquerade": {}},
     ]
-    from virtpod.api.vmi import VirtualMachineInstance
-
     typed = msgspec.convert(obj, VirtualMachineInstance)
     ailing = Ailing("intel.com/sriov", (VFS[1],), "DeviceRemoved", "it is gone")
     told = condition(typed, (ailing,), {"fast": VFS[1]})

@@ -9,6 +9,9 @@ from virtpod.api.hostdevices import GPU, ClaimRequest, HostDevice
 from virtpod.api.machine import FeatureState
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 
+VFIO_OVERHEAD = 2**30
+"""Bytes that VFIO may want beside the guest's memory for all of its devices together: mappings of
+them, and of the memory for them; KubeVirt's figure."""
 VIOMMU = "virtpod.io/viommu"
 """Annotation of a VMI whose machine is to have an IOMMU: its model."""
 PLUGGED_DEVICES = "virtpod.io/plugged-devices"
@@ -159,11 +162,12 @@ def own_devices(vmi: VMI) -> int:
     return len([*(devices.gpus or ()), *(devices.host_devices or ()), *functions])
 
 
-def starts_with_devices(vmi: VMI) -> bool:
-    """Whether it asks for some that are there from its start on, network cards' functions apart."""
+def brought_devices(vmi: VMI) -> list[GPU | HostDevice]:
+    """The devices of the node that it starts with, network cards' functions apart."""
     devices = vmi.spec.domain.devices
     later = plugged(vmi.metadata.annotations)
-    return bool(devices.gpus) or any(each.name not in later for each in devices.host_devices or ())
+    brought = [each for each in devices.host_devices or () if each.name not in later]
+    return [*(devices.gpus or ()), *brought]
 
 
 def plugged(annotations: Mapping[str, str] | None) -> tuple[str, ...]:

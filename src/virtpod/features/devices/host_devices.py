@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, pairwise
 
 from virtpod.api.hostdevices import GPU, HostDevice, VGPUDisplayOptions
-from virtpod.api.traits import VIOMMU, plugged
+from virtpod.api.traits import VFIO_OVERHEAD, VIOMMU, brought_devices, plugged
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, DeviceMissing, GivenDevice, Guest
 from virtpod.domain.qat import SERVICES, service
@@ -38,8 +38,6 @@ BY_QAT_VFIO = {"8086:4941": "6.10", "8086:4943": "6.10", "8086:4945": "6.10", "8
 """vendor:product of virtual functions whose state that driver saves, and since which Linux."""
 IN_USER_SPACE = frozenset(f"8086:{each}" for each in ("4941", "4943", "4945", "4947", "4949"))
 """vendor:product of virtual functions that it has none for."""
-OVERHEAD = 2**30
-"""Bytes that VFIO may want beside the guest's memory: mappings of devices, as KubeVirt reckons."""
 FUNCTIONS = 8
 """Of one slot."""
 FIRST_BUS = 1
@@ -181,18 +179,12 @@ def _placed(vmi: VMI) -> Iterator[tuple[str, HostDevice | GPU]]:
 
 def pod(part: Asked, vmi: VMI, cluster: Cluster) -> PodPart:
     counted: defaultdict[str, int] = defaultdict(int)
-    brought = _brought(part, vmi)
+    brought = brought_devices(vmi)
     for device in brought:
         if not _claims(device):
             counted[device.device_name or ""] += 1
     limits = {name: str(count) for name, count in counted.items()}
-    return PodPart(limits=limits, overhead=OVERHEAD if brought else 0)
-
-
-def _brought(part: Asked, vmi: VMI) -> Asked:
-    """Those that the guest starts with."""
-    later = plugged(vmi.metadata.annotations)
-    return [each for each in part if isinstance(each, GPU) or each.name not in later]
+    return PodPart(limits=limits, overhead=VFIO_OVERHEAD if brought else 0)
 
 
 def late(vmi: VMI) -> list[HostDevice]:
@@ -210,7 +202,7 @@ def plug(device: HostDevice, given: Sequence[GivenDevice]) -> list[Element]:
 
 
 def devices(part: Asked, vmi: VMI, facts: Guest) -> Iterable[Element]:
-    pairs = list(_given(_brought(part, vmi), facts))
+    pairs = list(_given(brought_devices(vmi), facts))
     places = _places([each for _, given in pairs for each in given])
     yield from (
         E("controller", type="pci", index=bus, model="pcie-root-port")

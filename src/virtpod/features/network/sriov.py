@@ -13,17 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from virtpod.api.network import Interface, Network
-from virtpod.api.traits import starts_with_devices
+from virtpod.api.traits import VFIO_OVERHEAD, brought_devices
 from virtpod.api.vmi import VirtualMachineInstance as VMI
 from virtpod.domain.facts import Cluster, DeviceMissing, Guest
 from virtpod.domain.xml import E, Element, pci_address
 from virtpod.features.contract import UNSUPPORTED, Cause, Feature, Json, PodPart
 from virtpod.features.network import at, joined, names, seen_as
 from virtpod.wire.messages import DomainChanged
-
-OVERHEAD = 2**30
-"""Bytes: QEMU maps the guest's memory for the device; KubeVirt's figure, which stands for all of a
-guest's devices together."""
 
 Part = list[tuple[int, Interface, Network]]
 
@@ -45,7 +41,8 @@ def validate(part: Part, vmi: VMI, cluster: Cluster) -> Iterable[Cause]:
 
 
 def pod(part: Part, vmi: VMI, cluster: Cluster) -> PodPart:
-    return PodPart(overhead=0 if starts_with_devices(vmi) else OVERHEAD)
+    # Where there are others, feature host_devices reckons it.
+    return PodPart(overhead=0 if brought_devices(vmi) else VFIO_OVERHEAD)
 
 
 def devices(part: Part, vmi: VMI, facts: Guest) -> Iterable[Element]:
