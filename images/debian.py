@@ -18,6 +18,8 @@ from .tools import need, need_root, run
 
 SCRIPTS = layout.HERE / "rootfs"
 USERS, FINISH = SCRIPTS / "users.sh", SCRIPTS / "finish.sh"
+SUITES = SCRIPTS / "suites.sh"
+"""Runs where a package is asked of another suite: `PACKAGE/SUITE`."""
 COMPILE = SCRIPTS / "compile.py"
 """Compiles Python's modules; `FINISH` runs it too."""
 
@@ -68,6 +70,7 @@ def _mmdebstrap(
         *("unshare", "--mount", program),
         *("--mode=root", "--variant=essential", "--format=directory", "--quiet"),
         f"--include={','.join(wanted)}",
+        *(f'--setup-hook=sh "{script}" "$1"' for script in _suites(wanted)),
         *((f'--essential-hook=sh "{users}" "$1"',) if users else ()),
         '--aptopt=Acquire::Languages "none"',
         "--dpkgopt=force-unsafe-io",  # an interrupted build starts anew
@@ -83,6 +86,16 @@ def _installed(tree: Path) -> list[str]:
     return [line for line in status.splitlines() if line.startswith("Package: ")]
 
 
+def _suites(wanted: tuple[str, ...]) -> list[Path]:
+    return [SUITES] if any("/" in package for package in wanted) else []
+
+
 def _key(name: str, users: Path | None = USERS, finish: Path = FINISH) -> str:
-    scripts = [*([users] if users else []), finish, *([COMPILE] if finish == FINISH else [])]
-    return layers.hash_of(layout.SUITE, *packages(name), *scripts)
+    wanted = packages(name)
+    scripts = [
+        *_suites(wanted),
+        *([users] if users else []),
+        finish,
+        *([COMPILE] if finish == FINISH else []),
+    ]
+    return layers.hash_of(layout.SUITE, *wanted, *scripts)

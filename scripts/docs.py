@@ -224,12 +224,6 @@ BEYOND_FIELDS = (
         "take guests only with useEmulation, as with KubeVirt; no guest was seen with vhost-net, "
         "for want of a kernel that has it.",
     ),
-    (
-        "Several processors under emulation",
-        "QEMU falls to a race of its own now and then (docs/install.md). "
-        "`tests/guest/test_defect.py` brings it about; where the processors do not meet, or QEMU "
-        "says it in other words five times, that test is skipped.",
-    ),
     ("Architectures", "images are built for amd64."),
 )
 

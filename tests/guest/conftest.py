@@ -93,13 +93,6 @@ def box_of(
     folders: tuple[Path, ...], disk: Path
 ) -> Callable[[], AbstractContextManager[Container]]:
     """One such container after the other."""
-    return one_after_the_other(folders, disk)
-
-
-def one_after_the_other(
-    folders: tuple[Path, ...], disk: Path
-) -> Callable[[], AbstractContextManager[Container]]:
-    """Makes containers with `disk`, the folder of an image, as the first volume."""
 
     @contextmanager
     def another() -> Iterator[Container]:

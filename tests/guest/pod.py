@@ -14,12 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import (
-    AbstractContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    contextmanager,
-)
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +29,6 @@ from virtpod.wire import codec
 from virtpod.wire.messages import (
     Answer,
     DomainChanged,
-    Done,
     Hello,
     Link,
     Message,
@@ -48,12 +42,6 @@ HERE = Path(__file__).parent
 UID = "0f5d3d54-6b0f-4b2f-9a87-1c0ffee00001"
 NAMESPACE, NAME = "default", "vm"
 QEMU = "qemu-system-x86_64"
-EMULATORS_DEFECT = "iotlb_to_section: Assertion `section_index < d->map.sections_nb' failed"
-"""A race in QEMU, 10.0 among others, where it emulates several processors: one changes what is
-mapped, as when a PCI device is switched on, while another one uses a register of any device. A
-machine that boots meets it once in a great while; `test_defect.py` has it at will.
-
-Source: https://gitlab.com/qemu-project/qemu/-/issues/1921"""
 ENDS_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 """Each link of the chain: a test run that is killed takes its containers along. What `unshare
 --kill-child` asks for is lost with the change of user."""
@@ -341,13 +329,6 @@ class Handler:
         shown.given(vmi["spec"])
         return await self.ask(lambda n: Sync(id=n, vmi=raw, links=list(links), cards=True), 60)
 
-    async def crashed(self) -> str:
-        """What is told of the guest's crash, if it has; else nothing."""
-        try:
-            return (await self.domain("Crashed", within=10)).message
-        except (TimeoutError, AssertionError):
-            return ""
-
     async def release(self) -> None:
         await self.ask(lambda n: Release(id=n))
 
@@ -420,62 +401,3 @@ class Serial:
         self.say(f"echo be''gin; {command}; echo en''d")
         await self.until("begin\n")
         return (await self.until("end\n")).removesuffix("end\n")
-
-
-class EmulatorFell(AssertionError):
-    """QEMU has ended itself by a defect of its own, which is known: `EMULATORS_DEFECT`."""
-
-
-@dataclass(frozen=True)
-class Guest:
-    """A guest that is up. `said`: what was on its console until then."""
-
-    box: Container
-    handler: Handler
-    serial: Serial
-    said: str
-
-
-@asynccontextmanager
-async def up(
-    boxes: Callable[[], AbstractContextManager[Container]],
-    cache: dict[str, bytes],
-    vmi: Callable[[Container], dict[str, Any]],
-    until: str = "login:",
-    within: float = 150,
-) -> AsyncIterator[Guest]:
-    """A guest with several processors, once its console says `until`.
-
-    A second one in a fresh container where the first one's QEMU fell to `EMULATORS_DEFECT`, and for
-    no other reason. It is while a machine starts that much is mapped; later falls are not caught.
-    """
-    async with AsyncExitStack() as stack:
-        try:
-            guest = await stack.enter_async_context(_up(boxes, cache, vmi, until, within))
-        except EmulatorFell as fell:
-            print(f"starts once more: {fell}")  # noqa: T201  # shown where a test fails
-            guest = await stack.enter_async_context(_up(boxes, cache, vmi, until, within))
-        yield guest
-
-
-@asynccontextmanager
-async def _up(
-    boxes: Callable[[], AbstractContextManager[Container]],
-    cache: dict[str, bytes],
-    vmi: Callable[[Container], dict[str, Any]],
-    until: str,
-    within: float,
-) -> AsyncIterator[Guest]:
-    with boxes() as box:
-        asked = vmi(box)
-        box.launch()
-        async with connected(box, cache) as handler:
-            try:
-                assert isinstance(answer := await handler.sync(asked), Done), answer
-                serial = await Serial.of(box)
-                said = await serial.until(until, within)
-            except (AssertionError, OSError) as error:
-                why = await handler.crashed()
-                kind = EmulatorFell if EMULATORS_DEFECT in why else AssertionError
-                raise kind(f"{error}; {why}") from error
-            yield Guest(box, handler, serial, said)

@@ -10,8 +10,8 @@ import base64
 import json
 import shlex
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from tests.guest.pod import (
     Container,
     Handler,
     Serial,
+    connected,
     container,
     debian_guest,
-    up,
 )
 from virtpod.domain import paths
 from virtpod.wire.messages import (
@@ -212,14 +212,16 @@ def public(key: Path) -> str:
 
 @asynccontextmanager
 async def booted(
-    boxes: Callable[[], AbstractContextManager[Container]],
-    cache: dict[str, bytes],
-    raw: dict[str, Any],
-    key: Path,
+    box: Container, cache: dict[str, bytes], raw: dict[str, Any], key: Path
 ) -> AsyncIterator[Debian]:
     """A guest in a container that is prepared; up when its cloud-init has done all it will do."""
-    async with up(boxes, cache, lambda _: admitted(raw), " finished at ", BOOT) as guest:
-        yield Debian(guest.box, guest.handler, guest.serial, key, guest.said)
+    box.launch()
+    async with connected(box, cache) as handler:
+        answer = await handler.sync(admitted(raw))
+        assert isinstance(answer, Done), answer
+        serial = await Serial.of(box)
+        said = await serial.until(" finished at ", within=BOOT)
+        yield Debian(box, handler, serial, key, said)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -236,25 +238,20 @@ async def debian(
         {"sshPublicKey": {"source": logins, "propagationMethod": way}}
         for way in ({"noCloud": {}}, {"qemuGuestAgent": {"users": ["grace"]}})
     ]
-
-    @contextmanager
-    def prepared() -> Iterator[Container]:
-        with container(folders) as box:
-            box.volume(0, image)
-            mounted = box.inside(paths.credentials_folder("logins"))
-            mounted.mkdir(parents=True)
-            (mounted / "someone").write_text(public(other_key))
-            for name, (file, content) in {
-                "cloudinit-udata": ("userdata", USERS.format(key=public(key))),
-                "cloudinit-ndata": ("networkdata", NETWORK_V2),
-            }.items():
-                secret = box.inside(f"{paths.SECRETS}/{name}")
-                secret.mkdir()
-                (secret / file).write_text(content)
-            yield box
-
-    async with booted(prepared, cache, raw, key) as guest:
-        yield guest
+    with container(folders) as box:
+        box.volume(0, image)
+        mounted = box.inside(paths.credentials_folder("logins"))
+        mounted.mkdir(parents=True)
+        (mounted / "someone").write_text(public(other_key))
+        for name, (file, content) in {
+            "cloudinit-udata": ("userdata", USERS.format(key=public(key))),
+            "cloudinit-ndata": ("networkdata", NETWORK_V2),
+        }.items():
+            secret = box.inside(f"{paths.SECRETS}/{name}")
+            secret.mkdir()
+            (secret / file).write_text(content)
+        async with booted(box, cache, raw, key) as guest:
+            yield guest
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -270,15 +267,10 @@ async def by_config_drive(
         "networkData": json.dumps(NETWORK_DATA),
     }
     raw["spec"]["volumes"].append({"name": "cloudinit", "cloudInitConfigDrive": source})
-
-    @contextmanager
-    def prepared() -> Iterator[Container]:
-        with container(folders) as box:
-            box.volume(0, image)
-            yield box
-
-    async with booted(prepared, cache, raw, key) as guest:
-        yield guest
+    with container(folders) as box:
+        box.volume(0, image)
+        async with booted(box, cache, raw, key) as guest:
+            yield guest
 
 
 async def content_with(guest: Debian) -> None:

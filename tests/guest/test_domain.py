@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from time import time
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 import yaml
 
 from tests.guest.conftest import MACHINE, VMI, admitted
-from tests.guest.pod import UID, Container, Serial, connected, up
+from tests.guest.pod import UID, Container, Serial, connected
 from virtpod.domain import paths, vhostmd
 from virtpod.features.machine import pci as rooms
 from virtpod.wire.messages import Done
@@ -96,24 +94,8 @@ async def pci(serial: Serial) -> dict[str, str]:
     "domain.devices.downwardMetrics",
     "volumes.downwardMetrics",
 )
-async def test_a_machine_of_many_parts(
-    box_of: Callable[[], AbstractContextManager[Container]], cache: dict[str, bytes]
-) -> None:
-    async with up(box_of, cache, many_parts) as guest:
-        serial = guest.serial
-        await serial.log_in()
-        await the_processor(serial)
-        await the_firmware(serial)
-        await the_clock(serial)
-        await the_devices(serial)
-        await the_metrics(serial)
-        serial.say("poweroff")
-        await guest.handler.domain("Shutoff", "Crashed")
-        await guest.handler.release()
-
-
-def many_parts(box: Container) -> dict[str, Any]:
-    return machine(
+async def test_a_machine_of_many_parts(box: Container, cache: dict[str, bytes]) -> None:
+    vmi = machine(
         {"kubevirt.io/ignitiondata": IGNITION},
         [
             secret(box, "licence", slic_bin=table(b"SLIC")),
@@ -152,6 +134,20 @@ def many_parts(box: Container) -> dict[str, Any]:
             "downwardMetrics": {},
         },
     )
+    box.launch()
+    async with connected(box, cache) as handler:
+        assert isinstance(answer := await handler.sync(vmi), Done), answer
+        serial = await Serial.of(box)
+        await serial.until("login:")
+        await serial.log_in()
+        await the_processor(serial)
+        await the_firmware(serial)
+        await the_clock(serial)
+        await the_devices(serial)
+        await the_metrics(serial)
+        serial.say("poweroff")
+        await handler.domain("Shutoff", "Crashed")
+        await handler.release()
 
 
 async def the_processor(serial: Serial) -> None:

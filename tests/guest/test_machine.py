@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import yaml
 from images import catalogue
 from images.guest import build
 from tests.guest.conftest import MACHINE, VMI, admitted
-from tests.guest.pod import QEMU, UID, Container, Serial, connected, up
+from tests.guest.pod import QEMU, UID, Container, Serial, connected
 from virtpod.api.traits import VIOMMU
 from virtpod.domain import paths
 from virtpod.wire.messages import (
@@ -113,22 +111,23 @@ async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers_and_f
     "domain.devices.disks.blockSize.custom.logical",
 )
 async def test_queues_and_threads_are_as_many_as_asked_for(
-    box_of: Callable[[], AbstractContextManager[Container]], cache: dict[str, bytes]
+    box: Container, cache: dict[str, bytes]
 ) -> None:
-    def vmi(box: Container) -> dict[str, Any]:
-        (box.run / "multi-queue").touch()
-        return machine(
-            cpu={"cores": 2},
-            devices={"blockMultiQueue": True, "networkInterfaceMultiqueue": True, "tpm": {}},
-            ioThreadsPolicy="supplementalPool",
-            ioThreads={"supplementalPoolThreadCount": 3},
-        )
-
-    async with up(box_of, cache, vmi) as guest:
-        (qemu,) = guest.box.processes(QEMU)
+    vmi = machine(
+        cpu={"cores": 2},
+        devices={"blockMultiQueue": True, "networkInterfaceMultiqueue": True, "tpm": {}},
+        ioThreadsPolicy="supplementalPool",
+        ioThreads={"supplementalPoolThreadCount": 3},
+    )
+    (box.run / "multi-queue").touch()
+    box.launch()
+    async with connected(box, cache) as handler:
+        assert isinstance(await handler.sync(vmi), Done)
+        (qemu,) = box.processes(QEMU)
         names = [task.read_text() for task in Path(f"/proc/{qemu}/task").glob("*/comm")]
         assert sum(name.startswith("IO iothread") for name in names) == 3
-        serial = guest.serial
+        serial = await Serial.of(box)
+        await serial.until("login:")
         await serial.log_in()
         assert await serial.answer("grep -c ^processor /proc/cpuinfo") == "2\n"
         assert (await serial.answer("ls /sys/block/vda/mq")).split() == ["0", "1"]
@@ -137,10 +136,10 @@ async def test_queues_and_threads_are_as_many_as_asked_for(
         assert queues == ["rx-0", "rx-1", "tx-0", "tx-1"]
         assert await serial.answer("cat /sys/class/tpm/tpm0/tpm_version_major") == "2\n"
         serial.say("poweroff")
-        await guest.handler.domain("Shutoff", "Crashed")
+        await handler.domain("Shutoff", "Crashed")
         # A module that is not to remember leaves nothing.
-        assert not list(guest.box.inside(f"{STATE}/swtpm").glob("*/tpm2/*"))
-        await guest.handler.release()
+        assert not list(box.inside(f"{STATE}/swtpm").glob("*/tpm2/*"))
+        await handler.release()
 
 
 @pytest.mark.shows("domain.devices.clientPassthrough")
