@@ -15,6 +15,7 @@ LC_ALL=C \\
 /usr/bin/qemu-system-x86_64 \\
 -name guest=default_vm,debug-threads=on \\
 -msg timestamp=on
+2026-11-23T14:42:59.900000Z qemu-system-x86_64: -mon mode=control: warning: '-mon' is deprecated
 2026-11-23T14:43:00.000000Z qemu-system-x86_64: warning: something is odd
 2026-11-23T14:43:09.000000Z qemu-system-x86_64: terminating on signal 15 from pid 30 (libvirtd)
 2026-11-23 14:43:09.708+0000: panic hyper-v: arg1='0x1', arg2='0x2'

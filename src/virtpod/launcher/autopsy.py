@@ -16,9 +16,11 @@ COUNTERS = ("memory.events", "memory/memory.oom_control")
 LAST_BYTES = 8192
 LAST_LINES = 5
 SPOKEN = re.compile(
-    r"^(?:\S+ ){0,2}?(?:qemu-system-\S+: (?!terminating on signal)|(?=panic ))(.+)$"
+    r"^(?:\S+ ){0,2}?"
+    r"(?:qemu-system-\S+: (?!terminating on signal|.*warning: .* is deprecated)|(?=panic ))(.+)$"
 )
-"""A line of QEMU's own, or libvirt's of a panic, in a log that has QEMU's command line too."""
+"""A line of QEMU's own, or libvirt's of a panic, in a log that has QEMU's command line too. That
+libvirt uses what QEMU will drop some day is no reason for an end."""
 
 
 class Autopsy:
