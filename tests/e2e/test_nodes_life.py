@@ -54,6 +54,11 @@ def look(node: str) -> Object:
     return found
 
 
+def heartbeat(node: str) -> str:
+    """When its kubelet last told how it is."""
+    return conditions(look(node))["Ready"]["lastHeartbeatTime"]
+
+
 def takes_guests(node: str) -> bool:
     """What it did before it was killed stands there until both kubelet and virt-handler are up."""
     devices = look(node)["status"]["allocatable"].get("devices.kubevirt.io/tun", "0")
@@ -81,6 +86,9 @@ def kubelet_with(node: str, **changes: Any) -> Iterator[None]:
         # A kubelet does not begin with what another policy has written.
         on_node(node, "rm -f /var/lib/kubelet/cpu_manager_state")
         kill(node, "kubelet --")
+        # What the one before it told, devices among it, stands until it tells for the first time.
+        before = heartbeat(node)
+        eventually(lambda: heartbeat(node) != before, "the new kubelet tells of its node", 90)
 
     configure(**changes)
     try:

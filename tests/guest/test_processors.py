@@ -34,6 +34,8 @@ SECTOR = bytes.fromhex(
 
 LONG = 10
 """Seconds. QEMU 10.0.13 fell within one."""
+IDLE = 0.05
+"""Seconds: more than a processor has that nobody starts."""
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ async def test_one_processor_maps_while_another_reads(
         (qemu,) = box.processes(QEMU)
         with pytest.raises(TimeoutError):
             await box.gone(qemu, within=LONG)
-        assert min(busy(qemu)) > LONG / 5, "both were at work"
+        assert min(busy(qemu)) > IDLE, "both were at work"
 
 
 def busy(qemu: int) -> list[float]:
@@ -68,4 +70,4 @@ def busy(qemu: int) -> list[float]:
     stats = [path.read_text() for path in Path(f"/proc/{qemu}/task").glob("*/stat")]
     fields = [stat.rpartition(")")[2].split() for stat in stats if "(CPU " in stat]
     assert len(fields) == 2
-    return [int(each[11]) / tick for each in fields]
+    return [(int(each[11]) + int(each[12])) / tick for each in fields]
