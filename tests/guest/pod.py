@@ -29,6 +29,7 @@ from virtpod.wire import codec
 from virtpod.wire.messages import (
     Answer,
     DomainChanged,
+    Done,
     Hello,
     Link,
     Message,
@@ -401,3 +402,17 @@ class Serial:
         self.say(f"echo be''gin; {command}; echo en''d")
         await self.until("begin\n")
         return (await self.until("end\n")).removesuffix("end\n")
+
+
+@asynccontextmanager
+async def logged_in(
+    made: Container, cache: dict[str, bytes], vmi: dict[str, Any]
+) -> AsyncIterator[tuple[Handler, Serial]]:
+    """A guest that is started in a container, with root at its console's prompt."""
+    made.launch()
+    async with connected(made, cache) as handler:
+        assert isinstance(answer := await handler.sync(vmi), Done), answer
+        serial = await Serial.of(made)
+        await serial.until("login:")
+        await serial.log_in()
+        yield handler, serial

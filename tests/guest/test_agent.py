@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest.pod import Container, Handler, Serial, connected
+from tests.guest.pod import Container, Handler, Serial, connected, logged_in
 from virtpod.wire.messages import (
     AgentTold,
     AskAgent,
@@ -149,12 +149,7 @@ async def test_an_agent_that_means_harm_is_cut_short(
     vmi["spec"]["volumes"][1]["cloudInitNoCloud"]["userData"] = (
         f"#!/bin/sh\necho {script} | base64 -d >/tmp/agent\necho 500 >/tmp/count\n"
     )
-    box.launch()
-    async with connected(box, cache) as handler:
-        await handler.sync(vmi)
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
+    async with logged_in(box, cache, vmi) as (handler, serial):
         await domain(handler, lambda d: d.os is not None)
         before = box.resident()
         await serial.answer("(setsid sh /tmp/agent >/dev/null 2>&1 &)")

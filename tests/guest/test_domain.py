@@ -13,10 +13,9 @@ import pytest
 import yaml
 
 from tests.guest.conftest import MACHINE, VMI, admitted
-from tests.guest.pod import UID, Container, Serial, connected
+from tests.guest.pod import UID, Container, Serial, logged_in
 from virtpod.domain import paths, vhostmd
 from virtpod.features.machine import pci as rooms
-from virtpod.wire.messages import Done
 
 GATES = ("DownwardMetrics", "ExperimentalIgnitionSupport")
 TABLE = struct.Struct("<4sIBB6s8sI4sI")
@@ -134,12 +133,7 @@ async def test_a_machine_of_many_parts(box: Container, cache: dict[str, bytes]) 
             "downwardMetrics": {},
         },
     )
-    box.launch()
-    async with connected(box, cache) as handler:
-        assert isinstance(answer := await handler.sync(vmi), Done), answer
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
+    async with logged_in(box, cache, vmi) as (handler, serial):
         await the_processor(serial)
         await the_firmware(serial)
         await the_clock(serial)
@@ -284,12 +278,7 @@ async def test_a_machine_of_few_parts(box: Container, cache: dict[str, bytes]) -
             "useVirtioTransitional": True,
         },
     )
-    box.launch()
-    async with connected(box, cache) as handler:
-        assert isinstance(answer := await handler.sync(vmi), Done), answer
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
+    async with logged_in(box, cache, vmi) as (handler, serial):
         functions = await pci(serial)
         assert all(address.startswith("0000:00:") for address in functions), functions
         ids = list(functions.values())

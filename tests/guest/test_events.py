@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest.pod import QEMU, Container, Serial, connected
+from tests.guest.pod import QEMU, Container, Serial, connected, logged_in
 from virtpod.domain import paths
 from virtpod.launcher.launcher import FIRST_RETRY
 from virtpod.wire.messages import Done, Pause, Shutdown, Unpause
@@ -54,12 +54,7 @@ async def test_a_guest_may_have_its_reboot_be_its_end(
     box: Container, vmi: dict[str, Any], cache: dict[str, bytes]
 ) -> None:
     vmi["spec"]["domain"]["rebootPolicy"] = "Terminate"
-    box.launch()
-    async with connected(box, cache) as handler:
-        await handler.sync(vmi)
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
+    async with logged_in(box, cache, vmi) as (handler, serial):
         serial.say("reboot -f")
         end = await handler.domain("Shutoff", "Crashed")
         assert (end.state, end.reason) == ("Shutoff", "Shutdown")
@@ -73,12 +68,7 @@ async def test_a_watchdog_that_is_not_fed_ends_the_guest_and_says_so(
 ) -> None:
     dog = {"name": "dog", "i6300esb": {"action": "poweroff"}}
     vmi["spec"]["domain"]["devices"]["watchdog"] = dog
-    box.launch()
-    async with connected(box, cache) as handler:
-        await handler.sync(vmi)
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
+    async with logged_in(box, cache, vmi) as (handler, serial):
         serial.say("modprobe i6300esb; watchdog -T 2 -t 60 /dev/watchdog")
         end = await handler.domain("Shutoff", "Crashed")
         assert end.state == "Crashed"

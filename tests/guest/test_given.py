@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.guest.conftest import VMI, admitted
-from tests.guest.pod import Container, Serial, connected
+from tests.guest.pod import Container, Serial, connected, logged_in
 from virtpod.domain import paths
 from virtpod.wire.messages import Done
 
@@ -133,12 +133,7 @@ async def test_data_that_stand_in_the_spec(box: Container, cache: dict[str, byte
             }
         },
     )
-    box.launch()
-    async with connected(box, cache) as handler:
-        assert isinstance(await handler.sync(vmi), Done)
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
+    async with logged_in(box, cache, vmi) as (handler, serial):
         address = "until ip -4 addr show dev eth0 | grep inet; do sleep 1; done"
         assert "10.0.2.2/28" in await serial.answer(address)
         at = handler.last.target_devices

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest.pod import QEMU, UID, Container, Serial, connected
+from tests.guest.pod import QEMU, UID, Container, Serial, connected, logged_in
 from virtpod.domain import paths
 from virtpod.wire.messages import DomainChanged, Done, Failed, Kill, Pause, Shutdown, Unpause
 
@@ -53,12 +53,7 @@ async def test_a_guest_boots_to_its_login_and_is_powered_off_with_the_pod(
 async def test_a_guest_that_powers_itself_off_ends_its_launcher_with_success(
     box: Container, vmi: dict[str, Any], cache: dict[str, bytes]
 ) -> None:
-    box.launch()
-    async with connected(box, cache) as handler:
-        await handler.sync(vmi)
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
+    async with logged_in(box, cache, vmi) as (handler, serial):
         serial.say("poweroff")
         end = await handler.domain("Shutoff", "Crashed")
         assert (end.state, end.reason) == ("Shutoff", "Shutdown")

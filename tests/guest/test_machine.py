@@ -14,7 +14,7 @@ import yaml
 from images import catalogue
 from images.guest import build
 from tests.guest.conftest import MACHINE, VMI, admitted
-from tests.guest.pod import QEMU, UID, Container, Serial, connected
+from tests.guest.pod import QEMU, UID, Container, Serial, connected, logged_in
 from virtpod.api.traits import VIOMMU
 from virtpod.domain import paths
 from virtpod.wire.messages import (
@@ -79,12 +79,7 @@ async def test_a_kernel_of_an_image_is_booted_by_a_firmware_that_remembers_and_f
         memory={"guest": "256Mi"},
         annotations={VIOMMU: "intel"},
     )
-    box.launch()
-    async with connected(box, cache) as handler:
-        assert isinstance(await handler.sync(vmi), Done)
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
+    async with logged_in(box, cache, vmi) as (handler, serial):
         assert ARGUMENTS in await serial.answer("cat /proc/cmdline")
         assert "runtime" in await serial.answer("ls /sys/firmware/efi")
         assert await serial.answer("cat /sys/class/tpm/tpm0/tpm_version_major") == "2\n"
