@@ -115,15 +115,10 @@ async def test_queues_and_threads_are_as_many_as_asked_for(
         ioThreads={"supplementalPoolThreadCount": 3},
     )
     (box.run / "multi-queue").touch()
-    box.launch()
-    async with connected(box, cache) as handler:
-        assert isinstance(await handler.sync(vmi), Done)
+    async with logged_in(box, cache, vmi) as (handler, serial):
         (qemu,) = box.processes(QEMU)
         names = [task.read_text() for task in Path(f"/proc/{qemu}/task").glob("*/comm")]
         assert sum(name.startswith("IO iothread") for name in names) == 3
-        serial = await Serial.of(box)
-        await serial.until("login:")
-        await serial.log_in()
         assert await serial.answer("grep -c ^processor /proc/cpuinfo") == "2\n"
         assert (await serial.answer("ls /sys/block/vda/mq")).split() == ["0", "1"]
         assert await serial.answer("cat /sys/block/vdc/queue/logical_block_size") == "4096\n"
